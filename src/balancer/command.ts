@@ -1,0 +1,52 @@
+// What the main thread tells the balancer of a worker. Plain data, so that it can be posted; numbers stand for objects,
+// because the data path looks them up in arrays.
+
+/** A service on one network: the endpoints among which its connections are shared out. */
+export interface Backend {
+  /** Small and dense: an index of arrays. Reused after `backend-remove`. */
+  readonly id: number;
+  /** Index of the counter that makes round-robin one order over all workers. */
+  readonly roundRobinSlot: number;
+  /** Only eligible ones, in a fixed order. Empty: new connections are reset, new datagrams dropped. */
+  readonly endpoints: readonly BackendEndpoint[];
+}
+
+export interface BackendEndpoint {
+  /** Index of its counters; the same for the endpoint's whole life, over every change of the backend. */
+  readonly slot: number;
+  /** Canonical text, IPv4 or IPv6. */
+  readonly address: string;
+  /** Target port → served port; what is not named is served as it is. */
+  readonly portMap: readonly { readonly targetPort: number; readonly port: number }[];
+  /** Descriptor of the network namespace from which to connect; 0: the node's own. */
+  readonly netns: number;
+  /** ≥ 1; endpoint mode and algorithms weigh new connections by it. */
+  readonly weight: number;
+}
+
+/** What a listening socket stands for. */
+export type FrontendTarget =
+  /** A published port, or one VIP and target port of a `local` network. */
+  | { readonly kind: 'port'; readonly backend: number; readonly targetPort: number }
+  /** The sk_lookup group of an overlay network: any VIP, any port. `network` names the VIP table. */
+  | { readonly kind: 'vips'; readonly network: number; readonly netns: number };
+
+export interface Frontend {
+  /** Small and dense: index of its counters. */
+  readonly id: number;
+  readonly protocol: 'tcp' | 'udp';
+  /** This worker's own socket, made, bound and (TCP) listening, non-blocking. The main thread owns and closes it. */
+  readonly fd: number;
+  readonly target: FrontendTarget;
+}
+
+export type BalancerCommand =
+  | { readonly kind: 'backend-set'; readonly backend: Backend }
+  | { readonly kind: 'backend-remove'; readonly id: number }
+  | { readonly kind: 'frontend-add'; readonly frontend: Frontend }
+  /** The worker takes the socket out of its loop; open connections go on. Acknowledged, so that the main thread may close it. */
+  | { readonly kind: 'frontend-remove'; readonly id: number }
+  /** The VIP table of an overlay network. `backend: null`: the VIP is gone. */
+  | { readonly kind: 'vip-set'; readonly network: number; readonly address: string; readonly backend: number | null }
+  /** End what is still open to these endpoints (their drain time is over), with RST. */
+  | { readonly kind: 'endpoint-close'; readonly slots: readonly number[] };

@@ -1,0 +1,109 @@
+// What is true at one revision: immutable, indexed. Applying a change costs work in proportion to the change, because the
+// maps share structure with their predecessors (`immutable`'s hash tries).
+import { Map as Trie } from 'immutable';
+import type { Network, NetworkId } from '../model/network.ts';
+import type { Node, NodeId } from '../model/node.ts';
+import type { Service, ServiceId } from '../model/service.ts';
+import type { Task, TaskId } from '../model/task.ts';
+import type { Change } from './change.ts';
+
+export interface Snapshot {
+  /** The store's revision of the newest change in it. */
+  readonly revision: number;
+  readonly networks: Trie<NetworkId, Network>;
+  readonly services: Trie<ServiceId, Service>;
+  readonly tasks: Trie<TaskId, Task>;
+  readonly nodes: Trie<NodeId, Node>;
+  readonly networkByName: Trie<string, NetworkId>;
+  readonly serviceByName: Trie<string, ServiceId>;
+  readonly tasksByService: Trie<ServiceId, Trie<TaskId, Task>>;
+  readonly servicesByNetwork: Trie<NetworkId, Trie<ServiceId, Service>>;
+}
+
+export const EMPTY_SNAPSHOT: Snapshot = {
+  revision: 0,
+  networks: Trie(),
+  services: Trie(),
+  tasks: Trie(),
+  nodes: Trie(),
+  networkByName: Trie(),
+  serviceByName: Trie(),
+  tasksByService: Trie(),
+  servicesByNetwork: Trie(),
+};
+
+/** The snapshot after all changes of one commit. Pure. */
+export function applyChanges(snapshot: Snapshot, revision: number, changes: readonly Change[]): Snapshot {
+  return changes.reduce(applyChange, { ...snapshot, revision });
+}
+
+/** The tasks of a service, in order of slot. */
+export function tasksOf(snapshot: Snapshot, serviceId: ServiceId): readonly Task[] {
+  const tasks = snapshot.tasksByService.get(serviceId);
+  return tasks === undefined ? [] : [...tasks.values()].sort((a, b) => a.slot - b.slot || (a.id < b.id ? -1 : 1));
+}
+
+function applyChange(snapshot: Snapshot, change: Change): Snapshot {
+  switch (change.kind) {
+    case 'network':
+      return {
+        ...snapshot,
+        networks: replace(snapshot.networks, change.before, change.after),
+        networkByName: rename(snapshot.networkByName, change.before, change.after),
+      };
+    case 'service':
+      return {
+        ...snapshot,
+        services: replace(snapshot.services, change.before, change.after),
+        serviceByName: rename(snapshot.serviceByName, change.before, change.after),
+        servicesByNetwork: regroup(snapshot.servicesByNetwork, change.before, change.after, (service) =>
+          service.networks.map((network) => network.networkId),
+        ),
+      };
+    case 'task':
+      return {
+        ...snapshot,
+        tasks: replace(snapshot.tasks, change.before, change.after),
+        tasksByService: regroup(snapshot.tasksByService, change.before, change.after, (task) => [task.serviceId]),
+      };
+    case 'node':
+      return { ...snapshot, nodes: replace(snapshot.nodes, change.before, change.after) };
+  }
+}
+
+interface Identified<Id> {
+  readonly id: Id;
+}
+
+function replace<Id, T extends Identified<Id>>(map: Trie<Id, T>, before: T | undefined, after: T | undefined): Trie<Id, T> {
+  const without = before === undefined || before.id === after?.id ? map : map.delete(before.id);
+  return after === undefined ? without : without.set(after.id, after);
+}
+
+interface Named<Id> extends Identified<Id> {
+  readonly spec: { readonly name: string };
+}
+
+function rename<Id, T extends Named<Id>>(map: Trie<string, Id>, before: T | undefined, after: T | undefined): Trie<string, Id> {
+  const kept = before === undefined || before.spec.name === after?.spec.name ? map : map.delete(before.spec.name);
+  return after === undefined ? kept : kept.set(after.spec.name, after.id);
+}
+
+function regroup<Group, Id, T extends Identified<Id>>(
+  index: Trie<Group, Trie<Id, T>>,
+  before: T | undefined,
+  after: T | undefined,
+  groupsOf: (value: T) => readonly Group[],
+): Trie<Group, Trie<Id, T>> {
+  let result = index;
+  if (before !== undefined) {
+    for (const group of groupsOf(before)) {
+      const rest = result.get(group)?.delete(before.id);
+      result = rest === undefined || rest.size === 0 ? result.delete(group) : result.set(group, rest);
+    }
+  }
+  if (after !== undefined) {
+    for (const group of groupsOf(after)) result = result.set(group, (result.get(group) ?? Trie<Id, T>()).set(after.id, after));
+  }
+  return result;
+}

@@ -1,0 +1,42 @@
+// What the main thread tells the resolver of a worker. Plain data, so that it can be posted.
+
+/** Everything that one name means on one network. A name that means nothing any more is sent with no addresses and `gone`. */
+export interface NameRecord {
+  /** Lower case, without the network's name behind it and without a final dot. */
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** The name exists (so that it is NODATA, never NXDOMAIN, while `addresses` is empty). */
+  readonly exists: boolean;
+}
+
+/** Reverse: which name an address has on a network; `name: null` when it has none any more. */
+export interface PointerRecord {
+  readonly address: string;
+  readonly name: string | null;
+}
+
+export interface ZoneUpdate {
+  /** Small and dense number of the network. */
+  readonly network: number;
+  readonly names: readonly NameRecord[];
+  readonly pointers: readonly PointerRecord[];
+}
+
+/** Who asks: which networks a client sees, in order, and whether other names are forwarded for it. */
+export interface Scope {
+  readonly id: number;
+  readonly networks: readonly number[];
+  /** False for clients of internal networks only: other names are refused, no packet leaves. */
+  readonly forward: boolean;
+}
+
+export type DnsCommand =
+  | { readonly kind: 'zone-add'; readonly network: number; readonly name: string; readonly subnets: readonly string[] }
+  | { readonly kind: 'zone-remove'; readonly network: number }
+  | { readonly kind: 'zone-update'; readonly update: ZoneUpdate }
+  | { readonly kind: 'scope-set'; readonly scope: Scope }
+  | { readonly kind: 'scope-remove'; readonly id: number }
+  /** One UDP socket or one TCP listener, this worker's own, bound to 127.0.0.11:53 where the client lives. */
+  | { readonly kind: 'dns-socket-add'; readonly fd: number; readonly protocol: 'tcp' | 'udp'; readonly scope: number }
+  | { readonly kind: 'dns-socket-remove'; readonly fd: number }
+  | { readonly kind: 'upstreams'; readonly upstreams: readonly { readonly address: string; readonly port: number }[] };

@@ -1,0 +1,67 @@
+// Tasks: running instances of services, and the endpoints that they have on networks.
+import type { IpAddress } from './address.ts';
+import type { NetworkId } from './network.ts';
+import type { NodeId } from './node.ts';
+import type { ServiceId } from './service.ts';
+
+declare const taskIdBrand: unique symbol;
+/** 25 lower-case letters and digits, as Docker's object ids. */
+export type TaskId = string & { readonly [taskIdBrand]: true };
+
+/** Where a task comes from: `vipmesh run`, or an address that something else serves. */
+export type TaskSource = 'process' | 'static';
+
+/** `starting`: not to be used yet. `draining`: no new connection, open ones may finish. */
+export type TaskState = 'starting' | 'running' | 'draining';
+
+export type Health = 'none' | 'starting' | 'healthy' | 'unhealthy';
+
+/** A task's place on one network. */
+export interface Attachment {
+  readonly networkId: NetworkId;
+  readonly address: IpAddress;
+  /** Further addresses of the task on that network (the other family). */
+  readonly moreAddresses?: readonly IpAddress[];
+  /** Names of this task alone on that network. */
+  readonly aliases: readonly string[];
+}
+
+/** Where a task's target ports are really served; a port that is not named is served as it is. */
+export interface PortMapping {
+  readonly targetPort: number;
+  readonly port: number;
+}
+
+export interface Task {
+  readonly id: TaskId;
+  readonly serviceId: ServiceId;
+  /** Counted from 1 within the service. */
+  readonly slot: number;
+  /** `SERVICE.SLOT.ID`, or what the user gave. */
+  readonly name: string;
+  readonly nodeId: NodeId;
+  readonly source: TaskSource;
+  readonly state: TaskState;
+  readonly health: Health;
+  readonly hostname?: string;
+  /** Of the command, in the agent's pid namespace; source `process` only. */
+  readonly pid?: number;
+  /** On the service's networks, in their order. A static task has the same address on each. */
+  readonly attachments: readonly Attachment[];
+  readonly portMap: readonly PortMapping[];
+  /** Set when the service declares no ports and the task's own stands in for them. */
+  readonly ownPort?: number;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+/** Chosen for new connections, as far as the whole cluster can know: ejection is each node's own business. */
+export function isEligible(task: Task): boolean {
+  return task.state === 'running' && (task.health === 'none' || task.health === 'healthy');
+}
+
+/** The port on which the task serves a target port of its service. */
+export function servedPort(task: Task, targetPort: number): number {
+  return task.portMap.find((mapping) => mapping.targetPort === targetPort)?.port ?? targetPort;
+}
