@@ -1,0 +1,179 @@
+// From catalog changes to balancer commands: plans the services that a change touches, compares with what was planned
+// before, and sends only the difference. Owns the numbers by which the data path knows backends, endpoints and VIPs.
+import type { Change } from '../catalog/change.ts';
+import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { Endpoint } from '../model/endpoint.ts';
+import type { NetworkId } from '../model/network.ts';
+import type { NodeId } from '../model/node.ts';
+import { DEFAULT_DRAIN_TIMEOUT_MS, type ServiceId } from '../model/service.ts';
+import type { TaskId } from '../model/task.ts';
+import type { BalancerCommand } from './command.ts';
+import { type BackendKey, type BackendPlan, EMPTY_PLAN, type FrontendKey, type FrontendPlan, planService, type ServicePlan } from './frontends.ts';
+import { Slots } from './slots.ts';
+
+export interface FrontendWanted {
+  readonly plan: FrontendPlan;
+  readonly backend: number;
+  /** Without one the port is refused. */
+  readonly hasEligible: boolean;
+}
+
+/** What the publisher drives. All of these return at once. */
+export interface PublisherPort {
+  post(command: BalancerCommand): void;
+  /** The node's listening sockets: what to drop, then what to have (new ones and changed ones). */
+  listen(remove: readonly FrontendKey[], set: readonly FrontendWanted[]): void;
+  /** The overlay VIP exists (or no longer, `backend: null`), and may be connected to when it has eligible endpoints. */
+  overlayVip(networkId: NetworkId, address: IpAddress, backend: number | null, hasEligible: boolean): void;
+  /** Descriptor of the namespace of an overlay network; undefined while it is not there. */
+  netnsOf(networkId: NetworkId): number | undefined;
+  /** Connections open to an endpoint, over all workers. */
+  activeConnections(slot: number): number;
+  later(delayMs: number, action: () => void): void;
+  /** All numbers are taken: the object is left out. */
+  exhausted(what: 'backend' | 'endpoint', name: string): void;
+}
+
+type EndpointKey = `${TaskId}/${NetworkId}`;
+
+export class BalancerPublisher {
+  readonly #port: PublisherPort;
+  readonly #nodeId: NodeId;
+  readonly #plans = new Map<ServiceId, ServicePlan>();
+  readonly #backends: Slots<BackendKey>;
+  readonly #endpoints: Slots<EndpointKey>;
+  /** How many backends name an endpoint; its slot is given back after the last. */
+  readonly #uses = new Map<EndpointKey, number>();
+  /** Slots whose connections will be ended: nobody else may have them before that. */
+  readonly #closing = new Set<number>();
+
+  constructor(nodeId: NodeId, capacity: { readonly backends: number; readonly endpoints: number }, port: PublisherPort) {
+    this.#port = port;
+    this.#nodeId = nodeId;
+    this.#backends = new Slots(capacity.backends);
+    this.#endpoints = new Slots(capacity.endpoints, (slot) => !this.#closing.has(slot) && port.activeConnections(slot) === 0);
+  }
+
+  apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): void {
+    const removed: FrontendKey[] = [];
+    const set: FrontendWanted[] = [];
+    for (const serviceId of affectedServices(snapshot, previous, changes)) {
+      const service = snapshot.services.get(serviceId);
+      const before = this.#plans.get(serviceId) ?? EMPTY_PLAN;
+      const after = service === undefined ? EMPTY_PLAN : planService(snapshot, service, this.#nodeId);
+      if (service === undefined) this.#plans.delete(serviceId);
+      else this.#plans.set(serviceId, after);
+      const drainMs = service?.spec.drainTimeoutMs ?? previous.services.get(serviceId)?.spec.drainTimeoutMs;
+      this.#publish(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
+    }
+    const wanted = new Set(set.map(({ plan }) => plan.key));
+    if (removed.length + set.length > 0) this.#port.listen(removed.filter((key) => !wanted.has(key)), set);
+  }
+
+  /** Where the data path counts for the endpoints of a task; it has one on each of its networks. */
+  slotsOf(taskId: TaskId, networkIds: readonly NetworkId[]): readonly number[] {
+    return networkIds.flatMap((networkId) => this.#endpoints.get(`${taskId}/${networkId}`) ?? []);
+  }
+
+  backendId(key: BackendKey): number | undefined {
+    return this.#backends.get(key);
+  }
+
+  #publish(before: ServicePlan, after: ServicePlan, drainMs: number, removed: FrontendKey[], set: FrontendWanted[]): void {
+    const old = new Map(before.backends.map((plan) => [plan.key, plan]));
+    const eligible = new Map(after.backends.map((plan) => [plan.key, plan.endpoints.some((endpoint) => endpoint.eligible)]));
+    for (const plan of after.backends) {
+      this.#countUses(plan.endpoints, 1);
+      this.#setBackend(plan);
+    }
+    const frontends = new Set(after.frontends.map((plan) => plan.key));
+    removed.push(...before.frontends.filter((plan) => !frontends.has(plan.key)).map((plan) => plan.key));
+    for (const plan of after.frontends) {
+      const backend = this.#backends.get(plan.backend);
+      if (backend !== undefined) set.push({ plan, backend, hasEligible: eligible.get(plan.backend) ?? false });
+    }
+    const vips = new Set(after.overlayVips.map((vip) => vip.address));
+    for (const vip of before.overlayVips) {
+      if (!vips.has(vip.address)) this.#port.overlayVip(vip.networkId, vip.address, null, false);
+    }
+    for (const vip of after.overlayVips) {
+      const backend = this.#backends.get(vip.backend);
+      if (backend !== undefined) this.#port.overlayVip(vip.networkId, vip.address, backend, eligible.get(vip.backend) ?? false);
+    }
+    for (const plan of before.backends) {
+      if (!eligible.has(plan.key)) this.#removeBackend(plan.key);
+    }
+    this.#endLeavers([...old.values()], drainMs);
+  }
+
+  #setBackend(plan: BackendPlan): void {
+    const id = this.#backends.take(plan.key);
+    if (id === undefined) return this.#port.exhausted('backend', plan.key);
+    const endpoints = plan.endpoints.filter((endpoint) => endpoint.eligible).flatMap((endpoint) => {
+      const slot = this.#endpoints.take(endpointKey(endpoint));
+      const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
+      if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
+      if (slot === undefined || netns === undefined) return [];
+      return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
+    });
+    this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot: id, endpoints } });
+  }
+
+  #removeBackend(key: BackendKey): void {
+    const id = this.#backends.release(key);
+    if (id !== undefined) this.#port.post({ kind: 'backend-remove', id });
+  }
+
+  #countUses(endpoints: readonly Endpoint[], by: 1 | -1): void {
+    for (const endpoint of endpoints) {
+      const key = endpointKey(endpoint);
+      this.#uses.set(key, (this.#uses.get(key) ?? 0) + by);
+    }
+  }
+
+  /** Endpoints that no backend names any more keep their open connections until the service's drain timeout. */
+  #endLeavers(before: readonly BackendPlan[], drainMs: number): void {
+    const slots: number[] = [];
+    for (const plan of before) this.#countUses(plan.endpoints, -1);
+    for (const key of new Set(before.flatMap((plan) => plan.endpoints.map(endpointKey)))) {
+      if ((this.#uses.get(key) ?? 0) > 0) continue;
+      this.#uses.delete(key);
+      const slot = this.#endpoints.release(key);
+      if (slot !== undefined && this.#port.activeConnections(slot) > 0) slots.push(slot);
+    }
+    if (slots.length === 0) return;
+    for (const slot of slots) this.#closing.add(slot);
+    this.#port.later(drainMs, () => {
+      this.#port.post({ kind: 'endpoint-close', slots });
+      for (const slot of slots) this.#closing.delete(slot);
+    });
+  }
+}
+
+/** Services whose plan may differ: changed themselves, or by a task, or by a network that they are on. */
+function affectedServices(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): ReadonlySet<ServiceId> {
+  const ids = new Set<ServiceId>();
+  for (const change of changes) {
+    const subjects = [change.before, change.after].flatMap((subject) => subject ?? []);
+    for (const subject of subjects) {
+      if (change.kind === 'service') ids.add(subject.id as ServiceId);
+      else if ('serviceId' in subject) ids.add(subject.serviceId);
+      else if (change.kind === 'network') {
+        for (const which of [snapshot, previous]) {
+          for (const id of which.servicesByNetwork.get(subject.id as NetworkId)?.keys() ?? []) ids.add(id);
+        }
+      }
+    }
+  }
+  return ids;
+}
+
+function endpointKey(endpoint: Endpoint): EndpointKey {
+  return `${endpoint.taskId}/${endpoint.networkId}`;
+}
+
+/** The endpoints' slots of every task of a service, for those who add up its counters. */
+export function endpointSlots(publisher: BalancerPublisher, snapshot: Snapshot, serviceId: ServiceId): readonly number[] {
+  return tasksOf(snapshot, serviceId).flatMap((task) => publisher.slotsOf(task.id, task.attachments.map((one) => one.networkId)));
+}

@@ -1,0 +1,46 @@
+// PURE: small dense numbers for things that the data path keeps in arrays.
+
+/** Hands out the lowest numbers that are free; a number that was given back rests until `mayReuse` says that nobody needs it. */
+export class Slots<Key> {
+  readonly #numbers = new Map<Key, number>();
+  readonly #resting: number[] = [];
+  readonly #capacity: number;
+  readonly #mayReuse: (number: number) => boolean;
+  #next = 0;
+
+  constructor(capacity: number, mayReuse: (number: number) => boolean = () => true) {
+    this.#capacity = capacity;
+    this.#mayReuse = mayReuse;
+  }
+
+  get(key: Key): number | undefined {
+    return this.#numbers.get(key);
+  }
+
+  /** The key's number, new if it had none. Undefined when all are taken. */
+  take(key: Key): number | undefined {
+    const known = this.#numbers.get(key);
+    if (known !== undefined) return known;
+    const number = this.#free();
+    if (number !== undefined) this.#numbers.set(key, number);
+    return number;
+  }
+
+  release(key: Key): number | undefined {
+    const number = this.#numbers.get(key);
+    if (number === undefined) return undefined;
+    this.#numbers.delete(key);
+    this.#resting.push(number);
+    return number;
+  }
+
+  entries(): IterableIterator<[Key, number]> {
+    return this.#numbers.entries();
+  }
+
+  #free(): number | undefined {
+    const rested = this.#resting.findIndex((number) => this.#mayReuse(number));
+    if (rested >= 0) return this.#resting.splice(rested, 1)[0];
+    return this.#next < this.#capacity ? this.#next++ : undefined;
+  }
+}
