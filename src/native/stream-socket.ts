@@ -67,7 +67,10 @@ export function listenTcp(address: string, port: number, options: ListenOptions 
   });
 }
 
-/** A listener's port: clients are refused from now on, those in its queue are reset, and the port stays ours. */
+/**
+ * Clients are refused from now on, those in the queue are reset, and the port stays ours; except when it was bound as port 0,
+ * for then the kernel gives the number back with the listening state (it lacks SOCK_BINDPORT_LOCK).
+ */
 export function pauseListener(fd: Fd): void {
   check(shutdown(fd, SHUT_RD), 'shutdown', `listener ${fd}`);
 }

@@ -24,6 +24,14 @@ function tryConnect(address: string, port: number): number {
   return error;
 }
 
+/** A port that was free a moment ago. */
+function freePort(): number {
+  const listener = listenTcp('127.0.0.1', 0);
+  const { port } = localAddress(listener);
+  close(listener);
+  return port;
+}
+
 t.test('a listener accepts; both ends know their addresses', async (t) => {
   const listener = listenTcp('127.0.0.1', 0);
   const { port } = localAddress(listener);
@@ -51,15 +59,13 @@ t.test('[::] takes both families unless told otherwise', async (t) => {
 
 for (const reusePort of [false, true]) {
   t.test(`a paused port is refused, stays ours and comes back (reusePort ${reusePort})`, async (t) => {
-    const listener = listenTcp('127.0.0.1', 0, { reusePort });
-    const { port } = localAddress(listener);
+    const port = freePort();
+    const listener = listenTcp('127.0.0.1', port, { reusePort });
     t.equal(tryConnect('127.0.0.1', port), 0);
     pauseListener(listener);
     t.equal(tryConnect('127.0.0.1', port), ECONNREFUSED);
-    const stranger = createServer();
-    stranger.listen(port, '127.0.0.1');
-    const [error] = (await once(stranger, 'error')) as [NodeJS.ErrnoException];
-    t.equal(error.code, 'EADDRINUSE');
+    const stranger = createServer().listen(port, '127.0.0.1');
+    await t.rejects(once(stranger, 'listening'), { code: 'EADDRINUSE' });
     resumeListener(listener);
     t.equal(tryConnect('127.0.0.1', port), 0);
     close(listener);
@@ -67,8 +73,8 @@ for (const reusePort of [false, true]) {
 }
 
 t.test('a listener can be made paused', async (t) => {
-  const listener = listenTcp('127.0.0.1', 0, { paused: true });
-  const { port } = localAddress(listener);
+  const port = freePort();
+  const listener = listenTcp('127.0.0.1', port, { paused: true });
   t.equal(tryConnect('127.0.0.1', port), ECONNREFUSED);
   resumeListener(listener);
   t.equal(tryConnect('127.0.0.1', port), 0);
