@@ -1,0 +1,77 @@
+// What a worker thread's rooms (TCP, UDP, DNS) are given: where to count, whom to tell, chance.
+import type { Random } from './random.ts';
+
+export interface WorkerEnv {
+  readonly counters: WorkerCounters;
+  readonly random: Random;
+  /** One log line, written by the main thread. Never per packet or per connection. */
+  report(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, string | number>>): void;
+}
+
+/**
+ * Views of shared memory. The first three are this worker's own, so it adds to them without atomics; the main thread reads
+ * them and sums over workers. Doubles, because byte counts outgrow 32 bits.
+ */
+export interface WorkerCounters {
+  /** Frontend `id` counts at `id * FRONTEND.stride + FRONTEND.accepted` and so on. */
+  readonly frontends: Float64Array;
+  /** The endpoint with `slot` counts at `slot * ENDPOINT.stride + ENDPOINT.active` and so on. */
+  readonly endpoints: Float64Array;
+  /** Indexed by TOTAL. */
+  readonly totals: Float64Array;
+  /** Shared by all workers: `Atomics.add(roundRobin, backend.roundRobinSlot, 1)` is the next turn. */
+  readonly roundRobin: Int32Array;
+}
+
+/** Numbers per frontend. A flow of UDP counts as a connection. */
+export const FRONTEND = {
+  /** Connections taken since the start. */
+  accepted: 0,
+  /** Of those, the ones that were reset because no endpoint could be reached. */
+  failed: 1,
+  /** Open now. */
+  active: 2,
+  stride: 4,
+} as const;
+
+/** Numbers per endpoint. A flow of UDP counts as a connection. */
+export const ENDPOINT = {
+  /** Connections open now, those still being made included. */
+  active: 0,
+  /** Connections made since the start. */
+  total: 1,
+  /** Attempts that failed: refused, unreachable, timed out. */
+  failures: 2,
+  bytesToClient: 3,
+  bytesToEndpoint: 4,
+  stride: 8,
+} as const;
+
+/** Numbers per worker. */
+export const TOTAL = {
+  /** Times that accepting stopped because descriptors had run out. */
+  descriptorsExhausted: 0,
+  /** Connections to a VIP, or a port of it, that stands for nothing. */
+  strayConnections: 1,
+  udpFlowsOpened: 2,
+  udpFlowsActive: 3,
+  udpDatagramsToEndpoint: 4,
+  udpDatagramsToClient: 5,
+  /** Not sent on: no endpoint, no room for a flow, refused by the kernel, cut. */
+  udpDatagramsDropped: 6,
+  dnsQueriesUdp: 8,
+  dnsQueriesTcp: 9,
+  /** By where the answer came from. */
+  dnsAnswersLocal: 10,
+  dnsAnswersCached: 11,
+  dnsAnswersForwarded: 12,
+  dnsAnswersStale: 13,
+  dnsAnswersRefused: 14,
+  /** No answer at all: responses, unreadable packets, strangers. */
+  dnsDropped: 15,
+  dnsUpstreamFailures: 16,
+  dnsTcpConnectionsActive: 17,
+  /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
+  dnsRcodes: 32,
+  count: 64,
+} as const;
