@@ -50,8 +50,11 @@ t.test('who imports whom', (t) => {
     for (const target of importsOf(path, text)) {
       seen++;
       const inside = target.startsWith(`${room}/`);
-      const fine = inside || allowed?.some((rule) => target === `${rule}.ts` || (!rule.includes('/') && target.startsWith(`${rule}/`)));
-      if (!fine) t.fail(`${path} imports ${target}: ${room} may import only itself, ${allowed?.join(', ') || 'nothing'}`);
+      const fine =
+        inside ||
+        allowed?.some((rule) => target === `${rule}.ts` || (!rule.includes('/') && target.startsWith(`${rule}/`)));
+      if (!fine)
+        t.fail(`${path} imports ${target}: ${room} may import only itself, ${allowed?.join(', ') || 'nothing'}`);
     }
   }
   t.ok(seen > 200, `saw ${seen} imports`);

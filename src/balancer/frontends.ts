@@ -62,7 +62,10 @@ export function planService(snapshot: Snapshot, service: Service, nodeId: NodeId
   return {
     backends: [
       ...published.backends,
-      ...networksWithVip.map((network) => ({ key: `${service.id}/${network.id}` as const, endpoints: endpointsOn(tasks, network) })),
+      ...networksWithVip.map((network) => ({
+        key: `${service.id}/${network.id}` as const,
+        endpoints: endpointsOn(tasks, network),
+      })),
     ],
     frontends: [
       ...published.frontends,
@@ -112,7 +115,12 @@ function planPublished(
   };
 }
 
-function planLocalVip(service: Service, tasks: readonly Task[], networkId: NetworkId, address: IpAddress): readonly FrontendPlan[] {
+function planLocalVip(
+  service: Service,
+  tasks: readonly Task[],
+  networkId: NetworkId,
+  address: IpAddress,
+): readonly FrontendPlan[] {
   return targetPorts(service, tasks).map(({ protocol, port }) => ({
     key: `${protocol}/${address}/${port}` as const,
     serviceId: service.id,

@@ -9,7 +9,15 @@ import type { NodeId } from '../model/node.ts';
 import { DEFAULT_DRAIN_TIMEOUT_MS, type ServiceId } from '../model/service.ts';
 import type { TaskId } from '../model/task.ts';
 import type { BalancerCommand } from './command.ts';
-import { type BackendKey, type BackendPlan, EMPTY_PLAN, type FrontendKey, type FrontendPlan, planService, type ServicePlan } from './frontends.ts';
+import {
+  type BackendKey,
+  type BackendPlan,
+  EMPTY_PLAN,
+  type FrontendKey,
+  type FrontendPlan,
+  planService,
+  type ServicePlan,
+} from './frontends.ts';
 import { Slots } from './slots.ts';
 
 export interface FrontendWanted {
@@ -48,11 +56,18 @@ export class BalancerPublisher {
   /** Slots whose connections will be ended: nobody else may have them before that. */
   readonly #closing = new Set<number>();
 
-  constructor(nodeId: NodeId, capacity: { readonly backends: number; readonly endpoints: number }, port: PublisherPort) {
+  constructor(
+    nodeId: NodeId,
+    capacity: { readonly backends: number; readonly endpoints: number },
+    port: PublisherPort,
+  ) {
     this.#port = port;
     this.#nodeId = nodeId;
     this.#backends = new Slots(capacity.backends);
-    this.#endpoints = new Slots(capacity.endpoints, (slot) => !this.#closing.has(slot) && port.activeConnections(slot) === 0);
+    this.#endpoints = new Slots(
+      capacity.endpoints,
+      (slot) => !this.#closing.has(slot) && port.activeConnections(slot) === 0,
+    );
   }
 
   apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): void {
@@ -68,7 +83,11 @@ export class BalancerPublisher {
       this.#publish(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
     }
     const wanted = new Set(set.map(({ plan }) => plan.key));
-    if (removed.length + set.length > 0) this.#port.listen(removed.filter((key) => !wanted.has(key)), set);
+    if (removed.length + set.length > 0)
+      this.#port.listen(
+        removed.filter((key) => !wanted.has(key)),
+        set,
+      );
   }
 
   /** Where the data path counts for the endpoints of a task; it has one on each of its networks. */
@@ -80,9 +99,17 @@ export class BalancerPublisher {
     return this.#backends.get(key);
   }
 
-  #publish(before: ServicePlan, after: ServicePlan, drainMs: number, removed: FrontendKey[], set: FrontendWanted[]): void {
+  #publish(
+    before: ServicePlan,
+    after: ServicePlan,
+    drainMs: number,
+    removed: FrontendKey[],
+    set: FrontendWanted[],
+  ): void {
     const old = new Map(before.backends.map((plan) => [plan.key, plan]));
-    const eligible = new Map(after.backends.map((plan) => [plan.key, plan.endpoints.some((endpoint) => endpoint.eligible)]));
+    const eligible = new Map(
+      after.backends.map((plan) => [plan.key, plan.endpoints.some((endpoint) => endpoint.eligible)]),
+    );
     for (const plan of after.backends) {
       this.#countUses(plan.endpoints, 1);
       this.#setBackend(plan);
@@ -99,7 +126,8 @@ export class BalancerPublisher {
     }
     for (const vip of after.overlayVips) {
       const backend = this.#backends.get(vip.backend);
-      if (backend !== undefined) this.#port.overlayVip(vip.networkId, vip.address, backend, eligible.get(vip.backend) ?? false);
+      if (backend !== undefined)
+        this.#port.overlayVip(vip.networkId, vip.address, backend, eligible.get(vip.backend) ?? false);
     }
     for (const plan of before.backends) {
       if (!eligible.has(plan.key)) this.#removeBackend(plan.key);
@@ -110,13 +138,15 @@ export class BalancerPublisher {
   #setBackend(plan: BackendPlan): void {
     const id = this.#backends.take(plan.key);
     if (id === undefined) return this.#port.exhausted('backend', plan.key);
-    const endpoints = plan.endpoints.filter((endpoint) => endpoint.eligible).flatMap((endpoint) => {
-      const slot = this.#endpoints.take(endpointKey(endpoint));
-      const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
-      if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
-      if (slot === undefined || netns === undefined) return [];
-      return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
-    });
+    const endpoints = plan.endpoints
+      .filter((endpoint) => endpoint.eligible)
+      .flatMap((endpoint) => {
+        const slot = this.#endpoints.take(endpointKey(endpoint));
+        const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
+        if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
+        if (slot === undefined || netns === undefined) return [];
+        return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
+      });
     this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot: id, endpoints } });
   }
 
@@ -174,6 +204,15 @@ function endpointKey(endpoint: Endpoint): EndpointKey {
 }
 
 /** The endpoints' slots of every task of a service, for those who add up its counters. */
-export function endpointSlots(publisher: BalancerPublisher, snapshot: Snapshot, serviceId: ServiceId): readonly number[] {
-  return tasksOf(snapshot, serviceId).flatMap((task) => publisher.slotsOf(task.id, task.attachments.map((one) => one.networkId)));
+export function endpointSlots(
+  publisher: BalancerPublisher,
+  snapshot: Snapshot,
+  serviceId: ServiceId,
+): readonly number[] {
+  return tasksOf(snapshot, serviceId).flatMap((task) =>
+    publisher.slotsOf(
+      task.id,
+      task.attachments.map((one) => one.networkId),
+    ),
+  );
 }

@@ -20,7 +20,11 @@ export function needsRoot(t: Skippable, why: string): boolean {
 
 /** True when all of these Debian packages' programs are there, installed now if need be. */
 export function needsPackages(t: Skippable, packages: Readonly<Record<string, string>>): boolean {
-  const missing = () => [...new Set(Object.entries(packages).flatMap(([program, name]) => (findProgram(program) === undefined ? [name] : [])))];
+  const missing = () => [
+    ...new Set(
+      Object.entries(packages).flatMap(([program, name]) => (findProgram(program) === undefined ? [name] : [])),
+    ),
+  ];
   if (missing().length === 0) return true;
   if (isRoot && findProgram('apt-get') !== undefined) install(missing());
   const still = missing();
@@ -36,7 +40,11 @@ export function findProgram(program: string): string | undefined {
 }
 
 function install(names: readonly string[]): void {
-  const options = { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, timeout: 300_000 } as const;
+  const options = {
+    stdio: 'ignore',
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    timeout: 300_000,
+  } as const;
   // Two test files may want to install at once: apt waits for the lock instead of failing.
   const lock = ['-o', 'DPkg::Lock::Timeout=240'];
   spawnSync('apt-get', [...lock, 'update', '-q'], options);

@@ -1,0 +1,262 @@
+// The node's own listening sockets: one group per frontend, one socket of it for each worker. The main thread makes, pauses
+// and closes them; workers only borrow the numbers, so a worker that dies takes no port with it.
+import { close, type Fd } from '../native/libc.ts';
+import { NativeError } from '../native/errno.ts';
+import { bindUdp } from '../native/datagram-socket.ts';
+import { listenTcp, pauseListener, resumeListener } from '../native/stream-socket.ts';
+import type { Log } from '../runtime/log.ts';
+import type { BalancerCommand } from './command.ts';
+import type { FrontendKey, FrontendPlan } from './frontends.ts';
+import type { FrontendWanted } from './publisher.ts';
+import { Slots } from './slots.ts';
+
+/** `refusing`: held, but closed, because no endpoint is eligible. `blocked`: not ours; tried again every second. */
+export type FrontendState =
+  | { readonly state: 'listening' | 'refusing' }
+  | { readonly state: 'blocked'; readonly reason: string };
+
+export interface ListenerPort {
+  readonly workers: number;
+  postTo(worker: number, command: BalancerCommand): void;
+  /** Resolves when every worker has carried out what was posted before. */
+  barrier(): Promise<void>;
+  readonly log: Log;
+}
+
+interface Group {
+  wanted: FrontendWanted;
+  /** Index of the counters. */
+  readonly id: number;
+  sockets: readonly Fd[];
+  state: FrontendState;
+}
+
+/** A blocked port is tried again this often: a port that another program gave up is ours within a second (scenario T15). */
+const RETRY_MS = 1000;
+
+export class ListenerSet {
+  readonly #port: ListenerPort;
+  readonly #ids: Slots<FrontendKey>;
+  readonly #groups = new Map<FrontendKey, Group>();
+  readonly #retry: NodeJS.Timeout;
+  /** Removing waits for the workers, and what follows may want the same port, so changes are made one after another. */
+  #tail: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(capacity: number, port: ListenerPort) {
+    this.#port = port;
+    this.#ids = new Slots(capacity);
+    this.#retry = setInterval(() => this.retryBlocked(), RETRY_MS);
+    this.#retry.unref();
+  }
+
+  /** Drops and sets frontends, after all earlier changes. Resolves when that is in effect. Never rejects. */
+  update(remove: readonly FrontendKey[], set: readonly FrontendWanted[]): Promise<void> {
+    this.#tail = this.#tail
+      .then(() => this.#update(remove, set))
+      .catch((error: unknown) => {
+        this.#port.log.error('changing the listening sockets failed', { error });
+      });
+    return this.#tail;
+  }
+
+  state(key: FrontendKey): FrontendState | undefined {
+    return this.#groups.get(key)?.state;
+  }
+
+  /** Where the data path counts for a frontend. */
+  id(key: FrontendKey): number | undefined {
+    return this.#groups.get(key)?.id;
+  }
+
+  /** Every frontend with what became of it. */
+  all(): readonly { readonly plan: FrontendPlan; readonly state: FrontendState; readonly id: number }[] {
+    return [...this.#groups.values()].map(({ wanted, state, id }) => ({ plan: wanted.plan, state, id }));
+  }
+
+  /** Refuses new connections on every port at once; what is open goes on. For the agent's own drain. */
+  async refuseAll(): Promise<void> {
+    clearInterval(this.#retry);
+    this.#closed = true;
+    await this.update([...this.#groups.keys()], []);
+  }
+
+  async #update(remove: readonly FrontendKey[], set: readonly FrontendWanted[]): Promise<void> {
+    const gone = [...remove, ...set.filter((wanted) => this.#differs(wanted)).map((wanted) => wanted.plan.key)];
+    const sockets = gone.flatMap((key) => this.#withdraw(key));
+    if (sockets.length > 0) {
+      // A number may only be closed, and so used again, when no worker still has it in its loop.
+      await this.#port.barrier();
+      for (const fd of sockets) close(fd);
+    }
+    if (this.#closed) return;
+    for (const wanted of set) this.#set(wanted);
+  }
+
+  /** The same port for something else: the sockets are made anew, so that nothing of the old one's queue reaches the new. */
+  #differs(wanted: FrontendWanted): boolean {
+    const group = this.#groups.get(wanted.plan.key);
+    return group !== undefined && group.wanted.plan.serviceId !== wanted.plan.serviceId;
+  }
+
+  #withdraw(key: FrontendKey): readonly Fd[] {
+    const group = this.#groups.get(key);
+    if (group === undefined) return [];
+    for (const fd of group.sockets)
+      if (group.wanted.plan.protocol === 'tcp' && group.state.state === 'listening') pauseListener(fd);
+    this.#lend(group, false);
+    this.#groups.delete(key);
+    this.#ids.release(key);
+    return group.sockets;
+  }
+
+  #set(wanted: FrontendWanted): void {
+    const { key } = wanted.plan;
+    const known = this.#groups.get(key);
+    const id = this.#ids.take(key);
+    if (id === undefined) {
+      this.#port.log.error('no number is left for a frontend; restart the agent to raise the limit', { frontend: key });
+      return;
+    }
+    const group = known ?? {
+      wanted,
+      id,
+      sockets: [],
+      state: { state: 'blocked', reason: 'not tried yet' } satisfies FrontendState,
+    };
+    const moved = group.wanted.backend !== wanted.backend || group.wanted.plan.targetPort !== wanted.plan.targetPort;
+    group.wanted = wanted;
+    this.#groups.set(key, group);
+    if (group.state.state === 'blocked') this.#open(group);
+    else if (moved && group.state.state === 'listening') this.#lend(group, true);
+    this.#openOrRefuse(group);
+  }
+
+  #open(group: Group): void {
+    const { plan } = group.wanted;
+    try {
+      group.sockets = this.#makeGroup(plan);
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      this.#blocked(group, error.message);
+      return;
+    }
+    if (group.state.state === 'blocked' && group.state.reason !== 'not tried yet') {
+      this.#port.log.info('the port is free again, and ours', { frontend: plan.key });
+    }
+    group.state = { state: 'refusing' };
+  }
+
+  /** TCP without an eligible endpoint is refused by the kernel; a UDP socket stays, and its worker drops what comes. */
+  #openOrRefuse(group: Group): void {
+    if (group.state.state === 'blocked') return;
+    const tcp = group.wanted.plan.protocol === 'tcp';
+    const listening = group.state.state === 'listening';
+    if (group.wanted.hasEligible === listening) return;
+    if (group.wanted.hasEligible) {
+      if (tcp) for (const fd of group.sockets) resumeListener(fd);
+      this.#lend(group, true);
+    } else {
+      if (tcp) for (const fd of group.sockets) pauseListener(fd);
+      // A paused listener is always "hung up" for epoll, so the workers must not watch it.
+      this.#lend(group, false);
+    }
+    group.state = { state: group.wanted.hasEligible ? 'listening' : 'refusing' };
+  }
+
+  #lend(group: Group, lend: boolean): void {
+    const { plan, backend } = group.wanted;
+    group.sockets.forEach((fd, worker) => {
+      this.#port.postTo(
+        worker,
+        lend
+          ? {
+              kind: 'frontend-add',
+              frontend: {
+                id: group.id,
+                protocol: plan.protocol,
+                fd,
+                target: { kind: 'port', backend, targetPort: plan.targetPort },
+              },
+            }
+          : { kind: 'frontend-remove', id: group.id },
+      );
+    });
+  }
+
+  #blocked(group: Group, reason: string): void {
+    if (group.state.state !== 'blocked' || group.state.reason !== reason) {
+      this.#port.log.warn('cannot listen; trying again every second', { frontend: group.wanted.plan.key, reason });
+    }
+    group.state = { state: 'blocked', reason };
+  }
+
+  /** Tries the blocked ports again now; otherwise that happens every second. */
+  retryBlocked(): void {
+    for (const group of this.#groups.values()) {
+      if (group.state.state !== 'blocked') continue;
+      this.#open(group);
+      this.#openOrRefuse(group);
+    }
+  }
+
+  /** One socket per worker on the same address; none stays when one fails. Throws NativeError. */
+  #makeGroup(plan: FrontendPlan): readonly Fd[] {
+    const addresses = plan.address === undefined ? ['::', '0.0.0.0'] : [plan.address];
+    for (const [index, address] of addresses.entries()) {
+      try {
+        return this.#makeGroupOn(plan, address);
+      } catch (error) {
+        // A kernel without IPv6 has only the second.
+        const noFamily = error instanceof NativeError && error.code === 'EAFNOSUPPORT';
+        if (!noFamily || index === addresses.length - 1) throw error;
+      }
+    }
+    return [];
+  }
+
+  #makeGroupOn(plan: FrontendPlan, address: string): readonly Fd[] {
+    if (!this.#holdsPort(plan)) close(makeSocket(plan, address, false));
+    const sockets: Fd[] = [];
+    try {
+      for (let i = 0; i < this.#port.workers; i++) sockets.push(makeSocket(plan, address, true));
+    } catch (error) {
+      for (const fd of sockets) close(fd);
+      throw error;
+    }
+    return sockets;
+  }
+
+  /**
+   * SO_REUSEPORT shares a port with every process of this user that has set it too, another agent included; so a port is first
+   * bound alone, for a moment. Where sockets of our own are on it already (a VIP beside a published port) that cannot be done,
+   * and is not needed.
+   */
+  #holdsPort(plan: FrontendPlan): boolean {
+    for (const { wanted, sockets } of this.#groups.values()) {
+      if (sockets.length > 0 && wanted.plan.port === plan.port && wanted.plan.protocol === plan.protocol) return true;
+    }
+    return false;
+  }
+}
+
+/** Why a published port could not be had on this node now; undefined when it could. Nothing stays bound. */
+export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: string): string | undefined {
+  for (const candidate of address === undefined ? ['::', '0.0.0.0'] : [address]) {
+    try {
+      const plan = { protocol, port };
+      close(makeSocket(plan, candidate, false));
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      if (error.code !== 'EAFNOSUPPORT') return error.message;
+    }
+  }
+  return 'this kernel has neither IPv4 nor IPv6';
+}
+
+function makeSocket(plan: Pick<FrontendPlan, 'protocol' | 'port'>, address: string, reusePort: boolean): Fd {
+  return plan.protocol === 'tcp'
+    ? listenTcp(address, plan.port, { reusePort, paused: true })
+    : bindUdp(address, plan.port, { reusePort, packetInfo: true });
+}

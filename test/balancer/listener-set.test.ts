@@ -1,0 +1,134 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import t from 'tap';
+import type { BalancerCommand } from '../../src/balancer/command.ts';
+import type { FrontendPlan } from '../../src/balancer/frontends.ts';
+import { ListenerSet, portProblem } from '../../src/balancer/listener-set.ts';
+import { SILENT_LOG } from '../../src/runtime/log.ts';
+
+function harness() {
+  const posted: string[] = [];
+  const listeners = new ListenerSet(8, {
+    workers: 2,
+    postTo: (worker: number, command: BalancerCommand) => posted.push(`${worker} ${command.kind}`),
+    barrier: async () => {
+      posted.push('barrier');
+    },
+    log: SILENT_LOG,
+  });
+  t.teardown(() => listeners.refuseAll());
+  return { listeners, posted };
+}
+
+function plan(port: number, service = 'web'): FrontendPlan {
+  return {
+    key: `tcp/127.0.0.1/${port}`,
+    serviceId: service as never,
+    protocol: 'tcp',
+    address: '127.0.0.1' as never,
+    port,
+    targetPort: 80,
+    backend: `${service}/ingress` as never,
+    kind: 'published',
+  };
+}
+
+/** `refused` or `taken`, as a client sees it. */
+async function knock(port: number): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  const outcome = await once(socket, 'connect').then(
+    () => 'taken',
+    (error: NodeJS.ErrnoException) => error.code,
+  );
+  socket.destroy();
+  return String(outcome);
+}
+
+async function foreignListener(port = 0): Promise<Server> {
+  const server = createServer().listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+async function unusedPort(): Promise<number> {
+  const server = await foreignListener();
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+t.test('a port is refused without an eligible endpoint, and taken with one', async (t) => {
+  const { listeners, posted } = harness();
+  const one = plan(await unusedPort());
+  await listeners.update([], [{ plan: one, backend: 0, hasEligible: false }]);
+  t.same(listeners.state(one.key), { state: 'refusing' });
+  t.equal(await knock(one.port), 'ECONNREFUSED');
+  await listeners.update([], [{ plan: one, backend: 0, hasEligible: true }]);
+  t.same(listeners.state(one.key), { state: 'listening' });
+  t.equal(await knock(one.port), 'taken');
+  await listeners.update([], [{ plan: one, backend: 0, hasEligible: false }]);
+  t.equal(await knock(one.port), 'ECONNREFUSED');
+  t.ok(portProblem('tcp', one.port, '127.0.0.1'), 'and yet it stays ours');
+  await listeners.update([one.key], []);
+  t.equal(portProblem('tcp', one.port, '127.0.0.1'), undefined, 'removed: free');
+  t.same(posted, [
+    '0 frontend-add',
+    '1 frontend-add',
+    '0 frontend-remove',
+    '1 frontend-remove',
+    '0 frontend-remove',
+    '1 frontend-remove',
+    'barrier',
+  ]);
+});
+
+t.test('a port that another program holds is blocked, and had as soon as it is free', async (t) => {
+  const { listeners } = harness();
+  const server = await foreignListener();
+  const one = plan((server.address() as AddressInfo).port);
+  await listeners.update([], [{ plan: one, backend: 0, hasEligible: true }]);
+  t.match(listeners.state(one.key), { state: 'blocked', reason: /EADDRINUSE.*another program/ });
+  server.close();
+  await once(server, 'close');
+  listeners.retryBlocked();
+  t.same(listeners.state(one.key), { state: 'listening' });
+  t.equal(await knock(one.port), 'taken');
+});
+
+t.test('a successor takes over the port of a removed service', async (t) => {
+  const { listeners } = harness();
+  const port = await unusedPort();
+  const [old, next] = [plan(port, 'old'), plan(port, 'next')];
+  await listeners.update([], [{ plan: old, backend: 0, hasEligible: true }]);
+  await listeners.update([], [{ plan: next, backend: 1, hasEligible: true }]);
+  t.same(
+    listeners.all().map((one) => [one.plan.serviceId, one.state.state]),
+    [['next', 'listening']],
+  );
+  t.equal(await knock(port), 'taken');
+});
+
+t.test('two groups on one port: a VIP beside a published port', async (t) => {
+  const { listeners } = harness();
+  const port = await unusedPort();
+  const all = { ...plan(port), key: `tcp/*/${port}` as const };
+  const { address: _, ...everywhere } = all;
+  const vip = {
+    ...plan(port),
+    key: `tcp/127.64.0.2/${port}` as const,
+    address: '127.64.0.2' as never,
+    kind: 'vip' as const,
+  };
+  await listeners.update(
+    [],
+    [
+      { plan: everywhere, backend: 0, hasEligible: true },
+      { plan: vip, backend: 1, hasEligible: true },
+    ],
+  );
+  t.same(
+    listeners.all().map((one) => one.state.state),
+    ['listening', 'listening'],
+  );
+});

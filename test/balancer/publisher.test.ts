@@ -1,0 +1,106 @@
+import t from 'tap';
+import { BalancerPublisher, type FrontendWanted } from '../../src/balancer/publisher.ts';
+import type { BalancerCommand } from '../../src/balancer/command.ts';
+import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../src/catalog/snapshot.ts';
+import type { Change } from '../../src/catalog/change.ts';
+import { NODE, network, published, service, task } from '../support/builders.ts';
+
+const local = network('front');
+
+/** A publisher whose effects are lines of text. */
+function harness() {
+  const lines: string[] = [];
+  const timers: { readonly delayMs: number; readonly action: () => void }[] = [];
+  const active = new Map<number, number>();
+  const publisher = new BalancerPublisher(
+    NODE,
+    { backends: 10, endpoints: 4 },
+    {
+      post: (command) => lines.push(show(command)),
+      listen: (remove: readonly string[], set: readonly FrontendWanted[]) => {
+        for (const key of remove) lines.push(`close ${key}`);
+        for (const { plan, backend, hasEligible } of set)
+          lines.push(`${hasEligible ? 'listen' : 'refuse'} ${plan.key} backend ${backend}`);
+      },
+      overlayVip: (_id, address, backend, eligible) => lines.push(`vip ${address} backend ${backend} ${eligible}`),
+      netnsOf: () => 7,
+      activeConnections: (slot) => active.get(slot) ?? 0,
+      later: (delayMs, action) => timers.push({ delayMs, action }),
+      exhausted: (what, name) => lines.push(`no ${what} left for ${name}`),
+    },
+  );
+  let snapshot: Snapshot = EMPTY_SNAPSHOT;
+  return {
+    active,
+    timers,
+    lines,
+    apply(...changes: Change[]): readonly string[] {
+      const previous = snapshot;
+      snapshot = applyChanges(snapshot, previous.revision + 1, changes);
+      lines.length = 0;
+      publisher.apply(snapshot, previous, changes);
+      return [...lines];
+    },
+  };
+}
+
+function show(command: BalancerCommand): string {
+  if (command.kind === 'backend-set')
+    return `backend ${command.backend.id}: ${command.backend.endpoints.map((one) => `${one.slot}=${one.address}`).join(' ')}`;
+  if (command.kind === 'endpoint-close') return `end connections to ${command.slots.join(' ')}`;
+  return command.kind;
+}
+
+t.test('a service comes, gets a task, loses it and goes', async (t) => {
+  const { apply, active, timers, lines } = harness();
+  const web = service('web', {
+    on: [{ network: local }],
+    ports: [published(8080, 80)],
+    endpointMode: 'dnsrr',
+    drainTimeoutMs: 5000,
+  });
+  const one = task(web, 1, { front: '127.64.0.3' });
+  t.same(apply({ kind: 'network', after: local }), []);
+  t.same(apply({ kind: 'service', after: web }), ['backend 0: ', 'refuse tcp/*/8080 backend 0']);
+  t.same(apply({ kind: 'task', after: one }), ['backend 0: 0=127.64.0.3', 'listen tcp/*/8080 backend 0']);
+  const draining = { ...one, state: 'draining' } as const;
+  t.same(apply({ kind: 'task', before: one, after: draining }), ['backend 0: ', 'refuse tcp/*/8080 backend 0']);
+  active.set(0, 2);
+  t.same(apply({ kind: 'task', before: draining }), ['backend 0: ', 'refuse tcp/*/8080 backend 0']);
+  t.match(timers, [{ delayMs: 5000 }], 'open connections have until the drain timeout');
+  const two = task(web, 2, { front: '127.64.0.4' });
+  t.same(
+    apply({ kind: 'task', after: two }),
+    ['backend 0: 1=127.64.0.4', 'listen tcp/*/8080 backend 0'],
+    'a slot in use is not given away',
+  );
+  lines.length = 0;
+  timers[0]?.action();
+  t.same(lines, ['end connections to 0']);
+  t.same(apply({ kind: 'service', before: web }), ['backend-remove', 'close tcp/*/8080']);
+});
+
+t.test('a port that moves to another service in one commit is not closed after it was opened', async (t) => {
+  const { apply } = harness();
+  const old = service('old', { on: [{ network: local }], ports: [published(8080, 80)], endpointMode: 'dnsrr' });
+  const next = service('next', { on: [{ network: local }], ports: [published(8080, 80)], endpointMode: 'dnsrr' });
+  apply({ kind: 'network', after: local }, { kind: 'service', after: old });
+  t.same(apply({ kind: 'service', before: old }, { kind: 'service', after: next }), [
+    'backend-remove',
+    'backend 0: ',
+    'refuse tcp/*/8080 backend 0',
+  ]);
+});
+
+t.test('when numbers run out, the rest goes on', async (t) => {
+  const { apply } = harness();
+  const web = service('web', { on: [{ network: local }], ports: [published(8080, 80)], endpointMode: 'dnsrr' });
+  const tasks = [1, 2, 3, 4, 5].map((slot) => task(web, slot, { front: `127.64.0.${slot + 2}` }));
+  const lines = apply(
+    { kind: 'network', after: local },
+    { kind: 'service', after: web },
+    ...tasks.map((after) => ({ kind: 'task', after }) as const),
+  );
+  t.same(lines[0], 'no endpoint left for 127.64.0.7');
+  t.match(lines[1], /0=.* 1=.* 2=.* 3=/);
+});
