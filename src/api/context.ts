@@ -1,0 +1,119 @@
+// What the API needs of the agent. The composition root fulfils it; tests fulfil it with plain data.
+import type { Snapshot } from '../catalog/snapshot.ts';
+import type { NetworkId } from '../model/network.ts';
+import type { NodeId } from '../model/node.ts';
+import type { Protocol, PublishMode } from '../model/port.ts';
+import type { ServiceId } from '../model/service.ts';
+import type { Task, TaskId } from '../model/task.ts';
+import type { AgentStatus, Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
+
+/** What is fixed for as long as the agent runs. */
+export interface AgentFacts {
+  readonly version: string;
+  readonly pid: number;
+  readonly nodeId: NodeId;
+  readonly nodeName: string;
+  readonly privileged: boolean;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+  readonly socket: string;
+  readonly stateDir: string;
+  /** `ADDRESS:PORT`. */
+  readonly admin: string;
+  /** As `os.arch()` and `os.release()` give them. */
+  readonly architecture: string;
+  readonly kernelVersion: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+}
+
+/** One place where this node accepts, as it is now. */
+export interface FrontendFacts {
+  readonly serviceId: ServiceId;
+  readonly kind: 'published' | 'vip';
+  readonly networkId?: NetworkId;
+  readonly protocol: Protocol;
+  /** Absent: every address of the node. */
+  readonly address?: string;
+  /** Absent: every port (the VIP of an overlay network). */
+  readonly port?: number;
+  readonly targetPort?: number;
+  readonly publishMode?: PublishMode;
+  /** `refusing`: no eligible endpoint. `blocked`: the address and port could not be taken; it is retried. */
+  readonly state: 'listening' | 'refusing' | 'blocked';
+  /** Who or what holds the port, what privilege is missing. Present when blocked. */
+  readonly reason?: string;
+  readonly openConnections: number;
+  readonly totalConnections: number;
+}
+
+/** What this node knows of an endpoint beyond the catalog. */
+export interface EndpointFacts {
+  readonly openConnections: number;
+  readonly totalConnections: number;
+  readonly connectFailures: number;
+  /** Not chosen by this node for a while, because connecting to it failed. */
+  readonly ejected: boolean;
+  /** What the last failed probe said. */
+  readonly lastProbeFailure?: string;
+}
+
+/** The part of the agent's status that changes; the rest follows from the facts and the snapshot. */
+export interface RuntimeStatus {
+  readonly state: AgentStatus['State'];
+  /** `127.0.0.11:53/udp` and the like, on the node itself. */
+  readonly dnsListen: readonly string[];
+  readonly upstreams: readonly string[];
+  readonly workers: AgentStatus['Workers'];
+  readonly stacks: AgentStatus['Stacks'];
+  /** Whole sentences for whoever runs the agent. */
+  readonly warnings: readonly string[];
+}
+
+/** A task that a client is about to run, or runs. */
+export interface TaskSession {
+  readonly taskId: TaskId;
+  /** `prepared` first. Ends when the task is gone. */
+  readonly events: AsyncIterable<TaskEvent>;
+  /** The client is gone: its task leaves at once. Idempotent; also called after a regular end. */
+  abandon(): void;
+}
+
+/** Tasks of the kind `process`. Each method rejects with an error whose `code` is one of STATUS_OF_CODE, or unknown (500). */
+export interface TaskRunner {
+  /** Gives the task its addresses and, on an overlay, its namespace. Not eligible before `running`. */
+  start(request: RunTaskRequest): Promise<TaskSession>;
+  /** The command runs. */
+  running(taskId: TaskId, pid: number): Promise<void>;
+  /** Takes the endpoint out of balancing and DNS; resolves when its connections have ended or the drain time is over. */
+  leave(taskId: TaskId): Promise<void>;
+  /** The command has ended: the task is removed. */
+  exited(taskId: TaskId, how: { readonly exitCode: number | null; readonly signal: string | null }): Promise<void>;
+  /** The result of probe number `number`, which an event asked for. */
+  probed(taskId: TaskId, number: number, result: { readonly exitCode: number; readonly output: string }): Promise<void>;
+}
+
+/** Commands that write. Each rejects like TaskRunner's methods and changes nothing when it does. */
+export interface Commands {
+  /** `endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. Resolves with the task that stands for it. */
+  addEndpoint(service: ServiceId, endpoint: string): Promise<Task>;
+  /** Only for tasks whose source is `static`. */
+  removeEndpoint(task: TaskId): Promise<void>;
+}
+
+export interface ApiContext {
+  readonly facts: AgentFacts;
+  readonly commands: Commands;
+  readonly tasks: TaskRunner;
+  snapshot(): Snapshot;
+  /** The commit that last changed this object: Docker's Version.Index. */
+  revisionOf(id: string): number;
+  frontends(): readonly FrontendFacts[];
+  /** Undefined: nothing is known yet. */
+  endpoint(taskId: TaskId, networkId: NetworkId): EndpointFacts | undefined;
+  /** What a service asks for and this node cannot give, as whole sentences. */
+  warnings(serviceId: ServiceId): readonly string[];
+  status(): RuntimeStatus;
+  /** What a client on this node (or on `network` alone) would be told about a name. */
+  resolve(name: string, network: NetworkId | undefined): Promise<Resolution>;
+}

@@ -1,0 +1,359 @@
+// PURE: the model as Docker Engine's API (1.41) shows it. Field names and nesting are those of swarm.Service, swarm.Task,
+// swarm.Node and types.NetworkResource; what has no meaning here keeps Docker's empty value.
+import type { Snapshot } from '../catalog/snapshot.ts';
+import { type IpAddress, prefixLength, type Subnet, subnetContains } from '../model/address.ts';
+import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
+import type { Node } from '../model/node.ts';
+import type { PublishedPort, PublishSpec } from '../model/port.ts';
+import { type HealthCheck, type Service, type ServiceSpec, vipOn, wantedTasks } from '../model/service.ts';
+import type { Task } from '../model/task.ts';
+import type { AgentFacts } from './context.ts';
+import type {
+  DockerHealth,
+  DockerInfo,
+  DockerNetwork,
+  DockerNode,
+  DockerPort,
+  DockerService,
+  DockerServiceSpec,
+  DockerTask,
+  DockerVersion,
+} from './schema.ts';
+
+/** The newest API that Docker's own fixtures were compared with, and the oldest prefix that is accepted. */
+export const API_VERSION = { newest: '1.43', oldest: '1.25' } as const;
+
+/** What a shape needs besides the object itself. */
+export interface ShapeSource {
+  readonly snapshot: Snapshot;
+  revisionOf(id: string): number;
+}
+
+const NANOSECONDS_PER_MS = 1_000_000;
+
+export function shapeService(service: Service, source: ShapeSource, withStatus = false): DockerService {
+  const { spec } = service;
+  const ports = service.ports.map(shapePort);
+  const virtualIps = service.vips.map(({ networkId, address }) => ({
+    NetworkID: networkId,
+    Addr: cidr(address, source.snapshot.networks.get(networkId)),
+  }));
+  const isVip = spec.endpointMode === 'vip';
+  return {
+    ID: service.id,
+    Version: { Index: source.revisionOf(service.id) },
+    CreatedAt: rfc3339(service.createdAt),
+    UpdatedAt: rfc3339(service.updatedAt),
+    Spec: shapeServiceSpec(spec, source.snapshot),
+    ...(service.previousSpec === undefined
+      ? {}
+      : { PreviousSpec: shapeServiceSpec(service.previousSpec, source.snapshot) }),
+    Endpoint: {
+      Spec: isVip ? { Mode: 'vip', ...(ports.length > 0 ? { Ports: ports } : {}) } : {},
+      ...(ports.length > 0 ? { Ports: ports } : {}),
+      ...(virtualIps.length > 0 ? { VirtualIPs: virtualIps } : {}),
+    },
+    ...(withStatus ? { ServiceStatus: shapeServiceStatus(service, source.snapshot) } : {}),
+  };
+}
+
+export function shapeServiceSpec(spec: ServiceSpec, snapshot: Snapshot): DockerServiceSpec {
+  const ports = spec.publish.map(shapePort);
+  const health = shapeHealth(spec.health);
+  return {
+    Name: spec.name,
+    Labels: { ...spec.labels },
+    TaskTemplate: {
+      ContainerSpec: health === undefined ? {} : { Healthcheck: health },
+      Networks: spec.networks.map(({ network, aliases }) => ({
+        Target: snapshot.networkByName.get(network) ?? network,
+        ...(aliases.length > 0 ? { Aliases: [...aliases] } : {}),
+      })),
+      ForceUpdate: 0,
+      Runtime: 'container',
+    },
+    Mode: spec.mode.kind === 'global' ? { Global: {} } : { Replicated: { Replicas: spec.mode.replicas } },
+    EndpointSpec: { Mode: spec.endpointMode, ...(ports.length > 0 ? { Ports: ports } : {}) },
+    Vipmesh: {
+      Expose: spec.expose.map(({ protocol, port, name }) => ({
+        Protocol: protocol,
+        Port: port,
+        ...(name === undefined ? {} : { Name: name }),
+      })),
+      Endpoints: spec.endpoints.map(({ address, targetPort, port }) => ({
+        Address: address,
+        ...(targetPort === undefined ? {} : { TargetPort: targetPort }),
+        ...(port === undefined ? {} : { Port: port }),
+      })),
+      DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
+    },
+  };
+}
+
+/** Docker's words for a check, with two of our own first words: `TCP` and `HTTP`. */
+function shapeHealth(health: HealthCheck | 'none' | undefined): DockerHealth | undefined {
+  if (health === undefined) return undefined;
+  if (health === 'none') return { Test: ['NONE'] };
+  return {
+    Test: shapeProbe(health.probe),
+    Interval: health.intervalMs * NANOSECONDS_PER_MS,
+    Timeout: health.timeoutMs * NANOSECONDS_PER_MS,
+    Retries: health.retries,
+    StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS,
+  };
+}
+
+function shapeProbe(probe: HealthCheck['probe']): string[] {
+  const port = (value: number | undefined) => (value === undefined ? [] : [String(value)]);
+  switch (probe.kind) {
+    case 'tcp':
+      return ['TCP', ...port(probe.port)];
+    case 'http':
+      return ['HTTP', `${probe.port === undefined ? '' : `:${probe.port}`}${probe.path}`, ...port(probe.expectStatus)];
+    case 'exec':
+      return [probe.shell ? 'CMD-SHELL' : 'CMD', ...probe.command];
+  }
+}
+
+function shapePort(spec: PublishSpec | PublishedPort): DockerPort {
+  return {
+    Protocol: spec.protocol,
+    TargetPort: spec.targetPort,
+    ...(spec.publishedPort === undefined ? {} : { PublishedPort: spec.publishedPort }),
+    PublishMode: spec.mode,
+    ...(spec.hostAddress === undefined ? {} : { HostIP: spec.hostAddress }),
+  };
+}
+
+/** Running: eligible tasks, since a task that gets no connections does not do what it is wanted for. */
+function shapeServiceStatus(service: Service, snapshot: Snapshot): NonNullable<DockerService['ServiceStatus']> {
+  const tasks = [...(snapshot.tasksByService.get(service.id)?.values() ?? [])];
+  const active = [...snapshot.nodes.values()].filter((node) => node.availability === 'active').length;
+  return {
+    RunningTasks: tasks.filter((task) => shapeTaskState(task) === 'running' && task.state !== 'draining').length,
+    DesiredTasks: wantedTasks(service.spec.mode, active),
+    CompletedTasks: 0,
+  };
+}
+
+/** Docker has no health in a task's state: a task is `starting` until its first healthy check. */
+function shapeTaskState(task: Task): 'starting' | 'running' {
+  return task.state === 'starting' || task.health === 'starting' ? 'starting' : 'running';
+}
+
+export function shapeTask(task: Task, source: ShapeSource): DockerTask {
+  const service = source.snapshot.services.get(task.serviceId);
+  return {
+    ID: task.id,
+    Version: { Index: source.revisionOf(task.id) },
+    CreatedAt: rfc3339(task.createdAt),
+    UpdatedAt: rfc3339(task.updatedAt),
+    Name: task.name,
+    Labels: {},
+    Spec: {
+      Networks: service === undefined ? [] : shapeServiceSpec(service.spec, source.snapshot).TaskTemplate.Networks,
+      ForceUpdate: 0,
+      Runtime: 'container',
+    },
+    ServiceID: task.serviceId,
+    Slot: task.slot,
+    NodeID: task.nodeId,
+    Status: {
+      Timestamp: rfc3339(task.updatedAt),
+      State: shapeTaskState(task),
+      Message: task.state === 'draining' ? 'draining' : task.health === 'unhealthy' ? 'unhealthy' : 'started',
+      ...(task.pid === undefined ? {} : { ContainerStatus: { ContainerID: task.id, PID: task.pid, ExitCode: 0 } }),
+      PortStatus: {},
+    },
+    DesiredState: task.state === 'draining' ? 'shutdown' : 'running',
+    NetworksAttachments: task.attachments.flatMap((attachment) => {
+      const network = source.snapshot.networks.get(attachment.networkId);
+      if (network === undefined) return [];
+      const addresses = [attachment.address, ...(attachment.moreAddresses ?? [])];
+      return [
+        {
+          Network: shapeAttachedNetwork(network, source),
+          Addresses: addresses.map((address) => cidr(address, network)),
+        },
+      ];
+    }),
+  };
+}
+
+type AttachedNetwork = DockerTask['NetworksAttachments'][number]['Network'];
+
+function shapeAttachedNetwork(network: Network, source: ShapeSource): AttachedNetwork {
+  return {
+    ID: network.id,
+    Version: { Index: source.revisionOf(network.id) },
+    CreatedAt: rfc3339(network.createdAt),
+    UpdatedAt: rfc3339(network.updatedAt),
+    Spec: { Name: network.spec.name, Labels: { ...network.spec.labels }, Scope: scopeOf(network) },
+    DriverState: { Name: network.spec.driver, Options: networkOptions(network) },
+    IPAMOptions: { Driver: { Name: 'default' }, Configs: ipamConfig(network) },
+  };
+}
+
+export function shapeNetwork(network: Network): DockerNetwork {
+  return {
+    Name: network.spec.name,
+    Id: network.id,
+    Created: rfc3339(network.createdAt),
+    Scope: scopeOf(network),
+    Driver: network.spec.driver,
+    EnableIPv6: network.spec.ipv6,
+    IPAM: { Driver: 'default', Options: null, Config: ipamConfig(network) },
+    Internal: network.spec.internal,
+    Attachable: network.spec.attachable,
+    Ingress: false,
+    ConfigFrom: { Network: '' },
+    ConfigOnly: false,
+    Containers: null,
+    Options: networkOptions(network),
+    Labels: { ...network.spec.labels },
+  };
+}
+
+/** With what is on it: this node's tasks as Containers, every service as Docker's `verbose` shows them. */
+export function shapeNetworkDetail(network: Network, source: ShapeSource, facts: AgentFacts): DockerNetwork {
+  const containers: NonNullable<DockerNetwork['Containers']> = {};
+  const services: NonNullable<DockerNetwork['Services']> = {};
+  for (const service of source.snapshot.servicesByNetwork.get(network.id)?.values() ?? []) {
+    const tasks = [...(source.snapshot.tasksByService.get(service.id)?.values() ?? [])].sort((a, b) => a.slot - b.slot);
+    services[service.spec.name] = {
+      VIP: vipOn(service, network.id) ?? '<nil>',
+      Ports: service.ports.map((port) => `Target: ${port.targetPort}, Publish: ${port.publishedPort}`),
+      LocalLBIndex: 0,
+      Tasks: tasks.flatMap((task) => shapeNetworkTask(task, network.id, source.snapshot)),
+    };
+    for (const task of tasks) {
+      const attachment = task.attachments.find((one) => one.networkId === network.id);
+      if (attachment === undefined || task.nodeId !== facts.nodeId || task.source !== 'process') continue;
+      const addresses = [attachment.address, ...(attachment.moreAddresses ?? [])];
+      const ofFamily = (six: boolean) => addresses.find((address) => address.includes(':') === six);
+      containers[task.id] = {
+        Name: task.name,
+        EndpointID: task.id,
+        MacAddress: '',
+        IPv4Address: cidrOrEmpty(ofFamily(false), network),
+        IPv6Address: cidrOrEmpty(ofFamily(true), network),
+      };
+    }
+  }
+  return { ...shapeNetwork(network), Containers: containers, Services: services };
+}
+
+type NetworkTask = NonNullable<DockerNetwork['Services']>[string]['Tasks'][number];
+
+function shapeNetworkTask(task: Task, networkId: NetworkId, snapshot: Snapshot): NetworkTask[] {
+  const attachment = task.attachments.find((one) => one.networkId === networkId);
+  if (attachment === undefined) return [];
+  const node = snapshot.nodes.get(task.nodeId);
+  return [
+    {
+      Name: task.name,
+      EndpointID: task.id,
+      EndpointIP: attachment.address,
+      Info: node === undefined ? {} : { 'Host Name': node.name },
+    },
+  ];
+}
+
+/** `facts` are of the answering node; of another node only what the catalog holds is known. */
+export function shapeNode(node: Node, source: ShapeSource, facts: AgentFacts): DockerNode {
+  const own = node.id === facts.nodeId;
+  return {
+    ID: node.id,
+    Version: { Index: source.revisionOf(node.id) },
+    CreatedAt: rfc3339(node.createdAt),
+    UpdatedAt: rfc3339(node.updatedAt),
+    Spec: { Labels: { ...node.labels }, Role: 'manager', Availability: node.availability },
+    Description: {
+      Hostname: node.name,
+      Platform: { Architecture: own ? unameArchitecture(facts.architecture) : '', OS: 'linux' },
+      Resources: {
+        NanoCPUs: own ? facts.cpus * 1_000_000_000 : 0,
+        MemoryBytes: own ? facts.memoryBytes : 0,
+      },
+      Engine: { EngineVersion: own ? facts.version : '' },
+    },
+    Status: { State: 'ready', Addr: own ? '127.0.0.1' : '' },
+    ManagerStatus: { Leader: own, Reachability: 'reachable', Addr: '' },
+  };
+}
+
+export function shapeVersion(facts: AgentFacts): DockerVersion {
+  const details = { ApiVersion: API_VERSION.newest, MinAPIVersion: API_VERSION.oldest, Os: 'linux' };
+  return {
+    Platform: { Name: 'vipmesh' },
+    Components: [
+      { Name: 'vipmesh', Version: facts.version, Details: { ...details, KernelVersion: facts.kernelVersion } },
+    ],
+    Version: facts.version,
+    ApiVersion: API_VERSION.newest,
+    MinAPIVersion: API_VERSION.oldest,
+    Os: 'linux',
+    Arch: goArchitecture(facts.architecture),
+    KernelVersion: facts.kernelVersion,
+  };
+}
+
+export function shapeInfo(facts: AgentFacts, snapshot: Snapshot): DockerInfo {
+  return {
+    ID: facts.nodeId,
+    Name: facts.nodeName,
+    ServerVersion: facts.version,
+    OSType: 'linux',
+    Architecture: unameArchitecture(facts.architecture),
+    KernelVersion: facts.kernelVersion,
+    NCPU: facts.cpus,
+    MemTotal: facts.memoryBytes,
+    Labels: [],
+    Swarm: {
+      NodeID: facts.nodeId,
+      NodeAddr: '127.0.0.1',
+      LocalNodeState: 'active',
+      ControlAvailable: true,
+      Error: '',
+      Nodes: snapshot.nodes.size,
+      Managers: snapshot.nodes.size,
+    },
+  };
+}
+
+export function rfc3339(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}
+
+function scopeOf(network: Network): 'local' | 'swarm' {
+  return network.spec.driver === 'overlay' ? 'swarm' : 'local';
+}
+
+function networkOptions(network: Network): Record<string, string> {
+  const vni =
+    network.vni === undefined ? {} : { 'com.docker.network.driver.overlay.vxlanid_list': String(network.vni) };
+  return { ...network.spec.options, ...vni };
+}
+
+function ipamConfig(network: Network): { Subnet: string; Gateway: string }[] {
+  return network.subnets.map((subnet) => ({ Subnet: subnet, Gateway: gatewayOf(subnet) }));
+}
+
+/** `10.64.0.2/24`: the address with the length of the network's subnet that holds it. */
+function cidr(address: IpAddress, network: Network | undefined): string {
+  const subnet: Subnet | undefined = network?.subnets.find((one) => subnetContains(one, address));
+  return `${address}/${subnet === undefined ? (address.includes(':') ? 128 : 32) : prefixLength(subnet)}`;
+}
+
+function cidrOrEmpty(address: IpAddress | undefined, network: Network): string {
+  return address === undefined ? '' : cidr(address, network);
+}
+
+/** Node's names to those of `uname -m` (Docker's info and nodes) and of Go (Docker's version). */
+function unameArchitecture(architecture: string): string {
+  return { x64: 'x86_64', arm64: 'aarch64' }[architecture] ?? architecture;
+}
+
+function goArchitecture(architecture: string): string {
+  return { x64: 'amd64' }[architecture] ?? architecture;
+}

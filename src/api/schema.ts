@@ -1,0 +1,399 @@
+// The API's JSON, both ways. What Docker Engine has keeps Docker's paths and field names (API 1.41); what it lacks is under
+// /vipmesh/ and in the fields named `Vipmesh`. The client validates answers with the same schemas, so that an agent of
+// another version is a clear error and not an undefined somewhere.
+import { z } from 'zod';
+
+const labels = z.record(z.string(), z.string());
+const version = z.object({ Index: z.number() });
+const port = z.number().int().min(1).max(65535);
+
+const dockerPort = z.object({
+  Name: z.string().optional(),
+  Protocol: z.enum(['tcp', 'udp']),
+  TargetPort: port,
+  PublishedPort: port.optional(),
+  PublishMode: z.enum(['ingress', 'host']),
+  /** Not in Docker: the one local address that listens. */
+  HostIP: z.string().optional(),
+});
+export type DockerPort = z.infer<typeof dockerPort>;
+
+const endpointSpec = z.object({ Mode: z.enum(['vip', 'dnsrr']).optional(), Ports: z.array(dockerPort).optional() });
+
+const networkTarget = z.object({ Target: z.string(), Aliases: z.array(z.string()).optional() });
+
+/** Durations in nanoseconds, as everywhere in Docker's API. */
+const healthConfig = z.object({
+  Test: z.array(z.string()),
+  Interval: z.number().optional(),
+  Timeout: z.number().optional(),
+  Retries: z.number().optional(),
+  StartPeriod: z.number().optional(),
+});
+export type DockerHealth = z.infer<typeof healthConfig>;
+
+const serviceMode = z.union([
+  z.object({ Replicated: z.object({ Replicas: z.number().int().min(0) }) }),
+  z.object({ Global: z.object({}) }),
+]);
+
+const dockerServiceSpec = z.object({
+  Name: z.string(),
+  Labels: labels,
+  TaskTemplate: z.object({
+    ContainerSpec: z.object({ Healthcheck: healthConfig.optional() }),
+    Networks: z.array(networkTarget),
+    ForceUpdate: z.number(),
+    Runtime: z.string(),
+  }),
+  Mode: serviceMode,
+  EndpointSpec: endpointSpec,
+  Vipmesh: z.object({
+    Expose: z.array(z.object({ Protocol: z.enum(['tcp', 'udp']), Port: port, Name: z.string().optional() })),
+    Endpoints: z.array(z.object({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() })),
+    /** Nanoseconds. */
+    DrainTimeout: z.number(),
+  }),
+});
+export type DockerServiceSpec = z.infer<typeof dockerServiceSpec>;
+
+export const dockerService = z.object({
+  ID: z.string(),
+  Version: version,
+  CreatedAt: z.string(),
+  UpdatedAt: z.string(),
+  Spec: dockerServiceSpec,
+  PreviousSpec: dockerServiceSpec.optional(),
+  Endpoint: z.object({
+    Spec: endpointSpec,
+    Ports: z.array(dockerPort).optional(),
+    VirtualIPs: z.array(z.object({ NetworkID: z.string(), Addr: z.string() })).optional(),
+  }),
+  ServiceStatus: z
+    .object({ RunningTasks: z.number(), DesiredTasks: z.number(), CompletedTasks: z.number() })
+    .optional(),
+});
+export type DockerService = z.infer<typeof dockerService>;
+
+export const dockerNetwork = z.object({
+  Name: z.string(),
+  Id: z.string(),
+  Created: z.string(),
+  Scope: z.enum(['local', 'swarm']),
+  Driver: z.string(),
+  EnableIPv6: z.boolean(),
+  IPAM: z.object({
+    Driver: z.string(),
+    Options: labels.nullable(),
+    Config: z.array(z.object({ Subnet: z.string(), Gateway: z.string().optional() })),
+  }),
+  Internal: z.boolean(),
+  Attachable: z.boolean(),
+  Ingress: z.boolean(),
+  ConfigFrom: z.object({ Network: z.string() }),
+  ConfigOnly: z.boolean(),
+  Containers: z
+    .record(
+      z.string(),
+      z.object({
+        Name: z.string(),
+        EndpointID: z.string(),
+        MacAddress: z.string(),
+        IPv4Address: z.string(),
+        IPv6Address: z.string(),
+      }),
+    )
+    .nullable(),
+  Options: labels,
+  Labels: labels,
+  /** As Docker gives them with `verbose`; on single networks only. */
+  Services: z
+    .record(
+      z.string(),
+      z.object({
+        VIP: z.string(),
+        Ports: z.array(z.string()),
+        LocalLBIndex: z.number(),
+        Tasks: z.array(z.object({ Name: z.string(), EndpointID: z.string(), EndpointIP: z.string(), Info: labels })),
+      }),
+    )
+    .optional(),
+});
+export type DockerNetwork = z.infer<typeof dockerNetwork>;
+
+export const dockerTask = z.object({
+  ID: z.string(),
+  Version: version,
+  CreatedAt: z.string(),
+  UpdatedAt: z.string(),
+  Name: z.string(),
+  Labels: labels,
+  Spec: z.object({ Networks: z.array(networkTarget), ForceUpdate: z.number(), Runtime: z.string() }),
+  ServiceID: z.string(),
+  Slot: z.number(),
+  NodeID: z.string(),
+  Status: z.object({
+    Timestamp: z.string(),
+    State: z.enum(['starting', 'running']),
+    Message: z.string(),
+    ContainerStatus: z.object({ ContainerID: z.string(), PID: z.number(), ExitCode: z.number() }).optional(),
+    PortStatus: z.object({ Ports: z.array(dockerPort).optional() }),
+  }),
+  DesiredState: z.enum(['running', 'shutdown']),
+  NetworksAttachments: z.array(
+    z.object({
+      Network: z.object({
+        ID: z.string(),
+        Version: version,
+        CreatedAt: z.string(),
+        UpdatedAt: z.string(),
+        Spec: z.object({ Name: z.string(), Labels: labels, Scope: z.string() }),
+        DriverState: z.object({ Name: z.string(), Options: labels.optional() }),
+        IPAMOptions: z.object({
+          Driver: z.object({ Name: z.string() }),
+          Configs: z.array(z.object({ Subnet: z.string(), Gateway: z.string() })),
+        }),
+      }),
+      Addresses: z.array(z.string()),
+    }),
+  ),
+});
+export type DockerTask = z.infer<typeof dockerTask>;
+
+export const dockerNode = z.object({
+  ID: z.string(),
+  Version: version,
+  CreatedAt: z.string(),
+  UpdatedAt: z.string(),
+  Spec: z.object({ Labels: labels, Role: z.literal('manager'), Availability: z.enum(['active', 'pause', 'drain']) }),
+  Description: z.object({
+    Hostname: z.string(),
+    Platform: z.object({ Architecture: z.string(), OS: z.string() }),
+    Resources: z.object({ NanoCPUs: z.number(), MemoryBytes: z.number() }),
+    Engine: z.object({ EngineVersion: z.string() }),
+  }),
+  Status: z.object({ State: z.enum(['ready', 'down', 'unknown']), Addr: z.string() }),
+  ManagerStatus: z
+    .object({ Leader: z.boolean(), Reachability: z.enum(['reachable', 'unreachable']), Addr: z.string() })
+    .optional(),
+});
+export type DockerNode = z.infer<typeof dockerNode>;
+
+export const dockerVersion = z.object({
+  Platform: z.object({ Name: z.string() }),
+  Components: z.array(z.object({ Name: z.string(), Version: z.string(), Details: labels })),
+  Version: z.string(),
+  ApiVersion: z.string(),
+  MinAPIVersion: z.string(),
+  Os: z.string(),
+  Arch: z.string(),
+  KernelVersion: z.string(),
+});
+export type DockerVersion = z.infer<typeof dockerVersion>;
+
+export const dockerInfo = z.object({
+  ID: z.string(),
+  Name: z.string(),
+  ServerVersion: z.string(),
+  OSType: z.string(),
+  Architecture: z.string(),
+  KernelVersion: z.string(),
+  NCPU: z.number(),
+  MemTotal: z.number(),
+  Labels: z.array(z.string()),
+  Swarm: z.object({
+    NodeID: z.string(),
+    NodeAddr: z.string(),
+    LocalNodeState: z.literal('active'),
+    ControlAvailable: z.literal(true),
+    Error: z.string(),
+    Nodes: z.number(),
+    Managers: z.number(),
+  }),
+});
+export type DockerInfo = z.infer<typeof dockerInfo>;
+
+/** One line of /events. `time` in seconds, `timeNano` in nanoseconds since the epoch. */
+export const dockerEvent = z.object({
+  Type: z.enum(['service', 'network', 'node', 'task']),
+  Action: z.enum(['create', 'update', 'remove']),
+  Actor: z.object({ ID: z.string(), Attributes: labels }),
+  scope: z.enum(['swarm', 'local']),
+  time: z.number(),
+  timeNano: z.number(),
+});
+export type DockerEvent = z.infer<typeof dockerEvent>;
+
+export const errorBody = z.object({ message: z.string() });
+
+// What Docker lacks.
+
+const frontend = z.object({
+  Kind: z.enum(['published', 'vip']),
+  Service: z.string(),
+  Protocol: z.enum(['tcp', 'udp']),
+  /** `*`: every address of the node. */
+  Address: z.string(),
+  /** `*`: every port, on the VIP of an overlay network. */
+  Port: z.union([port, z.literal('*')]),
+  TargetPort: port.optional(),
+  PublishMode: z.enum(['ingress', 'host']).optional(),
+  Network: z.string().optional(),
+  /** `refusing`: no eligible endpoint. `blocked`: the port could not be taken here; it is retried. */
+  State: z.enum(['listening', 'refusing', 'blocked']),
+  Reason: z.string().optional(),
+  OpenConnections: z.number(),
+  TotalConnections: z.number(),
+});
+export type FrontendShape = z.infer<typeof frontend>;
+
+const endpoint = z.object({
+  TaskID: z.string(),
+  Task: z.string(),
+  Slot: z.number(),
+  Node: z.string(),
+  Network: z.string(),
+  Address: z.string(),
+  Ports: z.array(z.object({ TargetPort: port, Port: port })),
+  Source: z.enum(['process', 'static']),
+  State: z.enum(['starting', 'running', 'draining']),
+  Health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
+  Eligible: z.boolean(),
+  /** Why it is not eligible, or what limits it. */
+  Reason: z.string().optional(),
+  OpenConnections: z.number(),
+  TotalConnections: z.number(),
+  ConnectFailures: z.number(),
+});
+export type EndpointShape = z.infer<typeof endpoint>;
+
+/** GET /vipmesh/services/{id}: Docker's service, and what a user wants to know when it does not work. */
+export const serviceDetail = dockerService.extend({
+  Vipmesh: z.object({
+    /** How connections to its VIPs get to an endpoint. */
+    Path: z.literal('proxied'),
+    VIPs: z.array(z.object({ Network: z.string(), Address: z.string(), Names: z.array(z.string()) })),
+    Endpoints: z.array(endpoint),
+    Frontends: z.array(frontend),
+    Warnings: z.array(z.string()),
+  }),
+});
+export type ServiceDetail = z.infer<typeof serviceDetail>;
+
+/** GET /vipmesh/status. Times in milliseconds since the epoch or, where named so, durations. */
+export const agentStatus = z.object({
+  Version: z.string(),
+  PID: z.number(),
+  Node: z.object({ ID: z.string(), Name: z.string() }),
+  Privileged: z.boolean(),
+  StartedAt: z.string(),
+  State: z.enum(['starting', 'ready', 'draining']),
+  Socket: z.string(),
+  StateDir: z.string(),
+  Admin: z.string(),
+  /** The newest commit that is in effect. */
+  Revision: z.number(),
+  DNS: z.object({ Listen: z.array(z.string()), Upstreams: z.array(z.string()) }),
+  Workers: z.array(
+    z.object({ ID: z.number(), State: z.enum(['running', 'restarting']), Connections: z.number(), Flows: z.number() }),
+  ),
+  Stacks: z.array(
+    z.object({
+      Name: z.string(),
+      File: z.string(),
+      State: z.enum(['applied', 'rejected']),
+      Error: z.string().optional(),
+    }),
+  ),
+  Counts: z.object({
+    Networks: z.number(),
+    Services: z.number(),
+    Tasks: z.number(),
+    EligibleTasks: z.number(),
+  }),
+  Frontends: z.array(frontend),
+  Warnings: z.array(z.string()),
+});
+export type AgentStatus = z.infer<typeof agentStatus>;
+
+/** GET /vipmesh/resolve: what the resolver would say, and what it would not say because another network hid it. */
+export const resolution = z.object({
+  Name: z.string(),
+  /** `forwarded`: not ours, outside DNS servers are asked. */
+  Outcome: z.enum(['answer', 'nodata', 'nxdomain', 'forwarded', 'refused']),
+  Answers: z.array(
+    z.object({
+      Network: z.string(),
+      Kind: z.enum(['vip', 'endpoints', 'task', 'outside']),
+      Service: z.string().optional(),
+      Addresses: z.array(z.string()),
+    }),
+  ),
+  /** The same name on networks that come later, or that the node itself does not see. */
+  Hidden: z.array(
+    z.object({
+      Network: z.string(),
+      Service: z.string().optional(),
+      Addresses: z.array(z.string()),
+      Reason: z.string(),
+    }),
+  ),
+});
+export type Resolution = z.infer<typeof resolution>;
+
+/** POST /vipmesh/endpoints. `Endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. */
+export const addEndpointRequest = z.strictObject({ Service: z.string().min(1), Endpoint: z.string().min(1).max(100) });
+
+export const endpointListing = endpoint.extend({ Service: z.string() });
+export type EndpointListing = z.infer<typeof endpointListing>;
+
+/** POST /vipmesh/tasks: what `vipmesh run` asks for before it starts its command. */
+export const runTaskRequest = z.strictObject({
+  Service: z.string().min(1),
+  /** Absent: every network of the service. */
+  Network: z.string().optional(),
+  Name: z.string().optional(),
+  Hostname: z.string().max(253).optional(),
+  /** Where the task will listen, when that is not its target port. */
+  Port: port.optional(),
+  Aliases: z.array(z.string()).max(100).optional(),
+  /** The agent was away: the task exists, and its command runs already. */
+  Resume: z.strictObject({ TaskID: z.string(), PID: z.number().int().positive().optional() }).optional(),
+});
+export type RunTaskRequest = z.infer<typeof runTaskRequest>;
+
+/** The answer to it, one JSON object a line, for as long as the connection lasts. Its end is the end of the task. */
+export const taskEvent = z.discriminatedUnion('Event', [
+  z.object({
+    Event: z.literal('prepared'),
+    TaskID: z.string(),
+    Name: z.string(),
+    Service: z.string(),
+    Addresses: z.array(z.object({ Network: z.string(), Address: z.string() })),
+    /** What the command finds in its environment besides its own. */
+    Env: labels,
+    /** The network namespace to run the command in; absent: the node's own. */
+    Namespace: z.string().optional(),
+    /** What the command sees in place of the node's files (/etc/resolv.conf, /etc/hosts): path → content. */
+    Files: labels.optional(),
+    Hostname: z.string().optional(),
+  }),
+  /** Run this inside the task, and tell its exit code by POST …/probes/{Number}. */
+  z.object({
+    Event: z.literal('probe'),
+    Number: z.number(),
+    Command: z.array(z.string()),
+    Shell: z.boolean(),
+    TimeoutMs: z.number(),
+  }),
+  /** The agent wants the task to end: stop the command. */
+  z.object({ Event: z.literal('stop'), Reason: z.string() }),
+]);
+export type TaskEvent = z.infer<typeof taskEvent>;
+
+export const taskRunningRequest = z.strictObject({ PID: z.number().int().positive() });
+export const taskExitedRequest = z.strictObject({
+  ExitCode: z.number().int().nullable(),
+  Signal: z.string().max(20).nullable(),
+});
+export const probeResultRequest = z.strictObject({ ExitCode: z.number().int(), Output: z.string().max(4096) });

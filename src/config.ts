@@ -1,0 +1,356 @@
+// Every setting of the agent: its flag, its environment variable, its default and the reason for it. PURE: what the
+// machine is like comes as an argument, and the result is frozen.
+import { isAbsolute, join } from 'node:path';
+import {
+  formatHostPort,
+  type IpAddress,
+  ipVersion,
+  parseIp,
+  parseSubnet,
+  prefixLength,
+  type Subnet,
+} from './model/address.ts';
+import { nameProblem } from './model/name.ts';
+import { type PortNumber, parsePort } from './model/port.ts';
+import { formatDuration, parseDuration } from './runtime/duration.ts';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './runtime/log.ts';
+import { defaultSocket, defaultStateDir } from './runtime/paths.ts';
+
+export interface HostPort {
+  readonly address: IpAddress;
+  readonly port: PortNumber;
+}
+
+export interface StackSource {
+  readonly name: string;
+  /** Absolute. */
+  readonly file: string;
+}
+
+export interface Config {
+  /** Compose files that the agent applies and watches, in the order given. */
+  readonly stacks: readonly StackSource[];
+  /** The API's unix socket. */
+  readonly socket: string;
+  /** 0660 for root, so that a group may be let in; 0600 for an ordinary user. */
+  readonly socketMode: number;
+  readonly stateDir: string;
+  /** Where the node's own resolver listens, UDP and TCP. */
+  readonly dns: HostPort;
+  /** Outside DNS servers, asked in order; none: outside names fail with SERVFAIL. */
+  readonly upstreams: readonly HostPort[];
+  /** Data-plane threads, ≥ 1. */
+  readonly workers: number;
+  /** Health, readiness and metrics, over HTTP. */
+  readonly admin: HostPort;
+  /** How long open connections may take to finish once the agent is asked to stop, in milliseconds. */
+  readonly drainMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly nodeName: string;
+  /** Addresses of the bridge through which containers reach what is outside; root only. */
+  readonly egressSubnet: Subnet;
+  /** Accept networks that ask for encryption, and carry them in clear. */
+  readonly allowPlaintextOverlays: boolean;
+  /** The agent runs as root: overlays, containers and ports below 1024. */
+  readonly privileged: boolean;
+}
+
+/** Flags of `vipmesh agent` as they were written; a repeatable one is always a list. */
+export type AgentFlags = Readonly<Record<string, string | readonly string[] | boolean | undefined>>;
+
+/** What defaults depend on. */
+export interface Machine {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+  readonly home: string;
+  readonly cwd: string;
+  readonly hostname: string;
+  readonly cpus: number;
+  readonly stderrIsTerminal: boolean;
+  /** Contents of /etc/resolv.conf; empty when there is none. */
+  readonly resolvConf: string;
+}
+
+/** One line that names the flag and says what it should be. The process ends with status 2. */
+export class ConfigError extends Error {
+  readonly code = 'CONFIG_INVALID';
+  readonly flag: string;
+  constructor(flag: string, message: string) {
+    super(`${flag}: ${message}`);
+    this.name = 'ConfigError';
+    this.flag = flag;
+  }
+}
+
+export interface Setting {
+  /** As commander wants it: `--dns <ADDR:PORT>`. */
+  readonly flag: string;
+  readonly help: string;
+  readonly defaultText?: string;
+  readonly repeatable?: boolean;
+}
+
+/** The table behind `vipmesh agent --help`. Each setting is also read from VIPMESH_…, lists separated by commas. */
+export const SETTINGS: readonly Setting[] = [
+  {
+    flag: '--stack <NAME=FILE>',
+    help: 'apply a Compose file as stack NAME, and again whenever it changes',
+    repeatable: true,
+  },
+  {
+    flag: '--socket <PATH>',
+    help: 'unix socket of the API',
+    defaultText: '/run/vipmesh/vipmesh.sock as root, else $XDG_RUNTIME_DIR/vipmesh.sock',
+  },
+  {
+    flag: '--state-dir <DIR>',
+    help: 'where state is kept',
+    defaultText: '/var/lib/vipmesh as root, else $XDG_STATE_HOME/vipmesh',
+  },
+  {
+    flag: '--dns <ADDR:PORT>',
+    help: "where the node's own resolver listens",
+    defaultText: '127.0.0.11:53 as root, else 127.0.0.11:1053',
+  },
+  {
+    flag: '--upstream <ADDR[:PORT]>',
+    help: 'outside DNS server to forward other names to',
+    defaultText: 'the servers of /etc/resolv.conf',
+    repeatable: true,
+  },
+  { flag: '--workers <N>', help: 'data-plane threads', defaultText: 'number of CPUs' },
+  {
+    flag: '--admin <ADDR:PORT>',
+    help: 'where /healthz, /readyz and /metrics are served',
+    defaultText: '127.0.0.1:7980',
+  },
+  { flag: '--drain <DURATION>', help: 'how long open connections may finish after SIGTERM', defaultText: '10s' },
+  { flag: '--log-level <LEVEL>', help: `least level that is logged: ${LOG_LEVELS.join(', ')}`, defaultText: 'info' },
+  {
+    flag: '--log-format <FORMAT>',
+    help: `${LOG_FORMATS.join(' or ')}`,
+    defaultText: 'pretty when standard error is a terminal, else json',
+  },
+  { flag: '--node-name <NAME>', help: 'name of this node', defaultText: 'the host name' },
+  {
+    flag: '--egress-subnet <SUBNET>',
+    help: "addresses of the bridge to containers' outside world",
+    defaultText: '100.127.0.0/16',
+  },
+  { flag: '--allow-plaintext-overlays', help: 'accept networks that ask for encryption, without encrypting' },
+];
+
+/** 127.0.0.11 is where containers of Docker networks ask, so nothing has to be learnt anew. */
+const DNS_ADDRESS = '127.0.0.11' as IpAddress;
+const DNS_PORT = { root: 53, user: 1053 } as const;
+/** Loopback: metrics name services and addresses, which are nobody's business outside. */
+const ADMIN: HostPort = { address: '127.0.0.1' as IpAddress, port: 7980 as PortNumber };
+/** Long enough for requests in flight, shorter than systemd's 90 s and Kubernetes' 30 s before SIGKILL. */
+const DRAIN_MS = 10_000;
+/** A worker has its own listeners and buffers; more threads than any machine's CPUs are a typing error. */
+const MAX_WORKERS = 256;
+/** A day: longer than that, a stopping agent is a forgotten one. */
+const MAX_DRAIN_MS = 24 * 3_600_000;
+/** The end of the shared address space (RFC 6598), away from the ranges of overlays, Docker and home networks. */
+const EGRESS_SUBNET = '100.127.0.0/16' as Subnet;
+/** sun_path holds 108 bytes with the final zero (unix(7)). */
+const MAX_SOCKET_PATH = 107;
+
+/** Flags before environment before defaults. Throws ConfigError. */
+export function parseConfig(flags: AgentFlags, machine: Machine): Config {
+  const read = reader(flags, machine.env);
+  const privileged = machine.uid === 0;
+  const dns = read.one('dns', (text, flag) => hostPort(text, flag)) ?? {
+    address: DNS_ADDRESS,
+    port: (privileged ? DNS_PORT.root : DNS_PORT.user) as PortNumber,
+  };
+  const upstreams = read.many('upstream', upstream);
+  return Object.freeze({
+    stacks: Object.freeze(uniqueStacks(read.many('stack', (text, flag) => stack(text, flag, machine.cwd)))),
+    socket: read.one('socket', (text, flag) => socketPath(text, flag, machine.cwd)) ?? defaultSocket(machine),
+    socketMode: privileged ? 0o660 : 0o600,
+    stateDir: read.one('state-dir', (text, flag) => path(text, flag, machine.cwd)) ?? defaultStateDir(machine),
+    dns,
+    upstreams: Object.freeze(upstreams.length > 0 ? upstreams : resolvConfServers(machine.resolvConf, dns)),
+    workers: read.one('workers', workerCount) ?? Math.max(1, machine.cpus),
+    admin: read.one('admin', hostPort) ?? ADMIN,
+    drainMs: read.one('drain', duration) ?? DRAIN_MS,
+    logLevel: read.one('log-level', oneOf(LOG_LEVELS)) ?? 'info',
+    logFormat: read.one('log-format', oneOf(LOG_FORMATS)) ?? (machine.stderrIsTerminal ? 'pretty' : 'json'),
+    nodeName: read.one('node-name', nodeName) ?? defaultNodeName(machine.hostname),
+    egressSubnet: read.one('egress-subnet', egressSubnet) ?? EGRESS_SUBNET,
+    allowPlaintextOverlays: read.flag('allow-plaintext-overlays'),
+    privileged,
+  });
+}
+
+/**
+ * The `nameserver` lines of a resolv.conf (resolv.conf(5)), without our own listener, which would forward to itself. Lines
+ * that are no address are passed over, as the C library does, and so are link-local servers with a zone (`fe80::1%eth0`).
+ */
+export function resolvConfServers(text: string, own: HostPort): readonly HostPort[] {
+  const servers: HostPort[] = [];
+  for (const line of text.split('\n')) {
+    const match = /^\s*nameserver\s+(\S+)/.exec(line);
+    const address = match?.[1] === undefined ? undefined : parseIp(match[1]);
+    if (address === undefined || (address === own.address && own.port === DNS_PORT.root)) continue;
+    if (servers.some((server) => server.address === address)) continue;
+    servers.push({ address, port: DNS_PORT.root as PortNumber });
+  }
+  return servers;
+}
+
+export function formatAddress({ address, port }: HostPort): string {
+  return formatHostPort(address, port);
+}
+
+type Parse<T> = (text: string, flag: string) => T;
+
+function reader(flags: AgentFlags, env: Machine['env']) {
+  const values = (name: string): { readonly flag: string; readonly texts: readonly string[] } => {
+    const given = flags[name];
+    if (typeof given === 'string') return { flag: `--${name}`, texts: [given] };
+    if (Array.isArray(given) && given.length > 0) return { flag: `--${name}`, texts: given };
+    const variable = `VIPMESH_${name.toUpperCase().replaceAll('-', '_')}`;
+    const set = env[variable];
+    if (set === undefined || set.trim() === '') return { flag: `--${name}`, texts: [] };
+    return { flag: variable, texts: set.split(',').map((text) => text.trim()) };
+  };
+  return {
+    one<T>(name: string, parse: Parse<T>): T | undefined {
+      const { flag, texts } = values(name);
+      return texts.length === 0 ? undefined : parse(texts.join(','), flag);
+    },
+    many<T>(name: string, parse: Parse<T>): readonly T[] {
+      const { flag, texts } = values(name);
+      return texts.map((text) => parse(text, flag));
+    },
+    flag(name: string): boolean {
+      if (typeof flags[name] === 'boolean') return flags[name];
+      const { flag, texts } = values(name);
+      const [text] = texts;
+      if (text === undefined || text === '0' || text === 'false') return false;
+      if (text === '1' || text === 'true') return true;
+      throw new ConfigError(flag, `should be true or false, not "${text}"`);
+    },
+  };
+}
+
+function stack(text: string, flag: string, cwd: string): StackSource {
+  const equals = text.indexOf('=');
+  if (equals < 1 || equals === text.length - 1) {
+    throw new ConfigError(flag, `should be NAME=FILE, such as shop=compose.yaml, not "${text}"`);
+  }
+  const name = text.slice(0, equals);
+  const problem = nameProblem(name);
+  if (problem !== undefined) throw new ConfigError(flag, `the stack name "${name}" ${problem}`);
+  return { name, file: path(text.slice(equals + 1), flag, cwd) };
+}
+
+function uniqueStacks(stacks: readonly StackSource[]): readonly StackSource[] {
+  for (const [index, { name, file }] of stacks.entries()) {
+    const first = stacks.findIndex((other) => other.name === name);
+    if (first !== index) {
+      throw new ConfigError(
+        '--stack',
+        `"${name}" is given twice (${stacks[first]?.file} and ${file}); give each file its own name`,
+      );
+    }
+  }
+  return stacks;
+}
+
+function path(text: string, flag: string, cwd: string): string {
+  if (text === '') throw new ConfigError(flag, 'should be a path, not empty');
+  return isAbsolute(text) ? text : join(cwd, text);
+}
+
+function socketPath(text: string, flag: string, cwd: string): string {
+  const full = path(text.startsWith('unix://') ? text.slice('unix://'.length) : text, flag, cwd);
+  const bytes = Buffer.byteLength(full);
+  if (bytes > MAX_SOCKET_PATH) {
+    throw new ConfigError(flag, `${full} has ${bytes} bytes; the path of a unix socket may have ${MAX_SOCKET_PATH}`);
+  }
+  return full;
+}
+
+function hostPort(text: string, flag: string): HostPort {
+  const split = splitHostPort(text);
+  const port = split.port === undefined ? undefined : parsePort(split.port);
+  const address = parseIp(split.host);
+  if (address === undefined || port === undefined) {
+    throw new ConfigError(flag, `should be ADDRESS:PORT, such as 127.0.0.1:7980 or [::1]:7980, not "${text}"`);
+  }
+  return { address, port };
+}
+
+function upstream(text: string, flag: string): HostPort {
+  const split = splitHostPort(text);
+  const port = split.port === undefined ? DNS_PORT.root : parsePort(split.port);
+  const address = parseIp(split.host);
+  if (address === undefined || port === undefined) {
+    throw new ConfigError(
+      flag,
+      `should be ADDRESS or ADDRESS:PORT of a DNS server, such as 9.9.9.9 or [2620:fe::fe]:53, not "${text}"`,
+    );
+  }
+  return { address, port: port as PortNumber };
+}
+
+/** `1.2.3.4:5`, `[::1]:5`, `1.2.3.4`, `::1`: what stands before and behind the colon that parts them. */
+function splitHostPort(text: string): { readonly host: string; readonly port?: string } {
+  const bracketed = /^\[([^\]]*)\](?::(.*))?$/.exec(text);
+  if (bracketed !== null) return withPort(bracketed[1] ?? '', bracketed[2]);
+  const colon = text.lastIndexOf(':');
+  if (colon < 0 || text.indexOf(':') !== colon) return { host: text };
+  return withPort(text.slice(0, colon), text.slice(colon + 1));
+}
+
+function withPort(host: string, port: string | undefined): { readonly host: string; readonly port?: string } {
+  return port === undefined ? { host } : { host, port };
+}
+
+function workerCount(text: string, flag: string): number {
+  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= MAX_WORKERS) return count;
+  throw new ConfigError(flag, `should be a number from 1 to ${MAX_WORKERS}, not "${text}"`);
+}
+
+function duration(text: string, flag: string): number {
+  const value = parseDuration(text);
+  if (value === undefined)
+    throw new ConfigError(flag, `should be a duration such as 10s, 1m30s or 500ms, not "${text}"`);
+  if (value > MAX_DRAIN_MS)
+    throw new ConfigError(flag, `should be at most ${formatDuration(MAX_DRAIN_MS)}, not ${text}`);
+  return value;
+}
+
+function oneOf<T extends string>(allowed: readonly T[]): Parse<T> {
+  return (text, flag) => {
+    const found = allowed.find((one) => one === text);
+    if (found !== undefined) return found;
+    throw new ConfigError(flag, `should be one of ${allowed.join(', ')}, not "${text}"`);
+  };
+}
+
+function nodeName(text: string, flag: string): string {
+  const problem = nameProblem(text);
+  if (problem !== undefined) throw new ConfigError(flag, `the node name "${text}" ${problem}`);
+  return text;
+}
+
+/** Host names may be longer than a DNS label; the first label stands for them. */
+function defaultNodeName(hostname: string): string {
+  if (nameProblem(hostname) === undefined) return hostname;
+  const label = hostname.split('.')[0] ?? '';
+  return nameProblem(label) === undefined ? label : 'node';
+}
+
+function egressSubnet(text: string, flag: string): Subnet {
+  const subnet = parseSubnet(text);
+  if (subnet === undefined || ipVersion(subnet) !== 4 || prefixLength(subnet) > 28 || prefixLength(subnet) < 8) {
+    throw new ConfigError(flag, `should be an IPv4 subnet from /8 to /28, such as ${EGRESS_SUBNET}, not "${text}"`);
+  }
+  return subnet;
+}
