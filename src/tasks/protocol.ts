@@ -1,0 +1,53 @@
+// What the agent and `vipmesh run` say to each other about a task. The API validates it at its edge, with the same shapes.
+
+/** What `vipmesh run` asks for before it starts its command. */
+export interface RunTaskRequest {
+  readonly Service: string;
+  /** Absent: every network of the service. */
+  readonly Network?: string | undefined;
+  readonly Name?: string | undefined;
+  readonly Hostname?: string | undefined;
+  /** Where the task will listen, when that is not its target port. */
+  readonly Port?: number | undefined;
+  readonly Aliases?: readonly string[] | undefined;
+  /** The agent was away: the task exists, and its command runs already. */
+  readonly Resume?: { readonly TaskID: string; readonly PID?: number | undefined } | undefined;
+}
+
+export interface PreparedEvent {
+  readonly Event: 'prepared';
+  readonly TaskID: string;
+  readonly Name: string;
+  readonly Service: string;
+  readonly Addresses: { readonly Network: string; readonly Address: string }[];
+  /** What the command finds in its environment besides its own. */
+  readonly Env: Record<string, string>;
+  /** Path of the network namespace to run the command in; absent: the node's own. */
+  readonly Namespace?: string | undefined;
+  /** What the command sees in place of the node's files: path → content. */
+  readonly Files?: Record<string, string> | undefined;
+  readonly Hostname?: string | undefined;
+}
+
+export type TaskEvent =
+  | PreparedEvent
+  /** Run this inside the task, and tell its exit code under this number. */
+  | {
+      readonly Event: 'probe';
+      readonly Number: number;
+      readonly Command: string[];
+      readonly Shell: boolean;
+      readonly TimeoutMs: number;
+    }
+  /** The task is to end: stop the command. */
+  | { readonly Event: 'stop'; readonly Reason: string };
+
+export interface ProbeOutcome {
+  /** 0: healthy. */
+  readonly exitCode: number;
+  /** At most PROBE_OUTPUT_BYTES. */
+  readonly output: string;
+}
+
+/** Enough for an error message and a stack trace; what a check writes is kept only to be shown to people. */
+export const PROBE_OUTPUT_BYTES = 4096;

@@ -1,0 +1,113 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { isAlive, parseStartTicks, systemProcesses } from '../../src/tasks/process-table.ts';
+import { runProbe, startCommand } from '../../src/tasks/spawn.ts';
+import { parseForeground, terminalPlace } from '../../src/tasks/terminal.ts';
+
+const quiet = { env: process.env, ownSession: true, stdin: 'ignore' } as const;
+
+t.test('a command: its exit, its signals', async (t) => {
+  t.same(await (await startCommand(['sh', '-c', 'exit 7'], quiet)).ended, { exitCode: 7, signal: null });
+  const sleeping = await startCommand(['sleep', '1000'], quiet);
+  t.ok(systemProcesses.find(sleeping.pid));
+  sleeping.signal('SIGTERM');
+  t.same(await sleeping.ended, { exitCode: null, signal: 'SIGTERM' });
+  sleeping.signal('SIGTERM');
+  sleeping.destroy();
+});
+
+t.test('a command that cannot be run', async (t) => {
+  await t.rejects(startCommand(['vipmesh-no-such-command'], quiet), {
+    code: 'COMMAND_NOT_FOUND',
+    message: 'vipmesh-no-such-command: command not found',
+  });
+  const folder = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'not-executable');
+  writeFileSync(file, 'text');
+  await t.rejects(startCommand([file], quiet), { code: 'COMMAND_NOT_EXECUTABLE', message: /permission denied/ });
+});
+
+t.test('destroying ends the whole session', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const script = `trap '' TERM; sleep 1000 & echo $! > ${folder}/pid.new; mv ${folder}/pid.new ${folder}/pid; kill -TERM $$; wait`;
+  const stubborn = await startCommand(['sh', '-c', script], quiet);
+  const pid = Number(await fileText(join(folder, 'pid')));
+  t.ok(systemProcesses.find(pid));
+  stubborn.destroy();
+  t.same(await stubborn.ended, { exitCode: null, signal: 'SIGKILL' });
+  await until(() => systemProcesses.find(pid) === undefined);
+});
+
+t.test('probes', async (t) => {
+  t.same(await runProbe(['sh', '-c', 'echo fine; echo hm >&2'], false, 5000, process.env).then(sorted), {
+    exitCode: 0,
+    output: 'fine hm',
+  });
+  t.same(await runProbe(['echo $A; exit 3'], true, 5000, { ...process.env, A: 'b' }), { exitCode: 3, output: 'b\n' });
+  t.match(await runProbe(['vipmesh-no-such-command'], false, 5000, process.env), { exitCode: 127, output: /ENOENT/ });
+  t.match(await runProbe(['kill -9 $$'], true, 5000, process.env), { exitCode: 1, output: /SIGKILL/ });
+  const loud = await runProbe(['head -c 100000 /dev/zero | tr "\\0" x'], true, 5000, process.env);
+  t.equal(loud.exitCode, 0, 'what is too much is read and dropped, so that the command does not block');
+  t.equal(loud.output.length, 4096);
+});
+
+t.test('a probe that takes too long is killed with everything that it started', async (t) => {
+  const { exitCode, output } = await runProbe(['sleep 1000 & echo $!; wait'], true, 300, process.env);
+  t.equal(exitCode, 124);
+  t.match(output, /did not end within 300 ms/);
+  const pid = Number.parseInt(output, 10);
+  await until(() => systemProcesses.find(pid) === undefined);
+});
+
+t.test('what a probe leaves running does not hold it', async (t) => {
+  const { exitCode, output } = await runProbe(['sleep 1000 & echo $!'], true, 60_000, process.env);
+  t.equal(exitCode, 0);
+  await until(() => systemProcesses.find(Number.parseInt(output, 10)) === undefined);
+});
+
+t.test('processes are known by more than their id', async (t) => {
+  const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
+  await once(child, 'spawn');
+  const one = systemProcesses.find(child.pid ?? 0);
+  t.ok(one && Math.abs(one.startedAt - Date.now()) < 5000, 'started now');
+  t.equal(one && isAlive(systemProcesses, one), true);
+  t.equal(one && isAlive(systemProcesses, { ...one, startTicks: one.startTicks - 1 }), false);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  t.equal(one && isAlive(systemProcesses, one), false);
+  t.equal(systemProcesses.find(2 ** 30), undefined);
+  const stat = (state: string) => `12 (a) b) ) ${state} 1 12 12 34816 12 ${'0 '.repeat(13)}4242 0`;
+  t.equal(parseStartTicks(stat('S')), 4242);
+  t.equal(parseStartTicks(stat('Z')), undefined, 'a zombie has ended');
+});
+
+t.test('where we stand with the terminal', async (t) => {
+  t.equal(terminalPlace(false), 'none');
+  t.equal(parseForeground('12 (node) S 1 12 12 34816 12 0'), true);
+  t.equal(parseForeground('12 (no) de) S 1 12 12 34816 99 0'), false);
+  t.match(terminalPlace(true), /ground$/);
+});
+
+function sorted({ exitCode, output }: { exitCode: number; output: string }) {
+  return { exitCode, output: output.trim().split('\n').sort().join(' ') };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+async function fileText(path: string): Promise<string> {
+  for (;;) {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
