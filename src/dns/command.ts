@@ -1,6 +1,6 @@
 // What the main thread tells the resolver of a worker. Plain data, so that it can be posted.
 
-/** Everything that one name means on one network. A name that means nothing any more is sent with no addresses and `gone`. */
+/** Everything that one name means on one network. A name that means nothing any more is sent once with `exists: false`. */
 export interface NameRecord {
   /** Lower case, without the network's name behind it and without a final dot. */
   readonly name: string;
@@ -9,7 +9,10 @@ export interface NameRecord {
   readonly exists: boolean;
 }
 
-/** Reverse: which name an address has on a network; `name: null` when it has none any more. */
+/**
+ * Reverse: which name an address has on a network (the answer ends in the network's name, which is left out here); `name:
+ * null` when it has none any more.
+ */
 export interface PointerRecord {
   readonly address: string;
   readonly name: string | null;
@@ -30,8 +33,21 @@ export interface Scope {
   readonly forward: boolean;
 }
 
+export interface Upstream {
+  /** Canonical text, IPv4 or IPv6. */
+  readonly address: string;
+  readonly port: number;
+}
+
 export type DnsCommand =
-  | { readonly kind: 'zone-add'; readonly network: number; readonly name: string; readonly subnets: readonly string[] }
+  | {
+      readonly kind: 'zone-add';
+      readonly network: number;
+      readonly name: string;
+      /** The network's name within its stack; `NAME.SHORT` is answered like `NAME.NETWORK`. */
+      readonly shortName?: string;
+      readonly subnets: readonly string[];
+    }
   | { readonly kind: 'zone-remove'; readonly network: number }
   | { readonly kind: 'zone-update'; readonly update: ZoneUpdate }
   | { readonly kind: 'scope-set'; readonly scope: Scope }
@@ -39,4 +55,4 @@ export type DnsCommand =
   /** One UDP socket or one TCP listener, this worker's own, bound to 127.0.0.11:53 where the client lives. */
   | { readonly kind: 'dns-socket-add'; readonly fd: number; readonly protocol: 'tcp' | 'udp'; readonly scope: number }
   | { readonly kind: 'dns-socket-remove'; readonly fd: number }
-  | { readonly kind: 'upstreams'; readonly upstreams: readonly { readonly address: string; readonly port: number }[] };
+  | { readonly kind: 'upstreams'; readonly upstreams: readonly Upstream[] };

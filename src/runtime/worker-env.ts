@@ -71,6 +71,8 @@ export const TOTAL = {
   dnsDropped: 15,
   dnsUpstreamFailures: 16,
   dnsTcpConnectionsActive: 17,
+  /** Of the local ones: the name exists and has no record of the type asked for. */
+  dnsNoData: 18,
   /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
   dnsRcodes: 32,
   count: 64,

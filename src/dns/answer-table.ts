@@ -1,0 +1,288 @@
+// What every local name answers, as ready bytes. Names of all networks share one index; a row has up to two record sets: A
+// and AAAA, or PTR. Updating one name costs work for that name alone. PURE.
+import { ipToBytes, parseIp, parseSubnet } from '../model/address.ts';
+import type { NameRecord, PointerRecord } from './command.ts';
+import { addressRecord, pointerRecord } from './message.ts';
+import { doubled, NameIndex } from './name-index.ts';
+import type { Query } from './query.ts';
+import { type AddressRange, rangeOf, reverseName } from './reverse.ts';
+import {
+  encodeLabels,
+  hashLabels,
+  LOWER,
+  QUESTION_POINTER,
+  TYPE_A,
+  TYPE_AAAA,
+  TYPE_ANY,
+  TYPE_PTR,
+  writeU16,
+} from './wire.ts';
+
+/**
+ * How long a client may keep an answer, in seconds. Short, because endpoints come and go within a second and a client that
+ * asks again costs microseconds; not zero, because some stub resolvers take that for "ask for every packet". Docker's 600
+ * is what makes its users connect to endpoints that are gone.
+ */
+export const ANSWER_TTL_S = 5;
+
+/** No such row. */
+export const NO_ROW = -1;
+/** The row has no records of the type that was asked for. */
+export const NO_RECORDS = -1;
+
+const POINTER_BYTES = 2;
+
+interface Zone {
+  readonly name: string;
+  /** The labels of the names that may stand behind its own: the network's, and its short one. */
+  readonly domains: readonly { readonly labels: Uint8Array; readonly count: number }[];
+  readonly subnets: readonly AddressRange[];
+}
+
+/** Columns by row of one record set. */
+class RecordSets {
+  at = new Int32Array(32);
+  count = new Int32Array(32);
+  /** Bytes of each record of the set: all have the same. */
+  size = new Int32Array(32);
+  /** Which record the next answer begins with. */
+  turn = new Int32Array(32);
+
+  grow(): void {
+    this.at = doubled(this.at);
+    this.count = doubled(this.count);
+    this.size = doubled(this.size);
+    this.turn = doubled(this.turn);
+  }
+}
+
+export class AnswerTable {
+  readonly #index = new NameIndex();
+  /** First set: A, or PTR in the rows of addresses. Second: AAAA. */
+  readonly #sets = [new RecordSets(), new RecordSets()] as const;
+  /** Set when the name itself exists, not only names below it. */
+  #exists = new Int32Array(32);
+  /** How many existing names are below this one (RFC 8020: it is then an empty non-terminal, not NXDOMAIN). */
+  #below = new Int32Array(32);
+  readonly #zones: (Zone | undefined)[] = [];
+
+  /** Names that exist and empty non-terminals, over all networks. */
+  get size(): number {
+    return this.#index.size;
+  }
+
+  /** Begins a network anew, without names. */
+  addZone(network: number, name: string, shortName: string | undefined, subnets: readonly string[]): void {
+    this.removeZone(network);
+    const domains = [name, ...(shortName === undefined ? [] : [shortName])].flatMap((domain) => {
+      const labels = encodeLabels(domain);
+      return labels === undefined ? [] : [{ labels, count: domain.split('.').length }];
+    });
+    const ranges = subnets.flatMap((text) => {
+      const subnet = parseSubnet(text);
+      return subnet === undefined ? [] : [rangeOf(subnet)];
+    });
+    this.#zones[network] = { name, domains, subnets: ranges };
+    for (const { labels } of domains) this.#countBelow(network, labels, 1);
+  }
+
+  removeZone(network: number): void {
+    this.#zones[network] = undefined;
+    for (let row = 0; row < this.#index.rows; row++) {
+      if (!this.#index.inUse(row)) continue;
+      const space = this.#index.spaceOf(row);
+      if (space === network || space === ~network) this.#drop(row);
+    }
+  }
+
+  /** Takes over what a name means now. Names that the DNS cannot carry are left out. */
+  setName(network: number, record: NameRecord): void {
+    const labels = encodeLabels(record.name);
+    if (labels === undefined || this.#zones[network] === undefined) return;
+    const hash = hashLabels(labels);
+    const known = this.#index.find(network, hash, labels, 0, labels.length);
+    if (!record.exists) {
+      if (known >= 0) this.#forget(network, known, labels);
+      return;
+    }
+    const row = known >= 0 ? known : this.#add(network, hash, labels);
+    if (this.#exists[row] === 0) this.#countBelow(network, labels, 1);
+    this.#exists[row] = 1;
+    const v6 = record.addresses.filter((address) => address.includes(':'));
+    const v4 = record.addresses.filter((address) => !address.includes(':'));
+    this.#setRecords(
+      row,
+      0,
+      v4.map((address) => addressRecord(address, ANSWER_TTL_S)),
+    );
+    this.#setRecords(
+      row,
+      1,
+      v6.map((address) => addressRecord(address, ANSWER_TTL_S)),
+    );
+  }
+
+  /** Takes over which name an address has now. */
+  setPointer(network: number, record: PointerRecord): void {
+    const address = parseIp(record.address);
+    const zone = this.#zones[network];
+    const labels = address === undefined ? undefined : encodeLabels(reverseName(ipToBytes(address)));
+    if (labels === undefined || zone === undefined) return;
+    const hash = hashLabels(labels);
+    const known = this.#index.find(~network, hash, labels, 0, labels.length);
+    const target = record.name === null ? undefined : `${record.name}.${zone.name}`;
+    if (target === undefined || encodeLabels(target) === undefined) {
+      if (known >= 0) this.#drop(known);
+      return;
+    }
+    const row = known >= 0 ? known : this.#add(~network, hash, labels);
+    this.#exists[row] = 1;
+    this.#setRecords(row, 0, [pointerRecord(target, ANSWER_TTL_S)]);
+  }
+
+  /** The row of the question's name on a network, `NAME` or `NAME.NETWORK`; NO_ROW. It may be an empty non-terminal. */
+  findName(network: number, query: Query): number {
+    const count = query.labelCount;
+    if (count === 0) return NO_ROW;
+    const row = this.#find(network, query, count);
+    if (row >= 0 && this.#exists[row] === 1) return row;
+    const own = this.domainLabels(network, query);
+    if (own === 0 || own === count) return row;
+    const below = this.#find(network, query, count - own);
+    return below >= 0 ? below : row;
+  }
+
+  /** The row of the address whose reverse name is asked for; NO_ROW. */
+  findPointer(network: number, query: Query): number {
+    return this.#find(~network, query, query.labelCount);
+  }
+
+  /** False for an empty non-terminal. */
+  exists(row: number): boolean {
+    return this.#exists[row] === 1;
+  }
+
+  /** How many labels at the end of the question are one of the network's own names; 0 when it ends otherwise. */
+  domainLabels(network: number, query: Query): number {
+    const domains = this.#zones[network]?.domains;
+    if (domains === undefined) return 0;
+    for (let i = 0; i < domains.length; i++) {
+      const domain = domains[i] as Zone['domains'][number];
+      if (domain.count <= query.labelCount && endsWith(query, domain.labels, domain.count)) return domain.count;
+    }
+    return 0;
+  }
+
+  subnets(network: number): readonly AddressRange[] {
+    return this.#zones[network]?.subnets ?? [];
+  }
+
+  /** Which of a row's record sets answers a type, 0 or 1; NO_RECORDS when none does. ANY takes the first there is (RFC 8482). */
+  recordSet(row: number, type: number): number {
+    const pointer = this.#index.spaceOf(row) < 0;
+    const [first, second] = this.#sets;
+    if ((type === (pointer ? TYPE_PTR : TYPE_A) || type === TYPE_ANY) && (first.count[row] as number) > 0) return 0;
+    if ((type === TYPE_AAAA || type === TYPE_ANY) && (second.count[row] as number) > 0) return 1;
+    return NO_RECORDS;
+  }
+
+  recordCount(row: number, set: number): number {
+    return (set === 0 ? this.#sets[0] : this.#sets[1]).count[row] as number;
+  }
+
+  recordBytes(row: number, set: number): number {
+    return (set === 0 ? this.#sets[0] : this.#sets[1]).size[row] as number;
+  }
+
+  /**
+   * Writes the first `records` records of a set at `at`, each answer beginning one further on than the last, so that clients
+   * which take the first address spread over all of them. Returns the offset behind.
+   */
+  copyRecords(row: number, set: number, records: number, out: Uint8Array, at: number): number {
+    const sets = set === 0 ? this.#sets[0] : this.#sets[1];
+    const from = sets.at[row] as number;
+    const size = sets.size[row] as number;
+    const total = (sets.count[row] as number) * size;
+    const first = sets.turn[row] as number;
+    sets.turn[row] = (first + 1) * size < total ? first + 1 : 0;
+    const bytes = this.#index.arena.bytes;
+    let source = first * size;
+    const end = at + records * size;
+    for (let target = at; target < end; target++) {
+      out[target] = bytes[from + source] as number;
+      if (++source === total) source = 0;
+    }
+    return end;
+  }
+
+  #find(space: number, query: Query, labels: number): number {
+    const from = query.start + (query.labelAt[0] as number);
+    const length = query.start + (query.labelAt[labels] as number) - from;
+    return this.#index.find(space, query.labelHash[labels] as number, query.bytes, from, length);
+  }
+
+  #add(space: number, hash: number, labels: Uint8Array): number {
+    const row = this.#index.add(space, hash, labels);
+    if (row >= this.#exists.length) {
+      this.#exists = doubled(this.#exists);
+      this.#below = doubled(this.#below);
+      for (const set of this.#sets) set.grow();
+    }
+    return row;
+  }
+
+  #forget(network: number, row: number, labels: Uint8Array): void {
+    if (this.#exists[row] === 0) return;
+    this.#exists[row] = 0;
+    this.#setRecords(row, 0, []);
+    this.#setRecords(row, 1, []);
+    this.#countBelow(network, labels, -1);
+    if (this.#below[row] === 0) this.#drop(row);
+  }
+
+  #drop(row: number): void {
+    this.#setRecords(row, 0, []);
+    this.#setRecords(row, 1, []);
+    this.#exists[row] = 0;
+    this.#below[row] = 0;
+    this.#index.remove(row);
+  }
+
+  /** Counts one name more or less below each of the names that it is below of. */
+  #countBelow(network: number, labels: Uint8Array, change: 1 | -1): void {
+    for (let at = 1 + (labels[0] as number); at < labels.length; at += 1 + (labels[at] as number)) {
+      const parent = labels.subarray(at);
+      const hash = hashLabels(parent);
+      const known = this.#index.find(network, hash, parent, 0, parent.length);
+      const row = known >= 0 ? known : this.#add(network, hash, parent);
+      this.#below[row] = (this.#below[row] as number) + change;
+      if (this.#below[row] === 0 && this.#exists[row] === 0) this.#drop(row);
+    }
+  }
+
+  #setRecords(row: number, set: 0 | 1, records: readonly Uint8Array[]): void {
+    const { at, count, size, turn } = this.#sets[set];
+    const arena = this.#index.arena;
+    arena.release(at[row] as number, (count[row] as number) * (size[row] as number));
+    const recordBytes = records.length === 0 ? 0 : POINTER_BYTES + (records[0] as Uint8Array).length;
+    const bytes = new Uint8Array(records.length * recordBytes);
+    for (const [i, record] of records.entries()) {
+      writeU16(bytes, i * recordBytes, QUESTION_POINTER);
+      bytes.set(record, i * recordBytes + POINTER_BYTES);
+    }
+    at[row] = arena.put(bytes);
+    count[row] = records.length;
+    size[row] = recordBytes;
+    turn[row] = 0;
+  }
+}
+
+/** The question's last `count` labels are these, in any case. */
+function endsWith(query: Query, labels: Uint8Array, count: number): boolean {
+  const from = query.labelAt[query.labelCount - count] as number;
+  if ((query.labelAt[query.labelCount] as number) - from !== labels.length) return false;
+  for (let i = 0; i < labels.length; i++) {
+    if (labels[i] !== LOWER[query.bytes[query.start + from + i] as number]) return false;
+  }
+  return true;
+}

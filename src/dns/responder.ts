@@ -1,0 +1,158 @@
+// From a client's message to ours, whatever it came by: reads, resolves, writes. What must be asked of an upstream is left to
+// the caller, who knows where the answer is to go.
+import { TOTAL } from '../runtime/worker-env.ts';
+import { AnswerTable, NO_RECORDS } from './answer-table.ts';
+import type { DnsCommand, Scope } from './command.ts';
+import type { Deliver, Forwarder } from './forwarder.ts';
+import { DROP, Query } from './query.ts';
+import { authorityAt, FORWARD, NO_DATA, NO_NAME, REFUSE, resolve } from './resolve.ts';
+import { writeAnswer, writeError, writeNegative } from './reply.ts';
+import { startsWith } from './reverse.ts';
+import { EDNS_UDP_BYTES, MAX_MESSAGE_BYTES, NOERROR, NXDOMAIN, RCODE_MASK, readU16, REFUSED } from './wire.ts';
+
+/** UDP answers that `out` holds at once, EDNS_UDP_BYTES apart. */
+export const UDP_SLOTS = 64;
+
+/** `respond` wrote nothing: no answer is to be sent. */
+export const NO_REPLY = 0;
+/** `respond` wrote nothing: call `forward`. */
+export const ASK_UPSTREAM = -1;
+
+/** Of a socket whose scope is not known (yet): nothing exists, nothing is forwarded. */
+const NOBODY: Scope = { id: -1, networks: [], forward: false };
+
+export class Responder {
+  /** Where answers are written: room for UDP_SLOTS of UDP or for one of TCP. */
+  readonly out = Buffer.alloc(UDP_SLOTS * EDNS_UDP_BYTES);
+  /** The message that `respond` read last. */
+  readonly query = new Query();
+  readonly #table = new AnswerTable();
+  readonly #scopes = new Map<number, Scope>();
+  readonly #forwarder: Forwarder;
+  readonly #totals: Float64Array;
+
+  /** `totals` is indexed by TOTAL. */
+  constructor(forwarder: Forwarder, totals: Float64Array) {
+    this.#forwarder = forwarder;
+    this.#totals = totals;
+  }
+
+  /** Takes over a command about names, scopes or upstreams; false when it is about something else. */
+  handle(command: DnsCommand): boolean {
+    switch (command.kind) {
+      case 'zone-add':
+        this.#table.addZone(command.network, command.name, command.shortName, command.subnets);
+        return true;
+      case 'zone-remove':
+        this.#table.removeZone(command.network);
+        return true;
+      case 'zone-update':
+        for (const record of command.update.names) this.#table.setName(command.update.network, record);
+        for (const record of command.update.pointers) this.#table.setPointer(command.update.network, record);
+        return true;
+      case 'scope-set':
+        this.#scopes.set(command.scope.id, command.scope);
+        return true;
+      case 'scope-remove':
+        this.#scopes.delete(command.id);
+        return true;
+      case 'upstreams':
+        this.#forwarder.setUpstreams(command.upstreams);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  scope(id: number): Scope {
+    return this.#scopes.get(id) ?? NOBODY;
+  }
+
+  /** The address that begins at `at` (4 or 16 bytes) lies in one of the scope's networks. */
+  isInside(scope: Scope, bytes: Uint8Array, at: number, length: number): boolean {
+    return scope.networks.some((network) =>
+      this.#table.subnets(network).some((range) => range.bytes.length === length && startsWith(bytes, at, range)),
+    );
+  }
+
+  /**
+   * Answers the message of `length` bytes at `start` of `bytes`: the answer, of the returned length, is in `out` at `at`.
+   * NO_REPLY and ASK_UPSTREAM are the other ends.
+   */
+  respond(bytes: Uint8Array, start: number, length: number, scope: Scope, overTcp: boolean, at: number): number {
+    const { query, out } = this;
+    this.#countQuery(overTcp);
+    const verdict = query.read(bytes, start, length);
+    if (verdict === DROP) return this.#count(TOTAL.dnsDropped, NO_REPLY);
+    if (verdict !== NOERROR) return this.#error(verdict, at);
+    const limit = overTcp ? MAX_MESSAGE_BYTES : query.udpLimit;
+    const found = resolve(query, scope, this.#table);
+    if (found >= 0) {
+      const set = this.#table.recordSet(found, query.type);
+      if (set === NO_RECORDS) return this.#negative(NOERROR, scope, at);
+      this.#countRcode(NOERROR);
+      return this.#count(TOTAL.dnsAnswersLocal, writeAnswer(query, this.#table, found, set, out, at, limit));
+    }
+    switch (found) {
+      case FORWARD: {
+        const cached = this.#forwarder.fromCache(query, out, at, limit);
+        if (cached === 0) return ASK_UPSTREAM;
+        this.#countRcode(readU16(out, at + 2));
+        return this.#count(TOTAL.dnsAnswersCached, cached);
+      }
+      case REFUSE:
+        return this.#error(REFUSED, at);
+      case NO_DATA:
+        return this.#negative(NOERROR, scope, at);
+      case NO_NAME:
+        return this.#negative(NXDOMAIN, scope, at);
+      default:
+        throw new RangeError(`resolve gave ${found}, which is no row and no constant of its own`);
+    }
+  }
+
+  /** Refuses the message without looking at what it asks. */
+  refuse(bytes: Uint8Array, start: number, length: number, overTcp: boolean, at: number): number {
+    this.#countQuery(overTcp);
+    const verdict = this.query.read(bytes, start, length);
+    if (verdict === DROP) return this.#count(TOTAL.dnsDropped, NO_REPLY);
+    return this.#error(REFUSED, at);
+  }
+
+  /** Asks an upstream what `respond` just could not answer; `deliver` as in Forwarder.ask. */
+  forward(overTcp: boolean, deliver: Deliver): void {
+    const limit = overTcp ? MAX_MESSAGE_BYTES : this.query.udpLimit;
+    this.#forwarder.ask(this.query, limit, (message, length, failed) => {
+      this.#countRcode(readU16(message, 2));
+      this.#count(failed ? TOTAL.dnsUpstreamFailures : TOTAL.dnsAnswersForwarded, length);
+      deliver(message, length, failed);
+    });
+  }
+
+  #negative(rcode: number, scope: Scope, at: number): number {
+    this.#countRcode(rcode);
+    if (rcode === NOERROR) this.#count(TOTAL.dnsNoData, 0);
+    const authority = authorityAt(this.query, scope, this.#table);
+    return this.#count(TOTAL.dnsAnswersLocal, writeNegative(this.query, rcode, authority, this.out, at));
+  }
+
+  #error(rcode: number, at: number): number {
+    this.#countRcode(rcode);
+    const length = writeError(this.query, rcode, this.out, at);
+    return rcode === REFUSED ? this.#count(TOTAL.dnsAnswersRefused, length) : length;
+  }
+
+  #countQuery(overTcp: boolean): void {
+    this.#count(overTcp ? TOTAL.dnsQueriesTcp : TOTAL.dnsQueriesUdp, 0);
+  }
+
+  /** Extended codes count as what stands in the header. */
+  #countRcode(flags: number): void {
+    this.#count(TOTAL.dnsRcodes + (flags & RCODE_MASK), 0);
+  }
+
+  #count(counter: number, result: number): number {
+    this.#totals[counter] = (this.#totals[counter] as number) + 1;
+    return result;
+  }
+}

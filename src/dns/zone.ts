@@ -1,0 +1,242 @@
+// What the names on each network mean, out of the catalog: commands for the workers' tables, first everything and then, change
+// by change, only what became different. Work is proportional to the services and tasks that a change touches. PURE.
+//
+// When several claim one name, RANK decides, then the age of the service: a service's own name cannot be taken away by an
+// alias, and of two equal claims the older stays. Two services are never mixed under one name: clients would reach the
+// wrong one every other time. Tasks of one service that share a name or alias stand together.
+import type { Change } from '../catalog/change.ts';
+import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import { type IpAddress, isLoopback, subnetContains } from '../model/address.ts';
+import { shortName } from '../model/name.ts';
+import type { Network, NetworkId } from '../model/network.ts';
+import { type Service, type ServiceId, serviceNames } from '../model/service.ts';
+import { type Attachment, isEligible, type Task, type TaskId } from '../model/task.ts';
+import { type Claim, Claims } from './claims.ts';
+import type { DnsCommand, NameRecord, PointerRecord } from './command.ts';
+
+const RANK = { serviceName: 0, stackShortName: 1, serviceAlias: 2, taskName: 3, taskAlias: 4 } as const;
+
+/** As Docker abbreviates ids, which is also a container's default host name. */
+const SHORT_ID_LENGTH = 12;
+
+interface Zone {
+  readonly number: number;
+  readonly network: Network;
+  readonly names: Claims;
+  readonly pointers: Claims;
+  readonly touchedNames: Set<string>;
+  readonly touchedAddresses: Set<string>;
+}
+
+export class Zones {
+  readonly #zones = new Map<NetworkId, Zone>();
+  readonly #numberOf: (network: NetworkId) => number;
+
+  /** `numberOf` gives a network's small and dense number; it is asked once per network, when that is added. */
+  constructor(numberOf: (network: NetworkId) => number) {
+    this.#numberOf = numberOf;
+  }
+
+  /** Takes over one commit: its changes and the snapshot after them. What the workers have to be told. */
+  apply(changes: readonly Change[], after: Snapshot): readonly DnsCommand[] {
+    const commands: DnsCommand[] = [];
+    const services = new Set<ServiceId>();
+    const tasks = new Set<TaskId>();
+    for (const change of changes) {
+      const value = change.after ?? change.before;
+      if (value === undefined) continue;
+      if (change.kind === 'network')
+        commands.push(...this.#applyNetwork(value.id as NetworkId, after, services, tasks));
+      if (change.kind === 'service') services.add(value.id as ServiceId);
+      if (change.kind === 'task') {
+        tasks.add(value.id as TaskId);
+        services.add((value as Task).serviceId);
+      }
+    }
+    for (const id of services) this.#claimService(id, after);
+    for (const id of tasks) this.#claimTask(id, after);
+    return [...commands, ...this.#updates()];
+  }
+
+  /** Begins with everything that is in a snapshot. */
+  load(snapshot: Snapshot): readonly DnsCommand[] {
+    const changes: Change[] = [];
+    for (const after of snapshot.networks.values()) changes.push({ kind: 'network', after });
+    for (const after of snapshot.services.values()) changes.push({ kind: 'service', after });
+    for (const after of snapshot.tasks.values()) changes.push({ kind: 'task', after });
+    return this.apply(changes, snapshot);
+  }
+
+  /** All that a new worker must be told to be where the others are. */
+  all(): readonly DnsCommand[] {
+    return [...this.#zones.values()].flatMap((zone) => [
+      zoneAdd(zone),
+      {
+        kind: 'zone-update',
+        update: {
+          network: zone.number,
+          names: Array.from(zone.names.all(), ([name, addresses]) => ({ name, addresses, exists: true })),
+          pointers: Array.from(zone.pointers.all(), ([address, [name = null]]) => ({ address, name })),
+        },
+      },
+    ]);
+  }
+
+  /** Networks come, go, and begin anew when what their zone says of them became different. */
+  #applyNetwork(id: NetworkId, after: Snapshot, services: Set<ServiceId>, tasks: Set<TaskId>): DnsCommand[] {
+    const known = this.#zones.get(id);
+    const network = after.networks.get(id);
+    if (known !== undefined && network !== undefined && sameZone(known.network, network)) return [];
+    const commands: DnsCommand[] = [];
+    if (known !== undefined) {
+      commands.push({ kind: 'zone-remove', network: known.number });
+      this.#zones.delete(id);
+    }
+    if (network !== undefined) {
+      const zone = newZone(known?.number ?? this.#numberOf(id), network);
+      this.#zones.set(id, zone);
+      commands.push(zoneAdd(zone));
+      for (const service of after.servicesByNetwork.get(id)?.keys() ?? []) {
+        services.add(service);
+        for (const task of after.tasksByService.get(service)?.keys() ?? []) tasks.add(task);
+      }
+    }
+    return commands;
+  }
+
+  #claimService(id: ServiceId, after: Snapshot): void {
+    const service = after.services.get(id);
+    const tasks = service === undefined ? [] : tasksOf(after, id);
+    for (const zone of this.#zones.values()) {
+      const here = service?.networks.some((network) => network.networkId === zone.network.id) ? service : undefined;
+      this.#claim(zone, id, here && serviceClaims(here, tasks, zone.network), here && vipClaims(here, zone.network));
+    }
+  }
+
+  #claimTask(id: TaskId, after: Snapshot): void {
+    const task = after.tasks.get(id);
+    const service = task && after.services.get(task.serviceId);
+    for (const zone of this.#zones.values()) {
+      const attachment = task?.attachments.find((one) => one.networkId === zone.network.id);
+      const here = attachment && task && { attachment, task, since: service?.createdAt ?? task.createdAt };
+      this.#claim(zone, id, here && taskClaims(here), here && endpointClaims(here, zone.network));
+    }
+  }
+
+  #claim(zone: Zone, claimant: string, names: ClaimMap | undefined, addresses: ClaimMap | undefined): void {
+    zone.names.replace(claimant, names ?? NO_CLAIMS, zone.touchedNames);
+    zone.pointers.replace(claimant, addresses ?? NO_CLAIMS, zone.touchedAddresses);
+  }
+
+  #updates(): DnsCommand[] {
+    const commands: DnsCommand[] = [];
+    for (const zone of this.#zones.values()) {
+      if (zone.touchedNames.size + zone.touchedAddresses.size === 0) continue;
+      const names = zone.names
+        .changed(zone.touchedNames)
+        .map(
+          ([name, addresses]): NameRecord => ({ name, addresses: addresses ?? [], exists: addresses !== undefined }),
+        );
+      const pointers = zone.pointers
+        .changed(zone.touchedAddresses)
+        .map(([address, [name = null] = []]): PointerRecord => ({ address, name }));
+      zone.touchedNames.clear();
+      zone.touchedAddresses.clear();
+      if (names.length + pointers.length === 0) continue;
+      commands.push({ kind: 'zone-update', update: { network: zone.number, names, pointers } });
+    }
+    return commands;
+  }
+}
+
+type ClaimMap = ReadonlyMap<string, Claim>;
+
+const NO_CLAIMS: ClaimMap = new Map();
+
+interface TaskHere {
+  readonly attachment: Attachment;
+  readonly task: Task;
+  /** When its service was created. */
+  readonly since: number;
+}
+
+function newZone(number: number, network: Network): Zone {
+  const [names, pointers] = [new Claims(), new Claims()];
+  return { number, network, names, pointers, touchedNames: new Set(), touchedAddresses: new Set() };
+}
+
+function zoneAdd({ number, network }: Zone): DnsCommand {
+  const { name, labels } = network.spec;
+  const short = shortName(name, labels);
+  const named = { kind: 'zone-add', network: number, name, subnets: network.subnets } as const;
+  return short === undefined ? named : { ...named, shortName: short };
+}
+
+function sameZone(a: Network, b: Network): boolean {
+  return (
+    a.spec.name === b.spec.name &&
+    shortName(a.spec.name, a.spec.labels) === shortName(b.spec.name, b.spec.labels) &&
+    a.subnets.join() === b.subnets.join()
+  );
+}
+
+/** Its names, which exist as long as it does, and below `tasks.` its eligible endpoints. */
+function serviceClaims(service: Service, tasks: readonly Task[], network: Network): ClaimMap {
+  const endpoints = tasks.flatMap((task) => {
+    const attachment = isEligible(task) && task.attachments.find((one) => one.networkId === network.id);
+    return attachment ? addressesOf(attachment) : [];
+  });
+  const vips = service.vips.filter((vip) => vip.networkId === network.id).map((vip) => vip.address);
+  const own = service.spec.endpointMode === 'vip' ? vips : endpoints;
+  const short = shortName(service.spec.name, service.spec.labels)?.toLowerCase();
+  const claims = new Map<string, Claim>();
+  for (const [i, name] of serviceNames(service, network.id).entries()) {
+    const rank = i === 0 ? RANK.serviceName : name === short ? RANK.stackShortName : RANK.serviceAlias;
+    const claim = { rank, owner: service.id, since: service.createdAt, order: 0 };
+    claims.set(name, { ...claim, values: own });
+    claims.set(`tasks.${name}`, { ...claim, values: endpoints });
+  }
+  return claims;
+}
+
+function vipClaims(service: Service, network: Network): ClaimMap {
+  const claim = { rank: RANK.serviceName, owner: service.id, since: service.createdAt, order: 0 };
+  const vips = service.vips.filter((vip) => vip.networkId === network.id);
+  return new Map(vips.map((vip) => [vip.address, { ...claim, values: [service.spec.name.toLowerCase()] }]));
+}
+
+/** A task's own names lead to it as long as it exists, whether or not it is eligible: who asks for it wants that one. */
+function taskClaims({ attachment, task, since }: TaskHere): ClaimMap {
+  const values = addressesOf(attachment);
+  const claim = { owner: task.serviceId, since, order: task.slot, values };
+  const claims = new Map<string, Claim>();
+  const hostname = task.hostname === undefined ? [] : [task.hostname];
+  for (const name of [...hostname, ...attachment.aliases]) {
+    claims.set(name.toLowerCase(), { ...claim, rank: RANK.taskAlias });
+  }
+  for (const name of [task.name, task.id.slice(0, SHORT_ID_LENGTH)]) {
+    claims.set(name.toLowerCase(), { ...claim, rank: RANK.taskName });
+  }
+  return claims;
+}
+
+function endpointClaims({ attachment, task, since }: TaskHere, network: Network): ClaimMap {
+  const claim = {
+    rank: RANK.taskName,
+    owner: task.serviceId,
+    since,
+    order: task.slot,
+    values: [task.name.toLowerCase()],
+  };
+  const ours = addressesOf(attachment).filter((address) => isOurs(address, network));
+  return new Map(ours.map((address) => [address, claim]));
+}
+
+/** 127.0.0.1 as the address of a static endpoint is `localhost` to everybody else, and stays so. */
+function isOurs(address: IpAddress, network: Network): boolean {
+  return !isLoopback(address) || network.subnets.some((subnet) => subnetContains(subnet, address));
+}
+
+function addressesOf(attachment: Attachment): readonly IpAddress[] {
+  return [attachment.address, ...(attachment.moreAddresses ?? [])];
+}
