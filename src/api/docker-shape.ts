@@ -143,6 +143,7 @@ function shapeTaskState(task: Task): 'starting' | 'running' {
 
 export function shapeTask(task: Task, source: ShapeSource): DockerTask {
   const service = source.snapshot.services.get(task.serviceId);
+  const hostPorts = service?.ports.filter((port) => port.mode === 'host').map(shapePort) ?? [];
   return {
     ID: task.id,
     Version: { Index: source.revisionOf(task.id) },
@@ -163,7 +164,7 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
       State: shapeTaskState(task),
       Message: task.state === 'draining' ? 'draining' : task.health === 'unhealthy' ? 'unhealthy' : 'started',
       ...(task.pid === undefined ? {} : { ContainerStatus: { ContainerID: task.id, PID: task.pid, ExitCode: 0 } }),
-      PortStatus: {},
+      PortStatus: hostPorts.length > 0 ? { Ports: hostPorts } : {},
     },
     DesiredState: task.state === 'draining' ? 'shutdown' : 'running',
     NetworksAttachments: task.attachments.flatMap((attachment) => {

@@ -1,0 +1,102 @@
+// A service for people: `vipmesh service inspect --pretty`. PURE.
+import type { ServiceDetail } from '../api/schema.ts';
+import { formatDuration } from '../runtime/duration.ts';
+import { formatPorts } from './ports.ts';
+import { formatTable } from './table.ts';
+
+const NANOSECONDS_PER_MS = 1_000_000;
+
+export function prettyService(service: ServiceDetail): string {
+  const { Spec, Vipmesh } = service;
+  const mode = 'Global' in Spec.Mode ? 'global' : `replicated, ${Spec.Mode.Replicated.Replicas} wanted`;
+  const published = (['ingress', 'host'] as const)
+    .map((one) => ({ one, text: formatPorts(service.Endpoint.Ports ?? [], one) }))
+    .filter(({ text }) => text !== '');
+  const lines = [
+    field('ID', service.ID),
+    field('Name', Spec.Name),
+    ...Object.entries(Spec.Labels).map(([key, value]) => field('Label', `${key}=${value}`)),
+    field('Mode', mode),
+    field('Endpoint mode', Spec.EndpointSpec.Mode ?? 'vip'),
+    field('Drain', formatDuration(Spec.Vipmesh.DrainTimeout / NANOSECONDS_PER_MS)),
+    ...healthLines(service),
+    ...published.map(({ one, text }) => field(`Ports (${one})`, text)),
+    ...Vipmesh.VIPs.map((vip) =>
+      field('VIP', `${vip.Address} on ${vip.Network} (${vip.Names.join(', ')}), ${Vipmesh.Path}`),
+    ),
+  ];
+  return [
+    lines.join(''),
+    section('Endpoints', endpointTable(service)),
+    section('Frontends', frontendTable(service)),
+    Vipmesh.Warnings.map((warning) => `Warning: ${warning}\n`).join(''),
+  ]
+    .filter((text) => text !== '')
+    .join('\n');
+}
+
+export function field(name: string, value: string): string {
+  return `${`${name}:`.padEnd(17)}${value}\n`;
+}
+
+export function section(title: string, text: string): string {
+  return text === '' ? '' : `${title}:\n${text.replaceAll(/^(?=.)/gm, ' ')}`;
+}
+
+function healthLines({ Spec }: ServiceDetail): string[] {
+  const health = Spec.TaskTemplate.ContainerSpec.Healthcheck;
+  if (health === undefined) return [];
+  const ms = (nanoseconds: number | undefined) => formatDuration((nanoseconds ?? 0) / NANOSECONDS_PER_MS);
+  if (health.Test[0] === 'NONE') return [field('Health', 'no checks')];
+  return [
+    field(
+      'Health',
+      `${health.Test.join(' ')}, every ${ms(health.Interval)}, within ${ms(health.Timeout)}, ${health.Retries} failures`,
+    ),
+  ];
+}
+
+function endpointTable({ Vipmesh }: ServiceDetail): string {
+  if (Vipmesh.Endpoints.length === 0) return '';
+  return formatTable(
+    ['TASK', 'NODE', 'NETWORK', 'ADDRESS', 'PORTS', 'ELIGIBLE', 'OPEN', 'TOTAL', 'FAILED', 'WHY'],
+    Vipmesh.Endpoints.map((endpoint) => [
+      endpoint.Task,
+      endpoint.Node,
+      endpoint.Network,
+      endpoint.Address,
+      formatMappings(endpoint.Ports),
+      endpoint.Eligible ? 'yes' : 'no',
+      String(endpoint.OpenConnections),
+      String(endpoint.TotalConnections),
+      String(endpoint.ConnectFailures),
+      endpoint.Reason ?? '',
+    ]),
+  );
+}
+
+/** `80`, or `80->8080` where a task serves a target port on another one. */
+export function formatMappings(ports: readonly { readonly TargetPort: number; readonly Port: number }[]): string {
+  return ports
+    .map(({ TargetPort, Port }) => (TargetPort === Port ? String(Port) : `${TargetPort}->${Port}`))
+    .join(', ');
+}
+
+function frontendTable({ Vipmesh }: ServiceDetail): string {
+  return Vipmesh.Frontends.length === 0 ? '' : formatFrontends(Vipmesh.Frontends);
+}
+
+export function formatFrontends(frontends: ServiceDetail['Vipmesh']['Frontends']): string {
+  return formatTable(
+    ['SERVICE', 'LISTENS ON', 'TARGET', 'STATE', 'OPEN', 'TOTAL', 'WHY'],
+    frontends.map((frontend) => [
+      frontend.Service,
+      `${frontend.Address.includes(':') ? `[${frontend.Address}]` : frontend.Address}:${frontend.Port}/${frontend.Protocol}`,
+      frontend.TargetPort === undefined ? 'same port' : String(frontend.TargetPort),
+      frontend.State,
+      String(frontend.OpenConnections),
+      String(frontend.TotalConnections),
+      frontend.Reason ?? '',
+    ]),
+  );
+}

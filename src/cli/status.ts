@@ -1,0 +1,66 @@
+// `vipmesh status`: how the agent on this node is.
+import type { Command } from 'commander';
+import { type AgentStatus, agentStatus } from '../api/schema.ts';
+import { humanDuration } from '../runtime/duration.ts';
+import { formatObjects } from './format.ts';
+import { field, formatFrontends, section } from './service-pretty.ts';
+import { apiCommand, clientOf, type Shell } from './shell.ts';
+import { formatTable } from './table.ts';
+
+export function statusCommand(shell: Shell): Command {
+  return apiCommand('status', 'how the agent is: what it listens on, its workers, stacks and warnings', [
+    'vipmesh status',
+    'vipmesh status --format json',
+    "vipmesh status --format '{{.State}} {{.Node.Name}}'",
+  ])
+    .option('--format <FORMAT>', "json or a template such as '{{.State}}'")
+    .action(async (flags: { readonly format?: string }, command: Command) => {
+      const status = await clientOf(command, shell).get('/vipmesh/status', agentStatus);
+      if (flags.format === undefined) shell.out(describe(status, shell.now()));
+      else if (flags.format === 'json') shell.out(`${JSON.stringify(status)}\n`);
+      else shell.out(formatObjects([status], flags.format));
+    });
+}
+
+function describe(status: AgentStatus, now: number): string {
+  const { Counts, Workers } = status;
+  const since = humanDuration(now - Date.parse(status.StartedAt)).toLowerCase();
+  const busy = Workers.reduce((sum, worker) => sum + worker.Connections, 0);
+  const flows = Workers.reduce((sum, worker) => sum + worker.Flows, 0);
+  const restarting = Workers.filter((worker) => worker.State === 'restarting').length;
+  const facts = [
+    field(
+      'Agent',
+      `vipmesh ${status.Version}, pid ${status.PID}, ${status.Privileged ? 'as root' : 'as an ordinary user'}`,
+    ),
+    field('State', `${status.State}, started ${since} ago`),
+    field('Node', `${status.Node.Name} (${status.Node.ID})`),
+    field('Socket', status.Socket),
+    field('State folder', status.StateDir),
+    field('Health, metrics', `http://${status.Admin}`),
+    field('DNS', status.DNS.Listen.join(', ') || 'not listening'),
+    field('Upstreams', status.DNS.Upstreams.join(', ') || 'none: names from outside fail'),
+    field('Networks', String(Counts.Networks)),
+    field('Services', String(Counts.Services)),
+    field('Tasks', `${Counts.Tasks}, of which ${Counts.EligibleTasks} eligible`),
+    field(
+      'Workers',
+      `${Workers.length}${restarting > 0 ? ` (${restarting} restarting)` : ''}, ${busy} connections, ${flows} flows`,
+    ),
+    field('Revision', String(status.Revision)),
+  ];
+  return [
+    facts.join(''),
+    section('Stacks', stackTable(status)),
+    section('Frontends', status.Frontends.length === 0 ? '' : formatFrontends(status.Frontends)),
+    status.Warnings.map((warning) => `Warning: ${warning}\n`).join(''),
+  ]
+    .filter((text) => text !== '')
+    .join('\n');
+}
+
+function stackTable({ Stacks }: AgentStatus): string {
+  if (Stacks.length === 0) return '';
+  const rows = Stacks.map(({ Name, File, State, Error: why }) => [Name, File, State, why ?? '']);
+  return formatTable(['NAME', 'FILE', 'STATE', 'WHY'], rows);
+}
