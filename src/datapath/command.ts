@@ -14,4 +14,11 @@ export type Command =
 export type Report =
   | { readonly kind: 'ready' }
   | { readonly kind: 'applied'; readonly token: number }
-  | { readonly kind: 'log'; readonly level: 'warn' | 'error' | 'info'; readonly message: string; readonly fields: Readonly<Record<string, string | number>> };
+  /** A command could not be carried out; the worker ends, and its successor must not be given the command again. */
+  | { readonly kind: 'refused'; readonly command: Command }
+  | {
+      readonly kind: 'log';
+      readonly level: 'warn' | 'error' | 'info';
+      readonly message: string;
+      readonly fields: Readonly<Record<string, string | number>>;
+    };

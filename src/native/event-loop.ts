@@ -59,6 +59,7 @@ export class EventLoop {
   #now = performance.now();
   #running = false;
   #polls = 0;
+  #again = false;
 
   constructor(options: EventLoopOptions = {}) {
     this.#handlerOf = new Uint16Array(descriptorLimit());
@@ -137,6 +138,11 @@ export class EventLoop {
     this.#polls = times;
   }
 
+  /** There is work left that waits for no event: the next batch comes without sleeping. */
+  again(): void {
+    this.#again = true;
+  }
+
   /** Blocks until `stop`. An exception of a handler ends it and is thrown on. */
   run(): void {
     this.#running = true;
@@ -184,7 +190,8 @@ export class EventLoop {
         return count;
       }
     }
-    let timeout = LONGEST_WAIT_MS;
+    let timeout = this.#again ? 0 : LONGEST_WAIT_MS;
+    this.#again = false;
     // Rounded up: a timer that is a fraction of a millisecond away must not make the loop spin.
     if (this.#timers.size > 0) {
       timeout = Math.min(timeout, Math.max(0, Math.ceil(this.#timers.nextAt - performance.now())));

@@ -1,0 +1,210 @@
+// The TCP proxy of one worker: takes connections on the listeners lent to it and ties each to an endpoint. What happens to
+// their bytes is tcp-relay's; where connections go is tcp-targets'.
+//
+// A batch of the event loop goes in phases: clients are accepted and received data is read while events are handled; then
+// endpoints are chosen and connected to, what was read is sent, and what has ended is closed. The phases keep the kernel's
+// and our own code for each step in the processor's caches, which is worth some 10 % of a short connection.
+import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../native/constants.ts';
+import { descriptorLimit } from '../native/rlimit.ts';
+import { EMFILE, ENFILE, errno, errnoName } from '../native/errno.ts';
+import type { EventLoop } from '../native/event-loop.ts';
+import { accept4, type Fd, getsockname } from '../native/libc.ts';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
+import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
+import type { BalancerCommand, Frontend } from './command.ts';
+import { TcpConnections } from './tcp-connections.ts';
+import { TcpConnector } from './tcp-connector.ts';
+import { TcpRelay } from './tcp-relay.ts';
+import { TcpTargets } from './tcp-targets.ts';
+import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
+
+export interface TcpProxyOptions {
+  /** How long one endpoint may take to accept, default 5 s: three SYNs (RFC 6298: at 0, 1 and 3 s). */
+  readonly connectTimeoutMs?: number;
+}
+
+interface Listener {
+  readonly frontend: Frontend;
+  /** How many to accept at once: as many as came last time. Level-triggered, so what is left over is told again. */
+  burst: number;
+}
+
+const DEFAULT_CONNECT_TIMEOUT_MS = 5000;
+/** So that one busy port does not hold up everybody else's bytes. */
+const LARGEST_BURST = 64;
+/** While descriptors are short: how often to look whether some are free again that another part of the process closed. */
+const SHORTAGE_RETRY_MS = 100;
+/** Looks at the kernel's queue this often before sleeping after a batch that opened or closed connections: about 10 µs. */
+const POLLS_AFTER_CHANGE = 40;
+
+const ACCEPT_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC;
+const SIDE_EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
+export class TcpProxy {
+  readonly #loop: EventLoop;
+  readonly #env: WorkerEnv;
+  readonly #targets = new TcpTargets();
+  readonly #connections: TcpConnections;
+  readonly #relay: TcpRelay;
+  readonly #connector: TcpConnector;
+  readonly #listeners = new Map<Fd, Listener>();
+  readonly #listenerOf = new Map<number, Fd>();
+  #accepted: Fd[] = [];
+  /** Descriptors ran out: listeners are not watched until some are free again. */
+  #short = false;
+  readonly #name = Buffer.alloc(SOCKADDR_BYTES);
+  readonly #nameLength = new Uint32Array(1);
+  readonly #onListener = (fd: Fd): void => this.#accept(fd);
+  readonly #onSide = (fd: Fd, events: number): void => this.#side(fd, events);
+
+  constructor(loop: EventLoop, env: WorkerEnv, options: TcpProxyOptions = {}) {
+    this.#loop = loop;
+    this.#env = env;
+    this.#connections = new TcpConnections(descriptorLimit(), env.counters);
+    this.#relay = new TcpRelay(loop, this.#connections, env.counters);
+    this.#connector = new TcpConnector({
+      loop,
+      counters: env.counters,
+      targets: this.#targets,
+      connections: this.#connections,
+      timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
+      watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),
+      established: (client) => this.#relay.start(client),
+      refuse: (client) => this.#refuse(client),
+      descriptorsShort: () => this.#runShort(),
+    });
+    loop.onBatchEnd(() => this.#endBatch());
+  }
+
+  /** Connections open now, as clients count them. */
+  get connectionCount(): number {
+    return this.#connections.clients;
+  }
+
+  /** Bytes kept in user space for readers that are slow. */
+  get heldBytes(): number {
+    return this.#relay.heldBytes;
+  }
+
+  /** Carries out a command that concerns TCP, and returns whether it did. Throws when the command is malformed. */
+  handle(command: BalancerCommand): boolean {
+    switch (command.kind) {
+      case 'backend-set':
+        this.#targets.setBackend(command.backend);
+        return true;
+      case 'backend-remove':
+        this.#targets.removeBackend(command.id);
+        return true;
+      case 'vip-set':
+        this.#targets.setVip(command.network, command.address, command.backend);
+        return true;
+      case 'frontend-add':
+        if (command.frontend.protocol !== 'tcp') return false;
+        this.#addFrontend(command.frontend);
+        return true;
+      case 'frontend-remove':
+        return this.#removeFrontend(command.id);
+      case 'endpoint-close':
+        for (const fd of this.#connections.toSlots(command.slots)) this.#relay.reset(fd);
+        return true;
+    }
+  }
+
+  #addFrontend(frontend: Frontend): void {
+    const known = this.#listenerOf.get(frontend.id);
+    if (known !== undefined && known !== frontend.fd) this.#removeFrontend(frontend.id);
+    if (known !== frontend.fd) this.#loop.add(frontend.fd, this.#short ? 0 : EPOLLIN, this.#onListener);
+    this.#listeners.set(frontend.fd, { frontend, burst: 1 });
+    this.#listenerOf.set(frontend.id, frontend.fd);
+  }
+
+  #removeFrontend(id: number): boolean {
+    const fd = this.#listenerOf.get(id);
+    if (fd === undefined) return false;
+    this.#listenerOf.delete(id);
+    this.#listeners.delete(fd);
+    this.#loop.remove(fd);
+    return true;
+  }
+
+  #accept(fd: Fd): void {
+    const listener = this.#listeners.get(fd);
+    if (listener === undefined) return;
+    let taken = 0;
+    for (; taken < listener.burst && !this.#short; taken++) {
+      const client = accept4(fd, null, null, ACCEPT_FLAGS);
+      if (client < 0) {
+        // Everything else has passed when the next event comes: nobody there any more, a client that gave up, a pause.
+        const error = errno();
+        if (error === EMFILE || error === ENFILE) this.#runShort();
+        break;
+      }
+      this.#loop.own(client);
+      this.#connector.forget(client);
+      this.#take(client, listener.frontend);
+    }
+    listener.burst = taken === listener.burst ? Math.min(2 * taken, LARGEST_BURST) : Math.max(1, taken);
+  }
+
+  #take(client: Fd, { id, target }: Frontend): void {
+    if (target.kind === 'port') {
+      this.#connections.openClient(client, id, target.backend, target.targetPort);
+    } else {
+      this.#nameLength[0] = SOCKADDR_BYTES;
+      getsockname(client, this.#name, this.#nameLength);
+      const backend = this.#targets.vipBackend(target.network, this.#name);
+      this.#connections.openClient(client, id, backend, this.#name.readUInt16BE(2));
+      if (backend < 0) this.#add(TOTAL.strayConnections, 1);
+    }
+    this.#accepted.push(client);
+  }
+
+  #side(fd: Fd, events: number): void {
+    if (this.#connector.isConnecting(fd)) {
+      if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) return;
+      if (!this.#connector.finish(fd, events)) return;
+    }
+    this.#relay.onEvents(fd, events);
+  }
+
+  #endBatch(): void {
+    const accepted = this.#accepted;
+    if (accepted.length > 0) {
+      this.#accepted = [];
+      this.#connector.connectAll(accepted);
+    }
+    this.#connector.endBatch();
+    this.#relay.flush();
+    if (accepted.length > 0) this.#loop.pollBeforeSleep(POLLS_AFTER_CHANGE);
+  }
+
+  #refuse(client: Fd): void {
+    this.#connections.clientFailed(client);
+    this.#relay.reset(client);
+  }
+
+  /** Stops accepting: clients wait in the kernel's queue, and the loop does not spin on listeners it cannot serve. */
+  #runShort(): void {
+    if (this.#short) return;
+    this.#short = true;
+    this.#add(TOTAL.descriptorsExhausted, 1);
+    this.#env.report('warn', 'out of descriptors: new connections wait until others end', {
+      limit: descriptorLimit(),
+      errno: errnoName(EMFILE),
+    });
+    for (const fd of this.#listeners.keys()) this.#loop.modify(fd, 0);
+    this.#loop.setTimer(SHORTAGE_RETRY_MS, () => this.#tryAgain());
+  }
+
+  #tryAgain(): void {
+    this.#short = false;
+    this.#connector.retryStarved();
+    if (this.#short) return;
+    for (const fd of this.#listeners.keys()) this.#loop.modify(fd, EPOLLIN);
+  }
+
+  #add(total: number, by: number): void {
+    const { totals } = this.#env.counters;
+    totals[total] = (totals[total] as number) + by;
+  }
+}

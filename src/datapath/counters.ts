@@ -1,0 +1,111 @@
+// The numbers that workers keep and the main thread reads, in shared memory. A worker writes only its own part, plainly; the
+// round-robin turns alone are shared and atomic. A read sees each number as it was at some recent moment.
+import { ENDPOINT, FRONTEND, TOTAL, type WorkerCounters } from '../runtime/worker-env.ts';
+
+/** How many of each there may be at once; decided at start, because workers hold views of the memory. */
+export interface CounterCapacity {
+  readonly frontends: number;
+  readonly endpoints: number;
+  readonly backends: number;
+}
+
+/** Costs address space only: about 5 MB per worker, of which touched pages become memory. */
+export const DEFAULT_CAPACITY: CounterCapacity = { frontends: 8192, endpoints: 65_536, backends: 16_384 };
+
+/** One worker's memory, as it is posted to it. */
+export interface CounterBuffers {
+  readonly frontends: SharedArrayBuffer;
+  readonly endpoints: SharedArrayBuffer;
+  readonly totals: SharedArrayBuffer;
+  readonly roundRobin: SharedArrayBuffer;
+}
+
+export interface FrontendCounts {
+  readonly accepted: number;
+  readonly failed: number;
+  readonly active: number;
+}
+
+export interface EndpointCounts {
+  readonly active: number;
+  readonly total: number;
+  readonly failures: number;
+  readonly bytesToClient: number;
+  readonly bytesToEndpoint: number;
+}
+
+/** The worker's side. */
+export function viewCounters(buffers: CounterBuffers): WorkerCounters {
+  return {
+    frontends: new Float64Array(buffers.frontends),
+    endpoints: new Float64Array(buffers.endpoints),
+    totals: new Float64Array(buffers.totals),
+    roundRobin: new Int32Array(buffers.roundRobin),
+  };
+}
+
+/** The main thread's side: sums over the workers. */
+export class Counters {
+  readonly capacity: CounterCapacity;
+  readonly #buffers: readonly CounterBuffers[];
+  readonly #views: readonly WorkerCounters[];
+
+  constructor(workers: number, capacity: CounterCapacity) {
+    this.capacity = capacity;
+    const roundRobin = new SharedArrayBuffer(capacity.backends * 4);
+    this.#buffers = Array.from({ length: workers }, () => ({
+      frontends: new SharedArrayBuffer(capacity.frontends * FRONTEND.stride * 8),
+      endpoints: new SharedArrayBuffer(capacity.endpoints * ENDPOINT.stride * 8),
+      totals: new SharedArrayBuffer(TOTAL.count * 8),
+      roundRobin,
+    }));
+    this.#views = this.#buffers.map(viewCounters);
+  }
+
+  /** What the worker is started with. */
+  buffers(worker: number): CounterBuffers {
+    return this.#buffers[worker] as CounterBuffers;
+  }
+
+  frontend(id: number): FrontendCounts {
+    const at = id * FRONTEND.stride;
+    return {
+      accepted: this.#sum('frontends', at + FRONTEND.accepted),
+      failed: this.#sum('frontends', at + FRONTEND.failed),
+      active: this.#sum('frontends', at + FRONTEND.active),
+    };
+  }
+
+  endpoint(slot: number): EndpointCounts {
+    const at = slot * ENDPOINT.stride;
+    return {
+      active: this.#sum('endpoints', at + ENDPOINT.active),
+      total: this.#sum('endpoints', at + ENDPOINT.total),
+      failures: this.#sum('endpoints', at + ENDPOINT.failures),
+      bytesToClient: this.#sum('endpoints', at + ENDPOINT.bytesToClient),
+      bytesToEndpoint: this.#sum('endpoints', at + ENDPOINT.bytesToEndpoint),
+    };
+  }
+
+  /** `index` is one of TOTAL, or TOTAL.dnsRcodes plus an rcode. */
+  total(index: number): number {
+    return this.#sum('totals', index);
+  }
+
+  /** After a worker died, and before another uses its memory: nothing of what it had open is open any more. */
+  clearActive(worker: number): void {
+    const { frontends, endpoints, totals } = this.#views[worker] as WorkerCounters;
+    for (let at = FRONTEND.active; at < frontends.length; at += FRONTEND.stride)
+      if (frontends[at] !== 0) frontends[at] = 0;
+    for (let at = ENDPOINT.active; at < endpoints.length; at += ENDPOINT.stride)
+      if (endpoints[at] !== 0) endpoints[at] = 0;
+    totals[TOTAL.udpFlowsActive] = 0;
+    totals[TOTAL.dnsTcpConnectionsActive] = 0;
+  }
+
+  #sum(kind: 'frontends' | 'endpoints' | 'totals', index: number): number {
+    let sum = 0;
+    for (const view of this.#views) sum += view[kind][index] ?? 0;
+    return sum;
+  }
+}
