@@ -26,7 +26,9 @@ export function parseIp(text: string): IpAddress | undefined {
 export function parseSubnet(text: string): Subnet | undefined {
   const slash = text.indexOf('/');
   const address = slash < 0 ? undefined : parseIp(text.slice(0, slash));
-  if (address === undefined || !/^\d{1,3}$/.test(text.slice(slash + 1))) return undefined;
+  if (address === undefined || !/^(?:0|[1-9]\d{0,2})$/.test(text.slice(slash + 1))) return undefined;
+  // The length of a network of IPv4-mapped addresses counts 128 bits, and nobody means one.
+  if (ipVersion(address) === 4 && text.includes(':')) return undefined;
   const length = Number(text.slice(slash + 1));
   const bits = ipVersion(address) === 4 ? 32 : 128;
   if (length > bits) return undefined;
@@ -40,7 +42,9 @@ export function ipVersion(address: IpAddress | Subnet): 4 | 6 {
 
 /** 4 or 16 bytes, network order. */
 export function ipToBytes(address: IpAddress): Uint8Array {
-  return Uint8Array.from(ipVersion(address) === 4 ? new Address4(address).toArray() : new Address6(address).toByteArray());
+  return Uint8Array.from(
+    ipVersion(address) === 4 ? new Address4(address).toArray() : new Address6(address).toByteArray(),
+  );
 }
 
 /** 16 bytes; an IPv4 address as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2). */

@@ -72,6 +72,8 @@ export interface Service {
   readonly spec: ServiceSpec;
   /** What `rollback` returns to. */
   readonly previousSpec?: ServiceSpec;
+  /** Endpoints that were added by hand. They are no part of the spec, so a new spec leaves them alone. */
+  readonly addedEndpoints?: readonly StaticEndpoint[];
   /** The networks of the spec, resolved, in the spec's order. */
   readonly networks: readonly { readonly networkId: NetworkId; readonly aliases: readonly string[] }[];
   readonly vips: readonly Vip[];
@@ -93,7 +95,8 @@ export const EXEC_PROBE_DEFAULTS = { intervalMs: 30_000, timeoutMs: 30_000, retr
 /** The ports that the service declares, by `publish` and `expose`, each once. */
 export function declaredTargets(spec: ServiceSpec): readonly TargetPort[] {
   const seen = new Map<string, TargetPort>();
-  for (const { protocol, targetPort } of spec.publish) seen.set(`${targetPort}/${protocol}`, { protocol, port: targetPort });
+  for (const { protocol, targetPort } of spec.publish)
+    seen.set(`${targetPort}/${protocol}`, { protocol, port: targetPort });
   for (const target of spec.expose) seen.set(`${target.port}/${target.protocol}`, target);
   return [...seen.values()];
 }
@@ -104,9 +107,15 @@ export function declaresTarget(spec: ServiceSpec, protocol: Protocol, port: numb
 
 /** Every name under which the service answers on a network: its own, its short name in its stack, its aliases. */
 export function serviceNames(service: Service, networkId: NetworkId): readonly string[] {
-  const aliases = service.networks.filter((network) => network.networkId === networkId).flatMap((network) => network.aliases);
+  const aliases = service.networks
+    .filter((network) => network.networkId === networkId)
+    .flatMap((network) => network.aliases);
   const short = shortName(service.spec.name, service.spec.labels);
-  return [...new Set([service.spec.name, ...(short === undefined ? [] : [short]), ...aliases].map((name) => name.toLowerCase()))];
+  return [
+    ...new Set(
+      [service.spec.name, ...(short === undefined ? [] : [short]), ...aliases].map((name) => name.toLowerCase()),
+    ),
+  ];
 }
 
 export function vipOn(service: Service, networkId: NetworkId): IpAddress | undefined {

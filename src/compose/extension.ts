@@ -1,0 +1,193 @@
+// `x-vipmesh` of a service: what Compose has no word for.
+import { type IpAddress, parseIp } from '../model/address.ts';
+import { parsePort, type TargetPort } from '../model/port.ts';
+import { type HealthCheck, PROBE_DEFAULTS, type Probe, type StaticEndpoint } from '../model/service.ts';
+import { quote } from './diagnostics.ts';
+import { readTiming } from './healthcheck.ts';
+import type { Reader } from './reader.ts';
+import type { Place, Tree } from './tree.ts';
+
+export interface PlacedEndpoint {
+  readonly endpoint: StaticEndpoint;
+  readonly text: string;
+  readonly place: Place;
+}
+
+export interface Extension {
+  readonly endpoints: readonly PlacedEndpoint[];
+  readonly health?: HealthCheck | 'none';
+  readonly drainTimeoutMs?: number;
+}
+
+const KEYS = { path: 'services.*.x-vipmesh', used: ['endpoints', 'health', 'drain'], unused: [] } as const;
+
+export function readExtension(reader: Reader, tree: Tree, what: string): Extension {
+  const fields = reader.fields(tree, what, KEYS);
+  const endpoints = fields?.get('endpoints')?.value;
+  const health = fields?.get('health')?.value;
+  const drain = fields?.get('drain')?.value;
+  const check = health === undefined ? undefined : readHealth(reader, health, `${what}.health`);
+  const drainTimeoutMs = drain === undefined ? undefined : reader.duration(drain, `${what}.drain`);
+  return {
+    endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
+    ...(check === undefined ? {} : { health: check }),
+    ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
+  };
+}
+
+/** Which port an endpoint stands for is only certain once all of the service's target ports are known. */
+export function checkEndpoints(
+  reader: Reader,
+  endpoints: readonly PlacedEndpoint[],
+  targets: readonly TargetPort[],
+  what: string,
+): void {
+  const numbers = new Set<number>(targets.map((target) => target.port));
+  const seen = new Map<string, Place>();
+  for (const { endpoint, text, place } of endpoints) {
+    const { address, targetPort, port } = endpoint;
+    const listed = numbers.size > 10 ? `${numbers.size} ports` : [...numbers].join(', ');
+    if (targetPort !== undefined && !numbers.has(targetPort)) {
+      const declared =
+        numbers.size === 0 ? 'none; add it to "expose"' : `${listed}; add it to "expose" or mend it here`;
+      reader.diagnostics.error(
+        place,
+        `${what}: target port ${targetPort} of ${quote(text)} is not declared by the service, which has ${declared}`,
+      );
+    } else if (targetPort === undefined && port !== undefined && numbers.size > 1) {
+      reader.diagnostics.error(
+        place,
+        `${what}: ${quote(text)} does not say which target port it serves (${listed}); write TARGET=ADDRESS:PORT, or the address alone for the same ports`,
+      );
+    }
+    const key = `${targetPort ?? ''}=${address}:${port ?? ''}`;
+    const first = seen.get(key);
+    if (first !== undefined)
+      reader.diagnostics.error(place, `${what}: ${quote(text)} stands twice, first at ${reader.diagnostics.at(first)}`);
+    else seen.set(key, place);
+  }
+}
+
+function readEndpoints(reader: Reader, tree: Tree, what: string): readonly PlacedEndpoint[] {
+  const endpoints: PlacedEndpoint[] = [];
+  for (const item of reader.list(tree, what)?.items ?? []) {
+    const text = reader.text(item, what);
+    if (text === undefined) continue;
+    const endpoint = parseEndpoint(text.trim());
+    if (typeof endpoint === 'string') reader.diagnostics.error(item.place, `${what}: ${quote(text)} ${endpoint}`);
+    else endpoints.push({ endpoint, text, place: item.place });
+  }
+  return endpoints;
+}
+
+/** `ADDRESS`, `ADDRESS:PORT` or `TARGET=ADDRESS:PORT`, IPv6 with a port in brackets; else why it is none. */
+function parseEndpoint(text: string): StaticEndpoint | string {
+  const [, targetText, rest = ''] = /^(?:([^=]*)=)?(.*)$/s.exec(text) ?? [];
+  const targetPort = targetText === undefined ? undefined : parsePort(targetText);
+  if (targetText !== undefined && targetPort === undefined) return 'has no port of 1 to 65535 before "="';
+  const whole = parseIp(rest.replace(/^\[(.*)\]$/, '$1'));
+  if (whole !== undefined) {
+    const problem = addressProblem(whole);
+    if (problem !== undefined) return problem;
+    return targetPort === undefined ? { address: whole } : 'has no port behind the address; write TARGET=ADDRESS:PORT';
+  }
+  const [, bracketed, bare, portText = ''] = /^(?:\[([^\]]*)\]|([^:]*)):([^:]*)$/.exec(rest) ?? [];
+  const address = parseIp(bracketed ?? bare ?? '');
+  if (address === undefined) return notAnAddress(bracketed ?? bare ?? rest);
+  const problem = addressProblem(address);
+  if (problem !== undefined) return problem;
+  const port = parsePort(portText);
+  if (port === undefined) return `has no port of 1 to 65535 behind ":"`;
+  return { address, port, ...(targetPort === undefined ? {} : { targetPort }) };
+}
+
+function notAnAddress(text: string): string {
+  if (/^[a-zA-Z_][a-zA-Z0-9_.-]*$/.test(text)) {
+    return 'has a host name; an endpoint is an IP address, because nobody would notice when a name begins to mean another';
+  }
+  return 'is no ADDRESS, ADDRESS:PORT or TARGET=ADDRESS:PORT (IPv6 with a port: [ADDRESS]:PORT)';
+}
+
+/** Addresses that no task can serve on. */
+function addressProblem(address: IpAddress): string | undefined {
+  const first = Number.parseInt(address, 10);
+  if (address === '0.0.0.0' || address === '::')
+    return 'means every address of a node; write the one that the task listens on';
+  if (
+    address === '255.255.255.255' ||
+    (!address.includes(':') && first >= 224 && first < 240) ||
+    /^ff..:/.test(address)
+  ) {
+    return 'is a multicast or broadcast address, which no connection can go to';
+  }
+  return undefined;
+}
+
+const HEALTH_KEYS = {
+  path: 'services.*.x-vipmesh.health',
+  used: ['tcp', 'http', 'interval', 'timeout', 'retries', 'start_period'],
+  unused: [],
+} as const;
+
+function readHealth(reader: Reader, tree: Tree, what: string): HealthCheck | 'none' | undefined {
+  if (tree.kind === 'scalar') {
+    const text = reader.text(tree, what);
+    if (text === undefined || text === 'none') return text;
+    reader.diagnostics.error(tree.place, `${what} is "none" or a map with "tcp" or "http", not ${quote(text)}`);
+    return undefined;
+  }
+  const fields = reader.fields(tree, what, HEALTH_KEYS);
+  if (fields === undefined) return undefined;
+  const timing = readTiming(reader, fields, what, PROBE_DEFAULTS);
+  const tcp = fields.get('tcp')?.value;
+  const http = fields.get('http')?.value;
+  if ((tcp === undefined) === (http === undefined)) {
+    reader.diagnostics.error(tree.place, `${what} needs either "tcp" (true or a port) or "http" (a path)`);
+    return undefined;
+  }
+  const probe = tcp === undefined ? readHttp(reader, http, `${what}.http`) : readTcp(reader, tcp, `${what}.tcp`);
+  return probe === undefined ? undefined : { probe, ...timing };
+}
+
+function readTcp(reader: Reader, tree: Tree, what: string): Probe | undefined {
+  const text = reader.text(tree, what);
+  if (text === undefined) return undefined;
+  const port = parsePort(text);
+  if (text === 'true') return { kind: 'tcp' };
+  if (port !== undefined) return { kind: 'tcp', port };
+  reader.diagnostics.error(tree.place, `${what} is true or a port of 1 to 65535, not ${quote(text)}`);
+  return undefined;
+}
+
+const HTTP_KEYS = { path: 'services.*.x-vipmesh.health.http', used: ['path', 'port', 'status'], unused: [] } as const;
+
+function readHttp(reader: Reader, tree: Tree | undefined, what: string): Probe | undefined {
+  if (tree === undefined) return undefined;
+  if (tree.kind === 'scalar') return readPath(reader, tree, what);
+  const fields = reader.fields(tree, what, HTTP_KEYS);
+  if (fields === undefined) return undefined;
+  const [path, port, status] = ['path', 'port', 'status'].map((key) => fields.get(key)?.value);
+  const probe = path === undefined ? ({ kind: 'http', path: '/' } as const) : readPath(reader, path, `${what}.path`);
+  const portNumber = port === undefined ? undefined : parsePort(reader.text(port, `${what}.port`) ?? '');
+  if (port !== undefined && portNumber === undefined)
+    reader.diagnostics.error(port.place, `${what}.port must be a port of 1 to 65535`);
+  const expectStatus = status === undefined ? undefined : reader.integer(status, `${what}.status`, 599);
+  if (status !== undefined && expectStatus !== undefined && expectStatus < 100) {
+    reader.diagnostics.error(status.place, `${what}.status must be an HTTP status of 100 to 599`);
+  }
+  if (probe === undefined) return undefined;
+  return {
+    ...probe,
+    ...(portNumber === undefined ? {} : { port: portNumber }),
+    ...(expectStatus === undefined ? {} : { expectStatus }),
+  };
+}
+
+/** A request line ends at a space or line end, so a path has none (RFC 9112 section 3). */
+function readPath(reader: Reader, tree: Tree, what: string): (Probe & { readonly kind: 'http' }) | undefined {
+  const path = reader.text(tree, what);
+  if (path === undefined) return undefined;
+  if (/^\/[\x21-\x7e]*$/.test(path) && path.length <= 2000) return { kind: 'http', path };
+  reader.diagnostics.error(tree.place, `${what} must be a path such as "/healthz", without spaces, not ${quote(path)}`);
+  return undefined;
+}

@@ -1,0 +1,140 @@
+// Which keys a Compose file may have: the Compose specification, Compose file format 3.x and what 2.x had besides.
+import { EXTENSION, type KnownKeys } from './reader.ts';
+
+const NOT_READ_ELSEWHERE = 'is not supported: one file describes one stack; write its content into this file';
+
+export const FILE_KEYS: KnownKeys = {
+  path: '',
+  used: ['version', 'services', 'networks'],
+  unused: ['name', 'volumes', 'secrets', 'configs', 'models'],
+  refused: { include: NOT_READ_ELSEWHERE },
+};
+
+export const NETWORK_KEYS: KnownKeys = {
+  path: 'networks.*',
+  used: ['name', 'driver', 'driver_opts', 'external', 'internal', 'attachable', 'enable_ipv6', 'ipam', 'labels'],
+  unused: ['enable_ipv4'],
+};
+
+export const IPAM_KEYS: KnownKeys = { path: 'networks.*.ipam', used: ['config'], unused: ['driver', 'options'] };
+
+export const SUBNET_KEYS: KnownKeys = {
+  path: 'networks.*.ipam.config',
+  used: ['subnet'],
+  unused: ['gateway', 'ip_range', 'aux_addresses'],
+};
+
+export const ATTACHMENT_KEYS: KnownKeys = {
+  path: 'services.*.networks.*',
+  used: ['aliases'],
+  unused: [
+    'driver_opts',
+    'gw_priority',
+    'interface_name',
+    'ipv4_address',
+    'ipv6_address',
+    'link_local_ips',
+    'mac_address',
+    'priority',
+  ],
+};
+
+export const DEPLOY_KEYS: KnownKeys = {
+  path: 'services.*.deploy',
+  used: ['endpoint_mode', 'mode', 'replicas', 'labels'],
+  unused: ['placement', 'resources', 'restart_policy', 'rollback_config', 'update_config'],
+};
+
+export const SERVICE_KEYS: KnownKeys = {
+  path: 'services.*',
+  used: ['networks', 'ports', 'expose', 'deploy', 'healthcheck', 'labels', 'links', 'scale', EXTENSION],
+  // About running a container, which something else does.
+  unused: [
+    'annotations',
+    'attach',
+    'blkio_config',
+    'build',
+    'cap_add',
+    'cap_drop',
+    'cgroup',
+    'cgroup_parent',
+    'command',
+    'configs',
+    'container_name',
+    'cpu_count',
+    'cpu_percent',
+    'cpu_period',
+    'cpu_quota',
+    'cpu_rt_period',
+    'cpu_rt_runtime',
+    'cpu_shares',
+    'cpus',
+    'cpuset',
+    'credential_spec',
+    'depends_on',
+    'develop',
+    'device_cgroup_rules',
+    'devices',
+    'dns',
+    'dns_opt',
+    'dns_search',
+    'domainname',
+    'driver_opts',
+    'entrypoint',
+    'env_file',
+    'environment',
+    'external_links',
+    'extra_hosts',
+    'gpus',
+    'group_add',
+    'hostname',
+    'image',
+    'init',
+    'ipc',
+    'isolation',
+    'label_file',
+    'logging',
+    'mac_address',
+    'mem_limit',
+    'mem_reservation',
+    'mem_swappiness',
+    'memswap_limit',
+    'models',
+    'network_mode',
+    'oom_kill_disable',
+    'oom_score_adj',
+    'pid',
+    'pids_limit',
+    'platform',
+    'post_start',
+    'pre_stop',
+    'privileged',
+    'profiles',
+    'provider',
+    'pull_policy',
+    'pull_refresh_after',
+    'read_only',
+    'restart',
+    'runtime',
+    'secrets',
+    'security_opt',
+    'shm_size',
+    'stdin_open',
+    'stop_grace_period',
+    'stop_signal',
+    'storage_opt',
+    'sysctls',
+    'tmpfs',
+    'tty',
+    'ulimits',
+    'use_api_socket',
+    'user',
+    'userns_mode',
+    'uts',
+    'volume_driver',
+    'volumes',
+    'volumes_from',
+    'working_dir',
+  ],
+  refused: { extends: NOT_READ_ELSEWHERE },
+};
