@@ -1,0 +1,75 @@
+// `vipmesh run`: a command as a task of a service.
+import { type Command, InvalidArgumentError } from 'commander';
+import type { RunTaskRequest } from '../api/schema.ts';
+import { parsePort } from '../model/port.ts';
+import { systemClock } from '../runtime/clock.ts';
+import { type CommandRunner, runTask } from './run-session.ts';
+import { apiCommand, clientOf, collect, type Shell } from './shell.ts';
+
+interface RunOptions {
+  readonly service: string;
+  readonly network?: string;
+  readonly name?: string;
+  readonly hostname?: string;
+  readonly port?: number;
+  readonly alias?: readonly string[];
+}
+
+/**
+ * `done` gets the exit code (the command's own, or 1 when it never began) and is to end the process: a request that nobody waits
+ * for any more, such as the drain that a second signal cut short, may still be open.
+ */
+export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode: number) => void): Command {
+  return apiCommand('run', 'run a command as a task of a service', EXAMPLES)
+    .usage('--service SERVICE [OPTIONS] -- COMMAND [ARG...]')
+    .requiredOption('--service <SERVICE>', 'the service that the task belongs to')
+    .option('--network <NETWORK>', "only this one of the service's networks")
+    .option('--name <NAME>', 'name of the task (default: SERVICE.SLOT.ID)')
+    .option('--hostname <NAME>', 'what the command takes for the name of its machine (overlay networks)')
+    .option('--port <PORT>', 'where the command listens, if not on the target port', readPort)
+    .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
+    .argument('<COMMAND...>', 'the command and its arguments, after --')
+    .addHelpText('after', EXPLANATION)
+    .action(async (command: readonly string[], options: RunOptions, self: Command) => {
+      const say = (line: string) => shell.err(`${line}\n`);
+      try {
+        const client = clientOf(self, shell);
+        const world = { client, runner, signals: process, clock: systemClock, env: shell.env, say };
+        done(await runTask(world, requestOf(options), command));
+      } catch (error) {
+        say(`vipmesh run: ${error instanceof Error ? error.message : String(error)}`);
+        done(1);
+      }
+    });
+}
+
+const EXAMPLES = [
+  'vipmesh run --service web -- ./server.js',
+  'vipmesh run --service postgres --network backend -- postgres -D /srv/data',
+  "vipmesh run --service app -- psql -h postgres -c 'select 1'",
+];
+
+const EXPLANATION = `
+The command finds its address in $VIPMESH_ADDR and the port to listen on in $PORT. On an overlay network it runs in a network
+namespace of its own. Its exit code is kept; 127: it was not found, 126: it could not be run.
+
+On SIGTERM or SIGINT the task leaves its service, its connections end or the service's drain time is over, then the command
+gets the signal, and SIGKILL after 10 s. A second signal does not wait. A command in the foreground of a terminal gets
+ctrl-C directly, so that interactive programs work: use "kill" for a stop that drains.`;
+
+function requestOf({ service, network, name, hostname, port, alias }: RunOptions): RunTaskRequest {
+  return {
+    Service: service,
+    ...(network === undefined ? {} : { Network: network }),
+    ...(name === undefined ? {} : { Name: name }),
+    ...(hostname === undefined ? {} : { Hostname: hostname }),
+    ...(port === undefined ? {} : { Port: port }),
+    ...(alias === undefined ? {} : { Aliases: [...alias] }),
+  };
+}
+
+function readPort(text: string): number {
+  const port = parsePort(text);
+  if (port === undefined) throw new InvalidArgumentError('It is a number from 1 to 65535.');
+  return port;
+}
