@@ -18,6 +18,7 @@ export const SO_RCVBUF = 8;
 export const SO_KEEPALIVE = 9;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
+export const SO_RCVBUFFORCE = 33;
 export const SO_INCOMING_CPU = 49;
 export const SO_NETNS_COOKIE = 71;
 

@@ -1,0 +1,164 @@
+// Which endpoint a flow has, and what is done when it cannot have it. Sockets are udp-flows'; the traffic is udp-proxy's.
+import { bindUdp } from '../native/datagram-socket.ts';
+import { EAGAIN, EMFILE, ENFILE, errnoName, NativeError } from '../native/errno.ts';
+import type { EventLoop } from '../native/event-loop.ts';
+import { OWN_NETNS } from '../native/netns.ts';
+import type { SocketAddress } from '../native/sockaddr.ts';
+import { ENDPOINT, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
+import { chooseAnother } from './choose-endpoint.ts';
+import type { Frontend } from './command.ts';
+import { NO_FLOW } from './flow-table.ts';
+import type { UdpFlows } from './udp-flows.ts';
+import type { UdpKeyReader } from './udp-key.ts';
+import { servedPort, type UdpBackend, type UdpEndpoint, type UdpRoutes } from './udp-routes.ts';
+
+/** An endpoint that refused is avoided for this long, wherever there is another. Health checks take about as long to act. */
+const AVOID_MS = 1_000;
+/** Endpoints that are tried when the kernel says at once that one cannot be reached. */
+const CONNECT_ATTEMPTS = 3;
+/** Flows ended when descriptors or ports have run out: enough for the rest of a batch to get on. */
+const MAKE_ROOM = 16;
+/** At most one line of log in this time about sockets that could not be made. */
+const REPORT_MS = 10_000;
+
+export interface UdpPlacementPort {
+  readonly loop: EventLoop;
+  readonly env: WorkerEnv;
+  readonly flows: UdpFlows;
+  readonly routes: UdpRoutes;
+  readonly reader: UdpKeyReader;
+  /** What the flow came in by. */
+  frontendOf(flow: number): Frontend | undefined;
+  /** Ends a flow in favour of others. */
+  end(flow: number): void;
+}
+
+export class UdpPlacement {
+  readonly #port: UdpPlacementPort;
+  /** Slot → until when it is avoided, in the loop's time. */
+  readonly #avoided = new Map<number, number>();
+  #nextReportAt = 0;
+
+  constructor(port: UdpPlacementPort) {
+    this.#port = port;
+  }
+
+  /** Gives a flow the endpoint whose turn it is. False when none can be had. */
+  place(flow: number, backend: UdpBackend): boolean {
+    return this.#pin(flow, backend, true);
+  }
+
+  /** True when the flow's endpoint is still one of its backend, or another could be had instead. */
+  keep(flow: number): boolean {
+    const { flows, routes } = this.#port;
+    if (flows.generations[flow] === routes.generation) return true;
+    const backend = this.#backendOf(flow);
+    if (backend === undefined) return false;
+    const same = backend.endpoints.find((endpoint) => endpoint.slot === flows.endpoints[flow]?.slot);
+    if (same === undefined || !this.#isSame(flow, same)) return this.#pin(flow, backend, true);
+    flows.endpoints[flow] = same;
+    flows.generations[flow] = routes.generation;
+    return true;
+  }
+
+  /** Another endpoint instead of one that refused; false when there is none that did not. */
+  move(flow: number): boolean {
+    const backend = this.#backendOf(flow);
+    return backend !== undefined && this.#pin(flow, backend, false);
+  }
+
+  /** The flow's endpoint refused. */
+  avoid(flow: number): void {
+    const { flows, loop, env } = this.#port;
+    const slot = flows.endpoints[flow]?.slot;
+    if (slot === undefined) return;
+    this.#avoided.set(slot, loop.now() + AVOID_MS);
+    const { endpoints } = env.counters;
+    const index = slot * ENDPOINT.stride + ENDPOINT.failures;
+    endpoints[index] = (endpoints[index] as number) + 1;
+  }
+
+  /** Makes the socket by which a VIP answers the flow's client. False when it cannot be made. */
+  attachClient(flow: number, frontend: Frontend, vip: SocketAddress, client: SocketAddress): boolean {
+    const netns = frontend.target.kind === 'vips' ? frontend.target.netns : OWN_NETNS;
+    try {
+      this.#port.flows.attachClient(flow, bindUdp(vip.address, vip.port, { netns, reuseAddress: true, peer: client }));
+      return true;
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      this.#failed(flow, error.errno, error.message);
+      return false;
+    }
+  }
+
+  /** `lastResort`: when every endpoint refused lately, one of them is better than none. */
+  #pin(flow: number, backend: UdpBackend, lastResort: boolean): boolean {
+    const { env, flows, routes } = this.#port;
+    const turn = Atomics.add(env.counters.roundRobin, backend.roundRobinSlot, 1);
+    const targetPort = this.#targetPort(flow);
+    const tried = this.#avoidedSlots();
+    for (let attempt = 0; attempt < CONNECT_ATTEMPTS; attempt++) {
+      let index = chooseAnother(backend.round, backend.slots, turn, tried);
+      if (index < 0 && attempt === 0 && lastResort) index = chooseAnother(backend.round, backend.slots, turn, []);
+      const endpoint = backend.endpoints[index];
+      if (endpoint === undefined) return false;
+      const error = flows.pin(flow, endpoint, servedPort(endpoint, targetPort));
+      if (error === 0) {
+        flows.generations[flow] = routes.generation;
+        return true;
+      }
+      this.#failed(flow, error, `connect ${endpoint.address}: ${errnoName(error)}`);
+      tried.push(endpoint.slot);
+    }
+    return false;
+  }
+
+  /** Slots are used again, so the same slot may be another endpoint. */
+  #isSame(flow: number, endpoint: UdpEndpoint): boolean {
+    const current = this.#port.flows.endpoints[flow];
+    return (
+      endpoint.address === current?.address &&
+      endpoint.netns === current.netns &&
+      servedPort(endpoint, this.#targetPort(flow)) === this.#port.flows.ports[flow]
+    );
+  }
+
+  #backendOf(flow: number): UdpBackend | undefined {
+    const { flows, reader, routes } = this.#port;
+    const target = this.#port.frontendOf(flow)?.target;
+    if (target === undefined) return undefined;
+    const vip = target.kind === 'port' ? '' : reader.localAddressOf((word) => flows.table.keyWord(flow, word));
+    return routes.backend(target, vip);
+  }
+
+  #targetPort(flow: number): number {
+    const target = this.#port.frontendOf(flow)?.target;
+    return target?.kind === 'port' ? target.targetPort : this.#port.flows.table.keyWord(flow, 5) & 0xffff;
+  }
+
+  #avoidedSlots(): number[] {
+    const now = this.#port.loop.now();
+    for (const [slot, until] of this.#avoided) if (until <= now) this.#avoided.delete(slot);
+    return [...this.#avoided.keys()];
+  }
+
+  /** A socket could not be had. Where descriptors or ports have run out, flows that seem to be over make room. */
+  #failed(flow: number, error: number, message: string): void {
+    const { env, flows, loop } = this.#port;
+    const now = loop.now();
+    if (error === EMFILE || error === ENFILE || error === EAGAIN) {
+      for (let room = 0; room < MAKE_ROOM; room++) {
+        const evicted = flows.table.evictable(now);
+        if (evicted === NO_FLOW || evicted === flow) break;
+        this.#port.end(evicted);
+      }
+    }
+    if (error === EMFILE || error === ENFILE) {
+      const { totals } = env.counters;
+      totals[TOTAL.descriptorsExhausted] = (totals[TOTAL.descriptorsExhausted] as number) + 1;
+    }
+    if (now < this.#nextReportAt) return;
+    this.#nextReportAt = now + REPORT_MS;
+    env.report('warn', 'a UDP flow got no socket', { reason: message });
+  }
+}

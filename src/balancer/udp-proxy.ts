@@ -1,0 +1,385 @@
+// A worker's UDP balancing. A client that sends to a frontend gets a flow: one socket of its own, connected to an endpoint,
+// through which all its datagrams go and by which the answers are known. How answers go back differs:
+// - a published port answers by the listening socket, from the local address that the client used, so that socket must have
+//   been made with `packetInfo`;
+// - a VIP answers by a second socket of the flow, bound to VIP:port and connected to the client, because no control message
+//   can set a source port; the kernel then also delivers the client's later datagrams there. The listening socket must have
+//   been made with `originalDestination`.
+// See native-notes/udp.md.
+import { EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../native/constants.ts';
+import { DatagramBatch } from '../native/datagram-batch.ts';
+import { EAGAIN, ECONNREFUSED, EHOSTUNREACH, EINTR, EMSGSIZE, ENETUNREACH, errno } from '../native/errno.ts';
+import type { EventLoop } from '../native/event-loop.ts';
+import { type Fd, type Pointer, recv, send, setsockopt } from '../native/libc.ts';
+import { descriptorLimit } from '../native/rlimit.ts';
+import { setOption } from '../native/stream-socket.ts';
+import { ENDPOINT, FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
+import type { BalancerCommand, Frontend } from './command.ts';
+import { NO_FLOW } from './flow-table.ts';
+import { UdpFlows } from './udp-flows.ts';
+import { UdpKeyReader } from './udp-key.ts';
+import { UdpPlacement } from './udp-placement.ts';
+import { UdpRoutes } from './udp-routes.ts';
+
+/** Datagrams per system call. More gains nothing measurable; fewer costs. */
+const BATCH = 64;
+/** Longer than any datagram (65,535), and no multiple of a page, so that the beginnings do not share the same cache sets. */
+const DATAGRAM_BYTES = 65_536 + 1_088;
+/** Control data of one received datagram: ORIGDSTADDR or PKTINFO of both families. */
+const CONTROL_BYTES = 160;
+/** Answers read from one endpoint before the others have their turn, once it has shown that it has many. */
+const ANSWERS_PER_TURN = 32;
+/** How often idle flows are looked for: a flow lives at most this much longer than it should. */
+const SWEEP_MS = 1_000;
+/** A burst must fit while the worker is busy elsewhere. Without CAP_NET_ADMIN net.core.rmem_max is the limit. */
+const LISTENER_BUFFER_BYTES = 4 << 20;
+
+export interface UdpProxyOptions {
+  /** Flows of this worker at once, default an eighth of the descriptor limit (a VIP's flow takes two), at most 65,536. */
+  readonly maxFlows?: number;
+  /** Default 30,000 and 120,000: see flow-table. */
+  readonly briefIdleMs?: number;
+  readonly lastingIdleMs?: number;
+}
+
+export class UdpProxy {
+  readonly #loop: EventLoop;
+  readonly #env: WorkerEnv;
+  readonly #routes = new UdpRoutes();
+  readonly #flows: UdpFlows;
+  readonly #placement: UdpPlacement;
+  readonly #frontends = new Map<number, Frontend>();
+  readonly #listeners = new Map<Fd, Frontend>();
+  readonly #inbox = new DatagramBatch({ messages: BATCH, messageBytes: DATAGRAM_BYTES, controlBytes: CONTROL_BYTES });
+  readonly #reader = new UdpKeyReader(this.#inbox);
+  /** Received datagrams of this flow wait in the inbox's queue for its endpoint. */
+  #run = NO_FLOW;
+  /** Answers for clients of `#outboxFd`, to be sent together. */
+  readonly #outbox = new DatagramBatch({ messages: BATCH, messageBytes: DATAGRAM_BYTES });
+  #outboxFd: Fd = 0;
+  #batch = 1;
+  readonly #sweepMs: number;
+  #sweeping = false;
+
+  constructor(loop: EventLoop, env: WorkerEnv, options: UdpProxyOptions = {}) {
+    this.#loop = loop;
+    this.#env = env;
+    const capacity = options.maxFlows ?? Math.max(64, Math.min(65_536, descriptorLimit() >> 3));
+    const seed = [env.random.unit() * 2 ** 32, env.random.unit() * 2 ** 32] as const;
+    const { briefIdleMs, lastingIdleMs } = options;
+    this.#sweepMs = Math.min(SWEEP_MS, briefIdleMs ?? SWEEP_MS);
+    this.#flows = new UdpFlows(
+      loop,
+      env,
+      { endpoint: this.#onEndpoint, client: this.#onClient },
+      {
+        capacity,
+        seed,
+        ...(briefIdleMs === undefined ? {} : { briefIdleMs }),
+        ...(lastingIdleMs === undefined ? {} : { lastingIdleMs }),
+      },
+    );
+    this.#placement = new UdpPlacement({
+      loop,
+      env,
+      flows: this.#flows,
+      routes: this.#routes,
+      reader: this.#reader,
+      frontendOf: (flow) => this.#frontends.get(this.#flows.frontends[flow] as number),
+      end: (flow) => this.#end(flow),
+    });
+    loop.onBatchEnd(() => {
+      if (this.#outbox.queued > 0) this.#flushOutbox();
+      this.#batch = (this.#batch + 1) | 0;
+    });
+  }
+
+  /** Carries out a command, and says whether it meant anything here. */
+  handle(command: BalancerCommand): boolean {
+    switch (command.kind) {
+      case 'frontend-add':
+        if (command.frontend.protocol !== 'udp') return false;
+        this.#addFrontend(command.frontend);
+        return true;
+      case 'frontend-remove':
+        return this.#removeFrontend(command.id);
+      case 'endpoint-close':
+        this.#endWhere((flow) => command.slots.includes(this.#flows.endpoints[flow]?.slot ?? -1));
+        return true;
+      default:
+        return this.#routes.apply(command);
+    }
+  }
+
+  #addFrontend(frontend: Frontend): void {
+    const known = this.#frontends.get(frontend.id);
+    if (known !== undefined && known.fd !== frontend.fd) this.#removeFrontend(frontend.id);
+    if (known?.fd !== frontend.fd) {
+      enlargeBuffer(frontend.fd);
+      this.#loop.add(frontend.fd, EPOLLIN, this.#onListener);
+    }
+    this.#frontends.set(frontend.id, frontend);
+    this.#listeners.set(frontend.fd, frontend);
+    this.#routes.changed();
+  }
+
+  /** Its flows end with it: the socket by which they answer is about to be closed. */
+  #removeFrontend(id: number): boolean {
+    const frontend = this.#frontends.get(id);
+    if (frontend === undefined) return false;
+    this.#endWhere((flow) => this.#flows.frontends[flow] === id);
+    this.#frontends.delete(id);
+    this.#listeners.delete(frontend.fd);
+    this.#loop.remove(frontend.fd);
+    return true;
+  }
+
+  #endWhere(condition: (flow: number) => boolean): void {
+    for (const flow of this.#flows.table.flows()) if (condition(flow)) this.#end(flow);
+  }
+
+  /** Datagrams of any clients, known and new. */
+  readonly #onListener = (fd: Fd): void => {
+    const frontend = this.#listeners.get(fd);
+    if (frontend === undefined) return;
+    const count = this.#inbox.receive(fd);
+    const vips = frontend.target.kind === 'vips';
+    for (let i = 0; i < count; i++) {
+      if (!vips) this.#reader.readPublished(i, frontend.id);
+      else if (!this.#reader.readVip(i, frontend.id)) {
+        this.#drop(1);
+        continue;
+      }
+      let flow = this.#flows.table.find(this.#reader.key);
+      if (flow === NO_FLOW) flow = this.#open(frontend, i);
+      if (flow !== NO_FLOW) this.#forward(flow, i);
+    }
+    this.#flushRun();
+  };
+
+  /** Datagrams of one client of a VIP, or the news that it is gone. */
+  readonly #onClient = (fd: Fd): void => {
+    const flow = this.#flows.flowOf(fd);
+    if (flow === NO_FLOW) return;
+    const count = this.#inbox.receive(fd);
+    if (count < 0) this.#end(flow);
+    for (let i = 0; i < count && this.#flows.flowOf(fd) === flow; i++) this.#forward(flow, i);
+    this.#flushRun();
+  };
+
+  /** Answers of one endpoint, or its refusal of an earlier datagram. */
+  readonly #onEndpoint = (fd: Fd): void => {
+    const flow = this.#flows.flowOf(fd);
+    if (flow === NO_FLOW) return;
+    const busy = this.#flows.lastBatches[flow] === this.#batch - 1;
+    this.#flows.lastBatches[flow] = this.#batch;
+    const listener = this.#flows.listenerFds[flow] as Fd;
+    if (listener !== this.#outboxFd) this.#flushOutbox();
+    this.#outboxFd = listener;
+    let refused = false;
+    for (let left = busy ? ANSWERS_PER_TURN : 1; left > 0; left--) {
+      if (this.#outbox.full) this.#flushOutbox();
+      const room = this.#outbox.arenaAddress + this.#outbox.offset(this.#outbox.queued);
+      const length = recv(fd, room, DATAGRAM_BYTES, MSG_DONTWAIT);
+      if (length >= 0) {
+        if (!this.#answer(flow, room, length)) return;
+        continue;
+      }
+      const error = errno();
+      if (error === EAGAIN) break;
+      // What was answered before the refusal is still there to be read.
+      if (isRefusal(error) && !refused) left = ANSWERS_PER_TURN;
+      refused ||= isRefusal(error);
+    }
+    if (!refused) return;
+    this.#placement.avoid(flow);
+    this.#end(flow);
+  };
+
+  /** Passes an answer on, at once or with the batch. False when that was the end of the flow. */
+  #answer(flow: number, data: Pointer, length: number): boolean {
+    const flows = this.#flows;
+    flows.table.answered(flow, this.#loop.now());
+    this.#countEndpoint(flow, ENDPOINT.bytesToClient, length);
+    this.#count(TOTAL.udpDatagramsToClient, 1);
+    const client = flows.clientFds[flow] as Fd;
+    if (client === 0) {
+      const name = flows.namesAddress + flows.nameOffset(flow);
+      const control = flows.controlsAddress + flows.controlOffset(flow);
+      const controlLength = flows.controlLengths[flow] as number;
+      this.#outbox.queue(
+        data,
+        length,
+        name,
+        flows.nameLengths[flow] as number,
+        controlLength > 0 ? control : 0,
+        controlLength,
+      );
+      return true;
+    }
+    if (send(client, data, length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return true;
+    this.#drop(1);
+    // The client's own port unreachable: it has gone.
+    if (errno() !== ECONNREFUSED) return true;
+    this.#end(flow);
+    return false;
+  }
+
+  /** Takes received datagram i to the flow's endpoint. Those of one flow in a row go in one system call, after the first. */
+  #forward(flow: number, i: number): void {
+    const inbox = this.#inbox;
+    const data = inbox.arenaAddress + inbox.offset(i);
+    const length = inbox.length(i);
+    if (flow === this.#run) {
+      inbox.queue(data, length, 0, 0);
+      this.#countEndpoint(flow, ENDPOINT.bytesToEndpoint, length);
+      return;
+    }
+    this.#flushRun();
+    if (!this.#placement.keep(flow)) {
+      this.#drop(1);
+      this.#end(flow);
+      return;
+    }
+    this.#flows.table.touch(flow, this.#loop.now());
+    if (this.#sendOne(flow, data, length)) this.#run = flow;
+  }
+
+  /** Sends to the flow's endpoint; when that refuses, once to another. False when the flow has ended. */
+  #sendOne(flow: number, data: Pointer, length: number): boolean {
+    const flows = this.#flows;
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const fd = flows.endpointFds[flow] as Fd;
+      let error = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno() : 0;
+      if (error === 0 && flows.unproven[flow] === 1) {
+        // An endpoint on this machine has refused by now, while the datagram is still at hand.
+        flows.unproven[flow] = 0;
+        const answer = flows.takeError(fd);
+        if (isRefusal(answer)) error = answer;
+      }
+      if (error === 0) {
+        this.#countEndpoint(flow, ENDPOINT.bytesToEndpoint, length);
+        this.#count(TOTAL.udpDatagramsToEndpoint, 1);
+        return true;
+      }
+      if (isRefusal(error)) {
+        this.#placement.avoid(flow);
+        if (attempt === 0 && this.#placement.move(flow)) continue;
+        this.#drop(1);
+        this.#end(flow);
+        return false;
+      }
+      // The answer to an earlier datagram, such as a path's MTU, is told once, and this datagram was not sent.
+      if (error !== EMSGSIZE && error !== EINTR) break;
+    }
+    this.#drop(1);
+    return true;
+  }
+
+  /** A new flow for the key just read from datagram i; NO_FLOW when it cannot be, and then the datagram is lost. */
+  #open(frontend: Frontend, i: number): number {
+    this.#flushRun();
+    const vip = frontend.target.kind === 'vips' ? this.#reader.localAddress() : '';
+    const backend = this.#routes.backend(frontend.target, vip);
+    if (backend === undefined) this.#count(TOTAL.strayConnections, 1);
+    const flow = backend === undefined || backend.endpoints.length === 0 ? NO_FLOW : this.#insert();
+    if (backend === undefined || flow === NO_FLOW) {
+      this.#drop(1);
+      return NO_FLOW;
+    }
+    this.#flows.begin(flow, frontend);
+    const answerable =
+      vip === ''
+        ? this.#flows.rememberClient(flow, this.#inbox, i, this.#reader)
+        : this.#placement.attachClient(
+            flow,
+            frontend,
+            { address: vip, port: this.#reader.localPort() },
+            this.#inbox.source(i),
+          );
+    if (!answerable || !this.#placement.place(flow, backend)) {
+      this.#countFrontend(flow, FRONTEND.failed);
+      this.#drop(1);
+      this.#end(flow);
+      return NO_FLOW;
+    }
+    this.#keepSweeping();
+    return flow;
+  }
+
+  #insert(): number {
+    const { table } = this.#flows;
+    const now = this.#loop.now();
+    const flow = table.insert(this.#reader.key, now);
+    if (flow !== NO_FLOW) return flow;
+    const evicted = table.evictable(now);
+    if (evicted === NO_FLOW) return NO_FLOW;
+    this.#end(evicted);
+    return table.insert(this.#reader.key, now);
+  }
+
+  #end(flow: number): void {
+    // What is queued points to this flow's client, or goes through its socket.
+    if (this.#run === flow) this.#flushRun();
+    if (this.#outbox.queued > 0) this.#flushOutbox();
+    this.#flows.end(flow);
+  }
+
+  #flushRun(): void {
+    const flow = this.#run;
+    this.#run = NO_FLOW;
+    const count = this.#inbox.queued;
+    if (count === 0) return;
+    const lost = this.#inbox.flush(this.#flows.endpointFds[flow] as Fd);
+    this.#count(TOTAL.udpDatagramsToEndpoint, count - lost);
+    this.#drop(lost);
+  }
+
+  #flushOutbox(): void {
+    if (this.#outbox.queued > 0) this.#drop(this.#outbox.flush(this.#outboxFd));
+  }
+
+  #keepSweeping(): void {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    this.#loop.setTimer(this.#sweepMs, () => {
+      const { table } = this.#flows;
+      const now = this.#loop.now();
+      for (let flow = table.expired(now); flow !== NO_FLOW; flow = table.expired(now)) this.#end(flow);
+      this.#sweeping = false;
+      if (table.size > 0) this.#keepSweeping();
+    });
+  }
+
+  #drop(datagrams: number): void {
+    this.#count(TOTAL.udpDatagramsDropped, datagrams);
+  }
+
+  #count(total: number, by: number): void {
+    const { totals } = this.#env.counters;
+    totals[total] = (totals[total] as number) + by;
+  }
+
+  #countFrontend(flow: number, counter: number): void {
+    const { frontends } = this.#env.counters;
+    const index = (this.#flows.frontends[flow] as number) * FRONTEND.stride + counter;
+    frontends[index] = (frontends[index] as number) + 1;
+  }
+
+  #countEndpoint(flow: number, counter: number, by: number): void {
+    const { endpoints } = this.#env.counters;
+    const index = (this.#flows.endpoints[flow]?.slot ?? 0) * ENDPOINT.stride + counter;
+    endpoints[index] = (endpoints[index] as number) + by;
+  }
+}
+
+function enlargeBuffer(fd: Fd): void {
+  const bytes = new Int32Array([LISTENER_BUFFER_BYTES]);
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, 4) < 0)
+    setOption(fd, SOL_SOCKET, SO_RCVBUF, LISTENER_BUFFER_BYTES);
+}
+
+/** Errors after which an endpoint is not worth another datagram. */
+function isRefusal(error: number): boolean {
+  return error === ECONNREFUSED || error === EHOSTUNREACH || error === ENETUNREACH;
+}

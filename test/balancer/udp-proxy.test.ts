@@ -1,0 +1,295 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import t, { type Test } from 'tap';
+import type { FrontendTarget } from '../../src/balancer/command.ts';
+import type { UdpProxyOptions } from '../../src/balancer/udp-proxy.ts';
+import { ENDPOINT, FRONTEND, TOTAL } from '../../src/runtime/worker-env.ts';
+import { Client, ProxyThread, Server } from './udp-harness.ts';
+
+const TARGET: FrontendTarget = { kind: 'port', backend: 0, targetPort: 53 };
+
+/** What a test has open, closed at its end. */
+class Rig {
+  readonly proxy: ProxyThread;
+  readonly #t: Test;
+
+  constructor(t: Test, options: UdpProxyOptions = {}) {
+    this.#t = t;
+    this.proxy = new ProxyThread(options);
+    t.teardown(() => this.proxy.stop());
+  }
+
+  async server(name: string, slot: number, address = '127.0.0.1', port = 0): Promise<Server> {
+    const server = await Server.start(name, slot, address, port);
+    this.#t.teardown(() => server.close().catch(() => {}));
+    return server;
+  }
+
+  async client(port: number, address = '127.0.0.1'): Promise<Client> {
+    const client = await Client.connect(address, port);
+    this.#t.teardown(() => client.close());
+    return client;
+  }
+}
+
+t.test('U1: a client has one endpoint and one upstream port; two clients have two; answers never cross', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const [one, two] = [await rig.client(port), await rig.client(port)];
+  const answers: string[] = [];
+  for (let i = 0; i < 10; i++) answers.push(await one.ask(`one${i}`), await two.ask(`two${i}`));
+  for (const [i, answer] of answers.entries()) t.equal(answer, `${i % 2 === 0 ? 'a:one' : 'b:two'}${i >> 1}`);
+  for (const server of [a, b]) t.equal(new Set(server.seen.map(({ from }) => from.port)).size, 1);
+  t.equal(one.pending + two.pending, 0);
+  t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 2);
+  t.equal(rig.proxy.total(TOTAL.udpDatagramsToEndpoint), 20);
+  t.equal(rig.proxy.total(TOTAL.udpDatagramsToClient), 20);
+  t.equal(rig.proxy.counters.frontends[FRONTEND.accepted], 2);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.bytesToEndpoint), 40);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.bytesToClient), 60);
+});
+
+t.test('U2: after the idle timeout a new flow is made', async (t) => {
+  const rig = new Rig(t, { briefIdleMs: 250, lastingIdleMs: 250 });
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  t.equal(await client.ask('x'), 'a:x');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpFlowsActive) === 0);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+  t.equal(await client.ask('y'), 'b:y');
+});
+
+t.test('U5: every answer comes back, also a hundred of them to one question', async (t) => {
+  const rig = new Rig(t);
+  const server = await rig.server('a', 1);
+  server.reply = (data) => Array.from({ length: Number(String(data)) }, (_, i) => Buffer.from(`${i}`));
+  await rig.proxy.setEndpoints(0, server.endpoint());
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  for (const count of [3, 100]) {
+    client.send(`${count}`);
+    const answers: string[] = [];
+    while (answers.length < count) answers.push(String(await client.receive()));
+    t.strictSame(
+      answers,
+      Array.from({ length: count }, (_, i) => `${i}`),
+    );
+  }
+});
+
+t.test('U7: when its endpoint is replaced, the same client reaches the new one with its next datagram', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint());
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  t.equal(await client.ask('1'), 'a:1');
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  t.equal(await client.ask('2'), 'a:2', 'a flow stays where it is while it can');
+  await rig.proxy.setEndpoints(0, b.endpoint());
+  t.equal(await client.ask('3'), 'b:3');
+  const moved = await rig.server('c', 2);
+  await rig.proxy.setEndpoints(0, moved.endpoint());
+  t.equal(await client.ask('4'), 'c:4', 'the same slot at another address is another endpoint');
+  t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 1);
+});
+
+t.test('U11: 10 flows over 2 endpoints are 5 and 5; by weights 1 and 2, 30 are 10 and 20', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const share = async (flows: number): Promise<string> => {
+    const answers: string[] = [];
+    for (let i = 0; i < flows; i++) answers.push(await (await rig.client(port)).ask(''));
+    return ['a:', 'b:'].map((name) => answers.filter((answer) => answer === name).length).join('/');
+  };
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  t.equal(await share(10), '5/5');
+  await rig.proxy.setEndpoints(0, a.endpoint(53, 1), b.endpoint(53, 2));
+  t.equal(await share(30), '10/20');
+});
+
+t.test('empty and the longest datagrams pass whole, both ways', async (t) => {
+  const rig = new Rig(t);
+  const server = await rig.server('a', 1);
+  server.reply = (data) => [data];
+  await rig.proxy.setEndpoints(0, server.endpoint());
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  for (const length of [0, 1, 1472, 1473, 65_507, 0]) {
+    const data = Buffer.alloc(length, length % 251);
+    client.send(data);
+    t.ok((await client.receive()).equals(data), `${length} bytes`);
+  }
+});
+
+t.test('an endpoint that refuses costs no datagram when there is another', async (t) => {
+  const rig = new Rig(t);
+  const [gone, b] = [await rig.server('gone', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, gone.endpoint(), b.endpoint());
+  await gone.close();
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  for (let i = 0; i < 10; i++) t.equal(await (await rig.client(port)).ask(`${i}`), `b:${i}`);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.failures), 1, 'and is asked once only');
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+});
+
+t.test('a flow whose endpoint dies goes on elsewhere', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  t.equal(await client.ask('1'), 'a:1');
+  await a.close();
+  client.send('lost: the refusal comes after it was sent');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpFlowsActive) === 0);
+  t.equal(await client.ask('2'), 'b:2');
+});
+
+t.test('a backend whose only endpoint refuses loses datagrams and is tried again with every new one', async (t) => {
+  const rig = new Rig(t);
+  const a = await rig.server('a', 1);
+  await rig.proxy.setEndpoints(0, a.endpoint());
+  await a.close();
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  client.send('lost');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsDropped) === 1);
+  t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 0);
+  await rig.server('a', 1, '127.0.0.1', a.port);
+  t.equal(await client.ask('again'), 'a:again');
+});
+
+t.test('without an endpoint datagrams are dropped and counted; later ones find the endpoint that came', async (t) => {
+  const rig = new Rig(t);
+  const a = await rig.server('a', 1);
+  await rig.proxy.setEndpoints(0);
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  client.send('lost');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsDropped) === 1);
+  await rig.proxy.setEndpoints(0, a.endpoint());
+  t.equal(await client.ask('x'), 'a:x');
+  await rig.proxy.setEndpoints(0);
+  client.send('lost too');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsDropped) === 2);
+  t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 0);
+});
+
+for (const [listen, ...used] of [
+  ['::', '127.0.0.1', '127.0.0.2', '127.64.0.9', '::1'],
+  ['0.0.0.0', '127.0.0.1', '127.0.0.2'],
+  ['127.64.0.5', '127.64.0.5'],
+  ['::1', '::1'],
+] as const) {
+  t.test(`listening on ${listen}, it answers from the address that the client used`, async (t) => {
+    const rig = new Rig(t);
+    const endpoints = [await rig.server('a', 1), await rig.server('a', 2, '::1')];
+    await rig.proxy.setEndpoints(0, ...endpoints.map((server) => server.endpoint()));
+    const port = await rig.proxy.listen(0, listen, TARGET);
+    // Twice: once by way of each family's endpoint. The clients are connected, so any other source address is never seen.
+    for (const address of used)
+      for (let i = 0; i < 2; i++) t.equal(await (await rig.client(port, address)).ask('x'), 'a:x', address);
+    t.equal(new Set(endpoints.flatMap((server) => server.seen.map(({ from }) => from.family))).size, 2);
+  });
+}
+
+t.test('one client that talks to two of the node’s addresses has two flows', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const client = createSocket('udp4');
+  t.teardown(() => client.close());
+  for (const [address, answer] of [
+    ['127.0.0.1', 'a:x'],
+    ['127.0.0.2', 'b:x'],
+  ] as const) {
+    client.send('x', port, address);
+    const [data, from] = (await once(client, 'message')) as [Buffer, { readonly address: string }];
+    t.strictSame([String(data), from.address], [answer, address]);
+  }
+});
+
+t.test('a full table ends the flow that has been idle longest, and the new client is served', async (t) => {
+  const rig = new Rig(t, { maxFlows: 2 });
+  const a = await rig.server('a', 1);
+  await rig.proxy.setEndpoints(0, a.endpoint());
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const clients = [];
+  for (let i = 0; i < 5; i++) {
+    const client = await rig.client(port);
+    clients.push(client);
+    t.equal(await client.ask(`${i}`), `a:${i}`);
+    t.equal(rig.proxy.total(TOTAL.udpFlowsActive), Math.min(2, i + 1));
+  }
+  t.equal(await (clients[0] as Client).ask('back'), 'a:back');
+});
+
+t.test('conversations under way are not ended for newcomers', async (t) => {
+  const rig = new Rig(t, { maxFlows: 2 });
+  const a = await rig.server('a', 1);
+  await rig.proxy.setEndpoints(0, a.endpoint());
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const clients = [await rig.client(port), await rig.client(port)];
+  for (const client of clients) for (let i = 0; i < 2; i++) await client.ask('x');
+  (await rig.client(port)).send('refused');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsDropped) === 1);
+  for (const client of clients) t.equal(await client.ask('y'), 'a:y');
+  t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
+});
+
+t.test('a frontend that goes takes its flows along, and another may have its id', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint());
+  await rig.proxy.setEndpoints(1, b.endpoint());
+  const [first, second] = [
+    await rig.proxy.listen(0, '::', TARGET),
+    await rig.proxy.listen(1, '::', { ...TARGET, backend: 1 }),
+  ];
+  t.equal(await (await rig.client(first)).ask('x'), 'a:x');
+  t.equal(await (await rig.client(second)).ask('x'), 'b:x');
+  await rig.proxy.post({ kind: 'frontend-remove', id: 0 });
+  t.equal(rig.proxy.counters.frontends[FRONTEND.active], 0);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+  t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 1);
+  const third = await rig.proxy.listen(0, '::', TARGET);
+  t.equal(await (await rig.client(third)).ask('x'), 'a:x');
+});
+
+t.test('flows of an endpoint whose drain time is over end', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  for (let i = 0; i < 4; i++) await (await rig.client(port)).ask('x');
+  await rig.proxy.post({ kind: 'endpoint-close', slots: [1] });
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+  t.equal(rig.proxy.endpoint(2, ENDPOINT.active), 2);
+});
+
+for (const [vip, client, server] of [
+  ['127.64.0.7', '127.0.0.1', '::1'],
+  ['::1', '::1', '127.0.0.1'],
+] as const) {
+  t.test(`VIP ${vip}: any port, answered from VIP and port by a socket of the flow's own`, async (t) => {
+    const rig = new Rig(t);
+    const [a, b] = [await rig.server('a', 1, server), await rig.server('b', 2, server)];
+    const target: FrontendTarget = { kind: 'vips', network: 3, netns: 0 };
+    // Without sk_lookup, the listening socket is on the port itself, which it then must be willing to share.
+    const port = await rig.proxy.listen(0, '::', target, { originalDestination: true, reuseAddress: true });
+    const stray = await rig.client(port, vip);
+    stray.send('no such VIP');
+    await rig.proxy.until(() => rig.proxy.total(TOTAL.strayConnections) === 1);
+    await rig.proxy.setEndpoints(0, a.endpoint(port), b.endpoint(port));
+    await rig.proxy.post({ kind: 'vip-set', network: 3, address: vip, backend: 0 });
+    const clients = [await rig.client(port, vip), await rig.client(port, vip)];
+    for (let i = 0; i < 5; i++) {
+      t.strictSame(await Promise.all(clients.map((one) => one.ask(`${i}`))), [`a:${i}`, `b:${i}`]);
+    }
+    t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
+    await rig.proxy.setEndpoints(0, b.endpoint(port));
+    t.strictSame(await Promise.all(clients.map((one) => one.ask('moved'))), ['b:moved', 'b:moved'], 'U7');
+    t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
+    t.equal(client.includes(':'), vip.includes(':'));
+  });
+}
