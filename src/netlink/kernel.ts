@@ -1,0 +1,129 @@
+// The port to the kernel's network configuration: what there is, and what can be changed. The overlay room plans in these
+// words; linux-kernel.ts carries them out.
+import type { IpAddress, Subnet } from '../model/address.ts';
+import type { Ruleset } from './nftables.ts';
+
+declare const macBrand: unique symbol;
+/** `02:42:0a:40:00:02`, lower case. */
+export type MacAddress = string & { readonly [macBrand]: true };
+
+export type LinkKind = 'bridge' | 'veth' | 'other';
+
+export interface Link {
+  /** 1-15 characters (IFNAMSIZ). */
+  readonly name: string;
+  readonly kind: LinkKind;
+  /** As configured; a link that is up may still be without carrier. */
+  readonly up: boolean;
+  /** Frames pass. The kernel makes it so some time after the link and its other end are up; until then it drops them. */
+  readonly ready: boolean;
+  readonly mac: MacAddress | undefined;
+  readonly mtu: number;
+  /** Name of the bridge whose port it is. */
+  readonly master: string | undefined;
+  readonly isolated: boolean;
+}
+
+export interface Address {
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+  /** Answers, but is never chosen as the source of a connection (preferred lifetime 0); IPv6 only. */
+  readonly deprecated: boolean;
+}
+
+export interface Route {
+  /** `local`: packets to the destination are this node's own. */
+  readonly kind: 'unicast' | 'local';
+  readonly destination: IpAddress;
+  readonly prefixLength: number;
+  /** The next hop; absent: the destination is on the link. */
+  readonly via?: IpAddress;
+}
+
+/** Who has an address, set for good, so that nobody is asked and nobody else can answer. */
+export interface Neighbour {
+  readonly address: IpAddress;
+  readonly mac: MacAddress;
+}
+
+export type OnLink<T> = T & { readonly link: string };
+
+/** What is configured in one namespace. */
+export interface Observed {
+  readonly links: readonly Link[];
+  readonly addresses: readonly OnLink<Address>[];
+  /** Those that the agent made, in the order in which the kernel tells them. */
+  readonly routes: readonly OnLink<Route>[];
+  /** Destinations that anybody routes by unicast, the agent's own routes included. */
+  readonly routed: readonly OnLink<{ readonly destination: Subnet }>[];
+  readonly neighbours: readonly OnLink<Neighbour>[];
+}
+
+/** The far end of a virtual Ethernet pair. */
+export interface Peer {
+  /** Name of its namespace, which exists; empty for the node's own. */
+  readonly namespace: string;
+  readonly name: string;
+  readonly mac: MacAddress;
+}
+
+/** One change. Setting what is set already is no error, nor is removing what is gone. */
+export type Operation =
+  | { readonly kind: 'add-bridge'; readonly name: string; readonly mac?: MacAddress }
+  | { readonly kind: 'add-veth'; readonly name: string; readonly peer: Peer }
+  | { readonly kind: 'remove-link'; readonly name: string }
+  | {
+      readonly kind: 'set-link';
+      readonly name: string;
+      readonly up?: boolean;
+      readonly mac?: MacAddress;
+      readonly mtu?: number;
+      readonly master?: string;
+      readonly isolated?: boolean;
+    }
+  | ({ readonly kind: 'add-address' | 'remove-address' } & { readonly link: string; readonly address: Address })
+  | ({ readonly kind: 'add-route' | 'remove-route' } & { readonly link: string; readonly route: Route })
+  | ({ readonly kind: 'set-neighbour' | 'remove-neighbour' } & { readonly link: string; readonly neighbour: Neighbour })
+  /** `path` below /proc/sys/net, such as `ipv4/ip_forward`. A kernel without that setting is no error. */
+  | { readonly kind: 'set-sysctl'; readonly path: string; readonly value: string }
+  /** A whole nftables table of the family `inet`, in place of whatever has its name. */
+  | { readonly kind: 'set-ruleset'; readonly name: string; readonly ruleset: Ruleset }
+  | { readonly kind: 'remove-ruleset'; readonly name: string };
+
+export type StopWatching = () => void;
+
+/**
+ * One network namespace, open. Requests are carried out one after another, in the order of the calls. Everything rejects
+ * with KernelError.
+ */
+export interface Namespace {
+  /** `vipmesh-ab12cd-netidnet`; empty for the node's own. */
+  readonly name: string;
+  /** Absolute path that names it for others (`ip netns`, setns). */
+  readonly path: string;
+  /** Open as long as this object is; 0 for the node's own. */
+  readonly fd: number;
+  observe(): Promise<Observed>;
+  apply(operation: Operation): Promise<void>;
+  /** Whether there is such an nftables table of the family `inet`. */
+  hasRuleset(name: string): Promise<boolean>;
+  /** Undefined when the kernel has no such setting. */
+  sysctl(path: string): string | undefined;
+  /** Calls back after links, addresses, routes or nftables changed, or may have; often several times for one change. */
+  watch(changed: () => void): StopWatching;
+  /** Lets go of it. A namespace that is deleted lives on until then. */
+  close(): void;
+}
+
+export interface Kernel {
+  /** The namespace in which the agent runs. */
+  readonly own: Namespace;
+  /** Names of the namespaces below /run/netns that begin so. */
+  listNamespaces(prefix: string): readonly string[];
+  /** Makes it when it is not there. Its loopback is up. */
+  ensureNamespace(name: string): Promise<Namespace>;
+  /** Removes the name; what is in it goes once nothing has it open. No error when it is gone. */
+  deleteNamespace(name: string): void;
+  /** Closes `own` and what this object opened. */
+  close(): void;
+}

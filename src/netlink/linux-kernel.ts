@@ -1,0 +1,387 @@
+// The kernel port on Linux: named namespaces below /run/netns, rtnetlink and nf_tables through netlink, sysctls through /proc.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { parseSubnet } from '../model/address.ts';
+import { closeNetns, createNetns, deleteNetns, inNetns, OWN_NETNS, openNetns } from '../native/netns.ts';
+import type { Kernel, Link, Namespace, Observed, OnLink, Operation, Route, StopWatching } from './kernel.ts';
+import { KernelError } from './kernel-error.ts';
+import type { Message, Request } from './message.ts';
+import { type Batch, getTableRequest, removeTable, replaceTable } from './nftables.ts';
+import {
+  addAddressRequest,
+  addBridgeRequest,
+  addRouteRequest,
+  addVethRequest,
+  type Dumpable,
+  deleteAddressRequest,
+  deleteLinkRequest,
+  deleteNeighbourRequest,
+  deleteRouteRequest,
+  dumpRequest,
+  getLinkRequest,
+  ROUTE_PROTOCOL,
+  readAddress,
+  readLink,
+  readNeighbour,
+  readRoute,
+  setLinkRequest,
+  setNeighbourRequest,
+} from './rtnetlink.ts';
+import { NetlinkSocket, type Purpose } from './socket.ts';
+
+/** Where `ip netns` looks for names (iproute2's NETNS_RUN_DIR). */
+const NETNS_DIRECTORY = '/run/netns';
+/** The main thread's, which is the one that this runs on. */
+const OWN_PATH = '/proc/self/ns/net';
+
+export class LinuxKernel implements Kernel {
+  readonly own: Namespace = new LinuxNamespace('', OWN_PATH, OWN_NETNS);
+  readonly #open = new Set<LinuxNamespace>();
+
+  listNamespaces(prefix: string): readonly string[] {
+    try {
+      return readdirSync(NETNS_DIRECTORY)
+        .filter((name) => name.startsWith(prefix))
+        .sort();
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return [];
+      throw failure('list', NETNS_DIRECTORY, error);
+    }
+  }
+
+  async ensureNamespace(name: string): Promise<Namespace> {
+    const path = `${NETNS_DIRECTORY}/${name}`;
+    const namespace = new LinuxNamespace(name, path, openOrCreate(path));
+    this.#open.add(namespace);
+    namespace.onClose(() => this.#open.delete(namespace));
+    await namespace.apply({ kind: 'set-link', name: 'lo', up: true });
+    return namespace;
+  }
+
+  deleteNamespace(name: string): void {
+    const path = `${NETNS_DIRECTORY}/${name}`;
+    try {
+      deleteNetns(path);
+    } catch (error) {
+      throw failure('delete', `network namespace ${path}`, error);
+    }
+  }
+
+  close(): void {
+    for (const namespace of this.#open) namespace.close();
+    this.own.close();
+  }
+}
+
+class LinuxNamespace implements Namespace {
+  readonly name: string;
+  readonly path: string;
+  readonly fd: number;
+  #route: NetlinkSocket | undefined;
+  readonly #notices = new Set<NetlinkSocket>();
+  #closed = false;
+  #afterClose: () => void = () => {};
+
+  constructor(name: string, path: string, fd: number) {
+    this.name = name;
+    this.path = path;
+    this.fd = fd;
+  }
+
+  async observe(): Promise<Observed> {
+    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
+    const names = new Map(links.map(({ index, name }) => [index, name]));
+    const addresses = (await this.#dump('address')).map(({ body }) => readAddress(body)).filter(isDefined);
+    const routes = (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
+    const neighbours = (await this.#dump('neighbour')).map(({ body }) => readNeighbour(body)).filter(isDefined);
+    return {
+      links: links.map((link) => plainLink(link, names)),
+      addresses: placed(addresses, names),
+      routes: placed(
+        routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL),
+        names,
+      ),
+      routed: placed(
+        routes.filter(({ kind }) => kind === 'unicast'),
+        names,
+      ).flatMap(destinationOf),
+      neighbours: placed(neighbours, names),
+    };
+  }
+
+  async apply(operation: Operation): Promise<void> {
+    const purpose = { operation: operation.kind.replace('-', ' '), object: this.#nameOf(operation) };
+    try {
+      switch (operation.kind) {
+        case 'set-sysctl':
+          this.#setSysctl(operation.path, operation.value);
+          break;
+        case 'set-ruleset':
+          await this.#batch(replaceTable(operation.name, operation.ruleset), purpose);
+          break;
+        case 'remove-ruleset':
+          await this.#batch(removeTable(operation.name), purpose);
+          break;
+        case 'add-veth':
+          await this.#addVeth(operation, purpose);
+          break;
+        default:
+          await this.#socket().request(await this.#requestFor(operation, purpose), purpose);
+      }
+    } catch (error) {
+      const isRemoval = operation.kind.startsWith('remove-');
+      if (isRemoval && error instanceof KernelError && error.code === 'absent') return;
+      throw error;
+    }
+  }
+
+  async hasRuleset(name: string): Promise<boolean> {
+    const purpose = { operation: 'look up', object: `nftables table inet ${name}${this.#where()}` };
+    const socket = new NetlinkSocket(this.fd, 'netfilter');
+    try {
+      await socket.request(getTableRequest(name), purpose);
+      return true;
+    } catch (error) {
+      if (error instanceof KernelError && error.code === 'absent') return false;
+      throw error;
+    } finally {
+      socket.close();
+    }
+  }
+
+  sysctl(path: string): string | undefined {
+    try {
+      return inNetns(this.fd, () => readFileSync(`/proc/sys/net/${path}`, 'latin1')).trim();
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw failure('read sysctl', `net/${path}${this.#where()}`, error);
+    }
+  }
+
+  watch(changed: () => void): StopWatching {
+    // Only the node's own namespace has a table of the agent's.
+    const protocols = this.name === '' ? (['route', 'netfilter'] as const) : (['route'] as const);
+    const sockets = protocols.map((protocol) => new NetlinkSocket(this.fd, protocol));
+    for (const socket of sockets) {
+      this.#notices.add(socket);
+      socket.onChange(changed);
+    }
+    return () => {
+      for (const socket of sockets) {
+        this.#notices.delete(socket);
+        socket.close();
+      }
+    };
+  }
+
+  onClose(then: () => void): void {
+    this.#afterClose = then;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#route?.close();
+    for (const socket of this.#notices) socket.close();
+    if (this.fd !== OWN_NETNS) closeNetns(this.fd);
+    this.#afterClose();
+  }
+
+  async #requestFor(operation: LinkOperation, purpose: Purpose): Promise<Request> {
+    switch (operation.kind) {
+      case 'add-bridge':
+        return addBridgeRequest(operation.name, operation.mac);
+      case 'remove-link':
+        return deleteLinkRequest(await this.#indexOf(operation.name, purpose));
+      case 'set-link': {
+        const { name, master, kind, ...change } = operation;
+        const index = await this.#indexOf(name, purpose);
+        return setLinkRequest(index, {
+          ...change,
+          ...(master === undefined ? {} : { master: await this.#indexOf(master, purpose) }),
+        });
+      }
+      case 'add-address':
+        return addAddressRequest(await this.#indexOf(operation.link, purpose), operation.address);
+      case 'remove-address':
+        return deleteAddressRequest(await this.#indexOf(operation.link, purpose), operation.address);
+      case 'add-route':
+        return addRouteRequest(await this.#indexOf(operation.link, purpose), operation.route);
+      case 'remove-route':
+        return deleteRouteRequest(await this.#indexOf(operation.link, purpose), operation.route);
+      case 'set-neighbour':
+        return setNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
+      case 'remove-neighbour':
+        return deleteNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
+    }
+  }
+
+  async #addVeth({ name, peer }: Extract<Operation, { kind: 'add-veth' }>, purpose: Purpose): Promise<void> {
+    const path = peer.namespace === '' ? OWN_PATH : `${NETNS_DIRECTORY}/${peer.namespace}`;
+    const netnsFd = openIfThere(path);
+    if (netnsFd === undefined) {
+      throw new KernelError(
+        'absent',
+        purpose.operation,
+        purpose.object,
+        `there is no network namespace ${path} for its end`,
+      );
+    }
+    try {
+      await this.#socket().request(addVethRequest({ name }, { name: peer.name, mac: peer.mac, netnsFd }), purpose);
+    } finally {
+      closeNetns(netnsFd);
+    }
+  }
+
+  async #indexOf(link: string, purpose: Purpose): Promise<number> {
+    const [answer] = await this.#socket().request(getLinkRequest(link), purpose);
+    const index = answer === undefined ? undefined : readLink(answer.body)?.index;
+    if (index === undefined)
+      throw new KernelError('absent', purpose.operation, purpose.object, `there is no link ${link}`);
+    return index;
+  }
+
+  async #batch({ requests, acknowledged }: Batch, purpose: Purpose): Promise<void> {
+    const socket = new NetlinkSocket(this.fd, 'netfilter');
+    try {
+      await socket.batch(requests, acknowledged, purpose);
+    } finally {
+      socket.close();
+    }
+  }
+
+  async #dump(what: Dumpable): Promise<readonly Message[]> {
+    return this.#socket().dump(dumpRequest(what), { operation: 'list', object: `${PLURAL[what]}${this.#where()}` });
+  }
+
+  #socket(): NetlinkSocket {
+    this.#route ??= new NetlinkSocket(this.fd, 'route');
+    return this.#route;
+  }
+
+  #setSysctl(path: string, value: string): void {
+    if (this.sysctl(path) === undefined || this.sysctl(path) === value) return;
+    try {
+      // Which namespace /proc/sys/net shows depends on the thread, so this must not be left to Node's thread pool.
+      inNetns(this.fd, () => writeFileSync(`/proc/sys/net/${path}`, value));
+    } catch (error) {
+      throw failure('set sysctl', `net/${path} to ${value}${this.#where()}`, error);
+    }
+  }
+
+  #nameOf(operation: Operation): string {
+    switch (operation.kind) {
+      case 'add-address':
+      case 'remove-address':
+        return `${operation.address.address}/${operation.address.prefixLength} on ${operation.link}${this.#where()}`;
+      case 'add-route':
+      case 'remove-route':
+        return `${operation.route.destination}/${operation.route.prefixLength} on ${operation.link}${this.#where()}`;
+      case 'set-neighbour':
+      case 'remove-neighbour':
+        return `${operation.neighbour.address} on ${operation.link}${this.#where()}`;
+      case 'set-ruleset':
+      case 'remove-ruleset':
+        return `nftables table inet ${operation.name}${this.#where()}`;
+      case 'set-sysctl':
+        return `net/${operation.path}${this.#where()}`;
+      case 'add-bridge':
+      case 'add-veth':
+      case 'remove-link':
+      case 'set-link':
+        return `${operation.name}${this.#where()}`;
+    }
+  }
+
+  #where(): string {
+    return this.name === '' ? " in the node's namespace" : ` in ${this.name}`;
+  }
+}
+
+/** Operations that are one rtnetlink request on one link. */
+type LinkOperation = Exclude<Operation, { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'add-veth' }>;
+
+const PLURAL: Readonly<Record<Dumpable, string>> = {
+  link: 'links',
+  address: 'addresses',
+  route: 'routes',
+  neighbour: 'neighbours',
+  fdb: 'forwarding entries',
+};
+
+/** A name without a namespace behind it, left by a crash while it was made, is made anew. */
+function openOrCreate(path: string): number {
+  try {
+    const fd = openIfThere(path);
+    if (fd !== undefined) {
+      if (isNamespace(fd)) return fd;
+      closeNetns(fd);
+      deleteNetns(path);
+    }
+    createNetns(path);
+    return openNetns(path);
+  } catch (error) {
+    throw failure('make', `network namespace ${path}`, error);
+  }
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openNetns(path);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function isNamespace(fd: number): boolean {
+  try {
+    inNetns(fd, () => {});
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'EINVAL') return false;
+    throw error;
+  }
+}
+
+function plainLink(
+  { index: _index, masterIndex, ...link }: Link & { index: number; masterIndex: number },
+  names: ReadonlyMap<number, string>,
+): Link {
+  return { ...link, master: names.get(masterIndex) };
+}
+
+/** Puts the link's name in place of its index. What is on a link that has just gone is left out. */
+function placed<T extends { readonly linkIndex: number }>(
+  things: readonly T[],
+  names: ReadonlyMap<number, string>,
+): readonly OnLink<Omit<T, 'linkIndex'>>[] {
+  return things.flatMap(({ linkIndex, ...thing }) => {
+    const link = names.get(linkIndex);
+    return link === undefined ? [] : [{ ...thing, link }];
+  });
+}
+
+function destinationOf({ destination, prefixLength, link }: OnLink<Route>): Observed['routed'][number][] {
+  const subnet = parseSubnet(`${destination}/${prefixLength}`);
+  return subnet === undefined ? [] : [{ destination: subnet, link }];
+}
+
+function isDefined<T>(value: T | undefined): value is T {
+  return value !== undefined;
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}
+
+function failure(operation: string, object: string, cause: unknown): KernelError {
+  const code = codeOf(cause);
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const privilege = code === 'EPERM' || code === 'EACCES';
+  const advice = privilege ? '; it needs CAP_SYS_ADMIN and CAP_NET_ADMIN: run the agent as root' : '';
+  return new KernelError(privilege ? 'privilege' : 'refused', operation, object, `${why}${advice}`, {
+    errno: code,
+    cause,
+  });
+}

@@ -1,0 +1,171 @@
+// Netlink sockets, each inside the namespace it was made in. The only importer of the package `node-netlink`.
+//
+// The library makes a socket on the calling thread, at once, in its constructor; so inside `inNetns` it belongs to that
+// namespace for ever, and whatever happens to it later may happen anywhere. It is used for framing, sequence numbers,
+// dumps and the event loop; messages are coded here (rtnetlink.ts, nftables.ts), because its own errors drop the errno and it
+// knows neither bridge ports nor nf_tables. See native-notes/netlink.md.
+import { createNetlink, type NetlinkMessage, type NetlinkSocket as LibrarySocket } from 'node-netlink';
+import type { Fd } from '../native/libc.ts';
+import { inNetns } from '../native/netns.ts';
+import { KernelError, refusal } from './kernel-error.ts';
+import { FLAG, frame, MESSAGE_ERROR, type Message, type Request, readError } from './message.ts';
+
+/** The kernel answers before the send returns; a reply that takes this long was lost, because the buffer was full. */
+const REPLY_TIMEOUT_MS = 5000;
+/** A dump during which something changed says so; it is made anew this often, then taken as it is. */
+const DUMP_ATTEMPTS = 5;
+const DUMP_INTERRUPTED = 0x10;
+const PROTOCOL = { route: 0, netfilter: 12 } as const;
+export type NetlinkProtocol = keyof typeof PROTOCOL;
+
+/**
+ * Multicast groups that tell of changes. Of rtnetlink (RTNLGRP_* in linux/rtnetlink.h): links; IPv4, IPv6 addresses; IPv4, IPv6
+ * routes. Of netfilter (NFNLGRP_NFTABLES in linux/nfnetlink.h): nf_tables.
+ */
+const CHANGE_GROUPS: Readonly<Record<NetlinkProtocol, readonly number[]>> = { route: [1, 5, 9, 7, 11], netfilter: [7] };
+
+/** What a request is about, for its error. */
+export interface Purpose {
+  readonly operation: string;
+  readonly object: string;
+}
+
+/** One socket; requests are made one after another, in the order of the calls. */
+export class NetlinkSocket {
+  readonly #library: LibrarySocket;
+  readonly #protocol: NetlinkProtocol;
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+  #lost: ((error: Error) => void) | undefined;
+
+  /** `netns`: OWN_NETNS for where the thread is. Throws KernelError. */
+  constructor(netns: Fd, protocol: NetlinkProtocol) {
+    this.#protocol = protocol;
+    try {
+      this.#library = inNetns(netns, () => createNetlink(PROTOCOL[protocol]));
+    } catch (cause) {
+      throw socketError({ operation: 'open', object: `a netlink socket (${protocol})` }, cause);
+    }
+    // The library closes after an error while polling; ENOBUFS while reading only loses what did not fit.
+    this.#library.on('error', (error) => this.#lost?.(error));
+  }
+
+  /** Sends one request; resolves when the kernel has done it, with what it answered besides the acknowledgement. */
+  request(request: Request, purpose: Purpose): Promise<readonly Message[]> {
+    return this.#inTurn(purpose, async () => this.#exchange(request, purpose));
+  }
+
+  /** All objects that a dump request asks for. */
+  dump(request: Request, purpose: Purpose): Promise<readonly Message[]> {
+    return this.#inTurn(purpose, async () => {
+      for (let attempt = 1; ; attempt++) {
+        const messages = await this.#exchange(request, purpose);
+        const interrupted = messages.some((message) => (message.flags & DUMP_INTERRUPTED) !== 0);
+        if (!interrupted || attempt === DUMP_ATTEMPTS) return messages;
+      }
+    });
+  }
+
+  /**
+   * Sends several requests as one batch, which the kernel does as a whole or not at all; resolves when the last one is
+   * acknowledged. The requests include whatever begins and ends a batch in their protocol.
+   */
+  batch(requests: readonly Request[], acknowledged: number, purpose: Purpose): Promise<void> {
+    return this.#inTurn(purpose, async () => {
+      const first = this.#library.generateSeq();
+      const seqs = requests.map((_, i) => (i === 0 ? first : this.#library.generateSeq()));
+      const frames = requests.map((request, i) =>
+        frame(i === acknowledged ? { ...request, flags: request.flags | FLAG.ack } : request, seqs[i] ?? 0),
+      );
+      const errno = await this.#batchResult(Buffer.concat(frames), seqs, seqs[acknowledged] ?? 0, purpose);
+      if (errno !== 0) throw refusal(purpose.operation, purpose.object, errno);
+    });
+  }
+
+  /** Calls back for every notice of a change, and when notices were lost. The socket is good for nothing else then. */
+  onChange(changed: () => void): void {
+    for (const group of CHANGE_GROUPS[this.#protocol]) this.#library.addMembership(group);
+    this.#library.on('message', () => changed());
+    this.#lost = changed;
+  }
+
+  /**
+   * Closes the socket soon, after the current callback: the library's addon must not be closed from within its own
+   * callback, and a promise that it resolved continues exactly there.
+   */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    setImmediate(() => this.#library.close());
+  }
+
+  #inTurn<T>(purpose: Purpose, work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(() => {
+      if (this.#closed) throw new KernelError('socket', purpose.operation, purpose.object, 'the namespace was let go');
+      return work();
+    });
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #exchange({ type, flags, body }: Request, purpose: Purpose): Promise<readonly (Message & { flags: number })[]> {
+    let messages: NetlinkMessage[];
+    try {
+      const options = { flags, timeout: REPLY_TIMEOUT_MS, checkError: false };
+      [messages] = await this.#library.request(type, body, options);
+    } catch (cause) {
+      throw socketError(purpose, cause);
+    }
+    const failed = messages.find((message) => message.type === MESSAGE_ERROR);
+    const errno = failed === undefined ? 0 : readError(Buffer.from(failed.data));
+    if (errno !== 0) throw refusal(purpose.operation, purpose.object, errno);
+    return messages
+      .filter((message) => message.type !== MESSAGE_ERROR)
+      .map((message) => ({ type: message.type, seq: message.seq, flags: message.flags, body: asBuffer(message.data) }));
+  }
+
+  /** The first error of any message of the batch, or 0 once the acknowledged one is done. */
+  #batchResult(bytes: Buffer, seqs: readonly number[], last: number, { operation, object }: Purpose): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const fail = (why: string, cause?: unknown): void => {
+        end();
+        reject(new KernelError('socket', operation, object, why, { cause }));
+      };
+      const onMessage = (messages: readonly NetlinkMessage[]): void => {
+        for (const { type, seq, data } of messages) {
+          if (type !== MESSAGE_ERROR || !seqs.includes(seq)) continue;
+          const errno = readError(asBuffer(data));
+          if (errno === 0 && seq !== last) continue;
+          end();
+          resolve(errno);
+          return;
+        }
+      };
+      const timer = setTimeout(() => fail('the kernel did not answer'), REPLY_TIMEOUT_MS);
+      this.#lost = (error) => fail(reason(error), error);
+      this.#library.on('message', onMessage);
+      this.#library.ref();
+      const end = (): void => {
+        clearTimeout(timer);
+        this.#lost = undefined;
+        this.#library.off('message', onMessage);
+        this.#library.unref();
+      };
+      this.#library.socket.send(bytes, {}, (error) => {
+        if (error !== undefined) fail(reason(error), error);
+      });
+    });
+  }
+}
+
+function asBuffer(data: Uint8Array): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function socketError({ operation, object }: Purpose, cause: unknown): KernelError {
+  return new KernelError('socket', operation, object, reason(cause), { cause });
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,70 @@
+// Containers, as `vipmesh run` gets them.
+import type { IpAddress } from '../model/address.ts';
+import { gatewayOf, type NetworkId } from '../model/network.ts';
+import type { TaskId } from '../model/task.ts';
+import type { MacAddress, Namespace, Observed } from '../netlink/kernel.ts';
+import { containerLink, macOf, portLink } from './names.ts';
+import type { ContainerSpec, EgressPlace } from './plan.ts';
+
+/** A container's namespace, ready for processes and for the resolver's sockets. */
+export interface Container {
+  readonly taskId: TaskId;
+  readonly netnsPath: string;
+  /** Open until the container is detached. */
+  readonly netnsFd: number;
+  readonly interfaces: readonly ContainerInterface[];
+  /** The node's address on the bridge that leads outside; published ports are reachable at it. Absent: no way outside. */
+  readonly egressGateway?: IpAddress;
+}
+
+export interface ContainerInterface {
+  /** `eth0` */
+  readonly name: string;
+  readonly networkId: NetworkId;
+  readonly mac: MacAddress | undefined;
+  readonly addresses: readonly IpAddress[];
+  /** The node's own addresses on that network. */
+  readonly gateways: readonly IpAddress[];
+}
+
+export function describeContainer(
+  spec: ContainerSpec,
+  namespace: Namespace,
+  observed: Observed,
+  egress: { readonly place: EgressPlace; readonly gateway: IpAddress } | undefined,
+): Container {
+  return {
+    taskId: spec.taskId,
+    netnsPath: namespace.path,
+    netnsFd: namespace.fd,
+    interfaces: spec.attachments.map(({ network, addresses }, i) => ({
+      name: containerLink(i),
+      networkId: network.id,
+      mac: observed.links.find(({ name }) => name === containerLink(i))?.mac,
+      addresses,
+      gateways: network.subnets.map(gatewayOf),
+    })),
+    ...(egress === undefined ? {} : { egressGateway: egress.gateway }),
+  };
+}
+
+/**
+ * Removes the link between a container and a network when it is not whole: the two ends come and go together, so an end
+ * whose other end is not where it belongs is in the way of a new pair.
+ */
+export async function removeBrokenPairs(
+  spec: ContainerSpec,
+  networkId: NetworkId,
+  network: Namespace,
+  container: Namespace,
+): Promise<void> {
+  const port = portLink(spec.taskId);
+  const hasPort = (await network.observe()).links.some(({ name }) => name === port);
+  const position = spec.attachments.findIndex((attachment) => attachment.network.id === networkId);
+  const first = spec.attachments[position]?.addresses[0];
+  const end = (await container.observe()).links.find(({ name }) => name === containerLink(position));
+  const hasEnd = end !== undefined && (first === undefined || end.mac === macOf(first));
+  if (hasPort && hasEnd) return;
+  if (hasPort) await network.apply({ kind: 'remove-link', name: port });
+  if (end !== undefined) await container.apply({ kind: 'remove-link', name: end.name });
+}

@@ -1,0 +1,371 @@
+// The overlay driver of one node: a namespace per overlay network, a namespace per container, and the node-local bridge that
+// leads containers outside. What it was told is its plan; the kernel is made to agree after every call, and again whenever
+// the kernel tells of a change that the driver did not make.
+import type { Snapshot } from '../catalog/snapshot.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { Network, NetworkId } from '../model/network.ts';
+import type { TaskId } from '../model/task.ts';
+import type { Kernel, Namespace } from '../netlink/kernel.ts';
+import type { Log } from '../runtime/log.ts';
+import { type Container, describeContainer, removeBrokenPairs } from './container.ts';
+import { type Egress, EgressBridge, type EgressOptions } from './egress-bridge.ts';
+import {
+  BRIDGE,
+  containerLink,
+  containerNamespace,
+  EGRESS_LINK,
+  type Instance,
+  isInstance,
+  namespacePrefix,
+  networkNamespace,
+  portLink,
+} from './names.ts';
+import { OverlayError } from './overlay-error.ts';
+import { type ContainerSpec, hasEgress, type Plan, planContainer, planNetwork, wantedNetworks } from './plan.ts';
+import { linksReady, type Outcome, reconcile } from './reconciler.ts';
+
+export interface OverlayOptions extends EgressOptions {
+  /** Six lower-case letters and digits; the same at every start of one agent, another for every agent of a machine. */
+  readonly instance: Instance;
+  readonly kernel: Kernel;
+  readonly log: Log;
+}
+
+/** Where the sockets of an overlay network are made. */
+export interface NetworkPlace {
+  readonly netnsPath: string;
+  /** Open until the network is removed. */
+  readonly netnsFd: number;
+}
+
+/** What a start found and did. */
+export interface Adoption {
+  /** Containers whose namespaces were there; the others of the wanted ones were not, and were not made. */
+  readonly containers: readonly Container[];
+  /** Namespaces that belonged to nothing any more, removed. */
+  readonly removed: readonly string[];
+}
+
+interface NetworkState {
+  readonly namespace: Namespace;
+  network: Network;
+  vips: readonly IpAddress[];
+}
+
+interface ContainerState {
+  readonly namespace: Namespace;
+  readonly spec: ContainerSpec;
+}
+
+/**
+ * Changes settle this long before the driver looks at them: a change made by hand comes as several notices, and so does
+ * each of the driver's own.
+ */
+const NOTICE_SETTLE_MS = 50;
+
+/** Links are ready some milliseconds after they were made; this long means that the machine is overloaded. */
+const LINKS_READY_MS = 3000;
+
+export class OverlayDriver {
+  readonly #instance: Instance;
+  readonly #kernel: Kernel;
+  readonly #log: Log;
+  readonly #egress: EgressBridge;
+  readonly #networks = new Map<NetworkId, NetworkState>();
+  readonly #containers = new Map<TaskId, ContainerState>();
+  /** Public calls are carried out one after another, because each reads, compares and changes. */
+  #last: Promise<unknown> = Promise.resolve();
+  #noticed: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: OverlayOptions) {
+    if (!isInstance(options.instance)) {
+      throw new OverlayError(
+        'bad-setting',
+        `the instance "${options.instance}" is not six lower-case letters and digits, which names in the kernel have room for`,
+      );
+    }
+    this.#instance = options.instance;
+    this.#kernel = options.kernel;
+    this.#log = options.log;
+    this.#egress = new EgressBridge(options, () => this.#scheduleRepair());
+  }
+
+  /**
+   * Takes over what an earlier run of this agent left: namespaces of these networks, and of those of these containers that
+   * still have one. Everything else with this agent's names is removed. To be called once, before anything else.
+   */
+  adopt(networks: readonly Network[], containers: readonly ContainerSpec[]): Promise<Adoption> {
+    return this.#inTurn(async () => {
+      const found = new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance)));
+      for (const network of networks) await this.#openNetwork(network);
+      const alive = containers.filter(({ taskId }) => found.has(containerNamespace(this.#instance, taskId)));
+      // All are known before the first bridge is compared, or it would lose the ports of the later ones.
+      for (const spec of alive) await this.#openContainer(spec);
+      await this.#egress.adopt();
+      const adopted: Container[] = [];
+      for (const spec of alive) adopted.push(await this.#settleContainer(spec));
+      for (const state of this.#networks.values()) await this.#settleNetwork(state);
+      const removed = this.#removeStrangers(found);
+      return { containers: adopted, removed };
+    });
+  }
+
+  /** Makes an overlay network's namespace, or brings it up to date. Idempotent. Rejects with KernelError. */
+  ensureNetwork(network: Network): Promise<NetworkPlace> {
+    return this.#inTurn(() => this.#ensureNetwork(network));
+  }
+
+  /** The VIPs of a network, all of them; those that were there and are not named are removed. */
+  setVips(networkId: NetworkId, vips: readonly IpAddress[]): Promise<void> {
+    return this.#inTurn(() => this.#setVips(networkId, vips));
+  }
+
+  /** Everything of a network. Rejects with `in-use` while a container here is on it. Idempotent. */
+  removeNetwork(networkId: NetworkId): Promise<void> {
+    return this.#inTurn(async () => this.#removeNetwork(networkId));
+  }
+
+  /** Makes all overlay networks and VIPs be as in a snapshot. A network that still has containers here is kept, with a warning. */
+  applySnapshot(snapshot: Snapshot): Promise<ReadonlyMap<NetworkId, NetworkPlace>> {
+    return this.#inTurn(async () => {
+      const places = new Map<NetworkId, NetworkPlace>();
+      for (const { network, vips } of wantedNetworks(snapshot)) {
+        const state = await this.#openNetwork(network);
+        state.vips = vips;
+        await this.#settleNetwork(state);
+        places.set(network.id, placeOf(state));
+      }
+      for (const [id, { network }] of this.#networks) {
+        if (places.has(id)) continue;
+        if (this.#isUsed(id))
+          this.#log.warn('a removed network is kept while it has containers', { network: network.spec.name });
+        else this.#removeNetwork(id);
+      }
+      return places;
+    });
+  }
+
+  /**
+   * Makes a container's namespace with a link to each of its networks and, unless all of them are internal, one that leads
+   * outside. Idempotent. After a failure nothing of it is left.
+   */
+  attachContainer(spec: ContainerSpec): Promise<Container> {
+    return this.#inTurn(async () => {
+      for (const { network } of spec.attachments)
+        if (!this.#networks.has(network.id)) await this.#ensureNetwork(network);
+      try {
+        await this.#openContainer(spec);
+        return await this.#settleContainer(spec);
+      } catch (error) {
+        await this.#detachContainer(spec.taskId);
+        throw error;
+      }
+    });
+  }
+
+  /** Removes a container's namespace, links and addresses. Its processes should have ended. Idempotent. */
+  detachContainer(taskId: TaskId): Promise<void> {
+    return this.#inTurn(() => this.#detachContainer(taskId));
+  }
+
+  /** Compares all with the kernel now. Resolves with how many differences were mended. */
+  repair(): Promise<number> {
+    return this.#inTurn(() => this.#repair());
+  }
+
+  /** Lets go of everything and leaves it in the kernel, for the next start to adopt. The kernel object stays open. */
+  close(): Promise<void> {
+    return this.#inTurn(async () => this.#close());
+  }
+
+  /** Removes all that this agent has in the kernel, and closes. */
+  removeAll(): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const taskId of [...this.#containers.keys()]) await this.#detachContainer(taskId);
+      for (const id of [...this.#networks.keys()]) this.#removeNetwork(id);
+      await this.#egress.remove();
+      this.#removeStrangers(new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance))));
+      this.#close();
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(() => {
+      if (this.#closed) throw new OverlayError('closed', 'the overlay driver has been closed');
+      return work();
+    });
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #ensureNetwork(network: Network): Promise<NetworkPlace> {
+    const state = await this.#openNetwork(network);
+    await this.#settleNetwork(state);
+    return placeOf(state);
+  }
+
+  async #openNetwork(network: Network): Promise<NetworkState> {
+    const known = this.#networks.get(network.id);
+    if (known !== undefined) {
+      known.network = network;
+      return known;
+    }
+    const namespace = await this.#kernel.ensureNamespace(networkNamespace(this.#instance, network.id));
+    const state: NetworkState = { namespace, network, vips: [] };
+    this.#networks.set(network.id, state);
+    namespace.watch(() => this.#scheduleRepair());
+    return state;
+  }
+
+  async #settleNetwork(state: NetworkState): Promise<Outcome> {
+    return throwFirst(await reconcile(state.namespace, this.#networkPlan(state)));
+  }
+
+  #networkPlan(state: NetworkState): Plan {
+    return planNetwork(this.#instance, state, this.#specs());
+  }
+
+  async #setVips(networkId: NetworkId, vips: readonly IpAddress[]): Promise<void> {
+    const state = this.#networkState(networkId);
+    state.vips = vips;
+    await this.#settleNetwork(state);
+  }
+
+  #removeNetwork(networkId: NetworkId): void {
+    const state = this.#networks.get(networkId);
+    if (state === undefined) return;
+    if (this.#isUsed(networkId)) {
+      throw new OverlayError(
+        'in-use',
+        `network ${state.network.spec.name} still has containers on this node; stop them first`,
+      );
+    }
+    this.#networks.delete(networkId);
+    state.namespace.close();
+    this.#kernel.deleteNamespace(state.namespace.name);
+  }
+
+  #isUsed(networkId: NetworkId): boolean {
+    return this.#specs().some(({ attachments }) => attachments.some(({ network }) => network.id === networkId));
+  }
+
+  async #openContainer(spec: ContainerSpec): Promise<void> {
+    const namespace =
+      this.#containers.get(spec.taskId)?.namespace ??
+      (await this.#kernel.ensureNamespace(containerNamespace(this.#instance, spec.taskId)));
+    this.#containers.set(spec.taskId, { namespace, spec });
+    for (const { network } of spec.attachments) {
+      await removeBrokenPairs(spec, network.id, this.#networkState(network.id).namespace, namespace);
+    }
+    if (hasEgress(spec)) await this.#egress.admit(spec.taskId, namespace);
+  }
+
+  async #settleContainer(spec: ContainerSpec): Promise<Container> {
+    const namespace = this.#containers.get(spec.taskId)?.namespace;
+    if (namespace === undefined) throw new RangeError(`container ${spec.taskId} was not opened`);
+    for (const { network } of spec.attachments) await this.#settleNetwork(this.#networkState(network.id));
+    const egress = hasEgress(spec) ? await this.#egress.settle(spec.taskId) : undefined;
+    const { observed } = throwFirst(await reconcile(namespace, planContainer(spec, egress)));
+    await this.#awaitLinks(spec, namespace, egress);
+    return describeContainer(spec, namespace, observed, egress);
+  }
+
+  /** Until the container can be reached; it is usable, if slow at first, even when that takes too long. */
+  async #awaitLinks(spec: ContainerSpec, namespace: Namespace, egress: Egress | undefined): Promise<void> {
+    const waits: (readonly [Namespace, readonly string[]])[] = spec.attachments.map(({ network }) => [
+      this.#networkState(network.id).namespace,
+      [BRIDGE, portLink(spec.taskId)],
+    ]);
+    const own = spec.attachments.map((_, i) => containerLink(i));
+    waits.push([namespace, egress === undefined ? own : [...own, EGRESS_LINK]]);
+    if (egress !== undefined) waits.push([this.#kernel.own, [egress.bridge, egress.port]]);
+    for (const [where, links] of waits) {
+      if (await linksReady(where, links, LINKS_READY_MS)) continue;
+      this.#log.warn('links of a container are slow to come up', { taskId: spec.taskId, namespace: where.path, links });
+    }
+  }
+
+  async #detachContainer(taskId: TaskId): Promise<void> {
+    const state = this.#containers.get(taskId);
+    if (state === undefined) return;
+    this.#containers.delete(taskId);
+    // The near ends are removed by name, so that both ends are gone when this returns; the kernel takes its time over the
+    // namespace itself.
+    for (const { network } of state.spec.attachments) {
+      const known = this.#networks.get(network.id);
+      if (known === undefined) continue;
+      const { failures } = await reconcile(known.namespace, this.#networkPlan(known));
+      for (const error of failures) this.#log.warn('cannot remove a container from its network', { taskId, error });
+    }
+    await this.#egress.dismiss(taskId);
+    state.namespace.close();
+    this.#kernel.deleteNamespace(state.namespace.name);
+  }
+
+  #networkState(id: NetworkId): NetworkState {
+    const state = this.#networks.get(id);
+    if (state === undefined) throw new RangeError(`network ${id} was not ensured before it was used`);
+    return state;
+  }
+
+  #specs(): readonly ContainerSpec[] {
+    return [...this.#containers.values()].map(({ spec }) => spec);
+  }
+
+  /** Of the namespaces found, those that belong to nothing that is known. */
+  #removeStrangers(found: ReadonlySet<string>): readonly string[] {
+    const known = new Set(
+      [...this.#networks.values(), ...this.#containers.values()].map(({ namespace }) => namespace.name),
+    );
+    const strangers = [...found].filter((name) => !known.has(name));
+    for (const name of strangers) this.#kernel.deleteNamespace(name);
+    return strangers;
+  }
+
+  #scheduleRepair(): void {
+    if (this.#noticed !== undefined || this.#closed) return;
+    this.#noticed = setTimeout(() => {
+      this.#noticed = undefined;
+      this.repair().catch((error: unknown) => this.#log.error('cannot compare the overlay with the kernel', { error }));
+    }, NOTICE_SETTLE_MS).unref();
+  }
+
+  async #repair(): Promise<number> {
+    let mended = 0;
+    for (const state of this.#networks.values()) {
+      mended += this.#report(await reconcile(state.namespace, this.#networkPlan(state)), state.network.spec.name);
+    }
+    const outcome = await this.#egress.repair();
+    return mended + (outcome === undefined ? 0 : this.#report(outcome, 'egress'));
+  }
+
+  /** Returns how much was mended. */
+  #report({ applied, failures }: Outcome, network: string): number {
+    if (applied.length > 0) {
+      const what = applied.map(({ kind }) => kind);
+      this.#log.warn('mended what something else had changed in the kernel', { network, operations: what });
+    }
+    for (const error of failures) this.#log.warn('cannot bring the kernel in line', { network, error });
+    return applied.length;
+  }
+
+  #close(): void {
+    this.#closed = true;
+    clearTimeout(this.#noticed);
+    for (const { namespace } of this.#networks.values()) namespace.close();
+    for (const { namespace } of this.#containers.values()) namespace.close();
+    this.#networks.clear();
+    this.#containers.clear();
+  }
+}
+
+function placeOf({ namespace }: NetworkState): NetworkPlace {
+  return { netnsPath: namespace.path, netnsFd: namespace.fd };
+}
+
+function throwFirst(outcome: Outcome): Outcome {
+  const [first] = outcome.failures;
+  if (first !== undefined) throw first;
+  return outcome;
+}

@@ -1,0 +1,22 @@
+// The errors of this room that are not the kernel's.
+export type OverlayErrorCode =
+  /** A setting cannot be used. */
+  | 'bad-setting'
+  /** The network still has containers. */
+  | 'in-use'
+  /** The egress subnet is routed to somewhere else already. */
+  | 'egress-clash'
+  /** Every address of the egress subnet is taken. */
+  | 'egress-full'
+  /** The driver was closed. */
+  | 'closed';
+
+export class OverlayError extends Error {
+  override readonly name = 'OverlayError';
+  readonly code: OverlayErrorCode;
+
+  constructor(code: OverlayErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

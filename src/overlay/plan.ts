@@ -1,0 +1,211 @@
+// What each namespace of this node should hold. PURE.
+import type { Snapshot } from '../catalog/snapshot.ts';
+import { type IpAddress, ipVersion, prefixLength, type Subnet, subnetContains } from '../model/address.ts';
+import { gatewayOf, type Network } from '../model/network.ts';
+import { vipOn } from '../model/service.ts';
+import type { TaskId } from '../model/task.ts';
+import type { Address, MacAddress, Neighbour, OnLink, Peer, Route } from '../netlink/kernel.ts';
+import { BRIDGE, containerLink, containerNamespace, EGRESS_LINK, type Instance, macOf, portLink } from './names.ts';
+
+export interface PlannedLink {
+  readonly name: string;
+  /** How it is made when it is not there; `given` links are made by something else. */
+  readonly make:
+    | { readonly kind: 'bridge' }
+    | { readonly kind: 'veth'; readonly peer: Peer }
+    | { readonly kind: 'given' };
+  readonly mac?: MacAddress;
+  readonly master?: string;
+  readonly isolated?: boolean;
+}
+
+export interface PlannedSysctl {
+  readonly path: string;
+  readonly value: string;
+  /** The link that the setting is of: it exists only with it. */
+  readonly link?: string;
+}
+
+/**
+ * All that the agent wants in one namespace. Its links, and the ports of its bridges, are the agent's: whatever else is
+ * found on them is removed. Other links are not touched.
+ */
+export interface Plan {
+  readonly links: readonly PlannedLink[];
+  readonly addresses: readonly OnLink<Address>[];
+  readonly routes: readonly OnLink<Route>[];
+  readonly neighbours: readonly OnLink<Neighbour>[];
+  readonly sysctls: readonly PlannedSysctl[];
+}
+
+/** An overlay network as this node needs it. */
+export interface WantedNetwork {
+  readonly network: Network;
+  readonly vips: readonly IpAddress[];
+}
+
+/** A container's place on one network. */
+export interface ContainerAttachment {
+  readonly network: Network;
+  /** At most one of each family, from the network's subnets. */
+  readonly addresses: readonly IpAddress[];
+}
+
+export interface ContainerSpec {
+  readonly taskId: TaskId;
+  /** In the order of eth0, eth1, … */
+  readonly attachments: readonly ContainerAttachment[];
+}
+
+/** A container's way outside: its number and address in the node's egress subnet. */
+export interface EgressPlace {
+  readonly number: number;
+  readonly address: IpAddress;
+}
+
+/** The overlay networks of a snapshot with the VIPs of their services, in the order of creation. */
+export function wantedNetworks(snapshot: Snapshot): readonly WantedNetwork[] {
+  return [...snapshot.networks.values()]
+    .filter((network) => network.spec.driver === 'overlay')
+    .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
+    .map((network) => {
+      const services = snapshot.servicesByNetwork.get(network.id);
+      const vips = services === undefined ? [] : [...services.values()].map((service) => vipOn(service, network.id));
+      return { network, vips: vips.filter((vip) => vip !== undefined).sort() };
+    });
+}
+
+/** True when one of the networks leads outside. */
+export function hasEgress(spec: ContainerSpec): boolean {
+  return spec.attachments.some(({ network }) => !network.spec.internal);
+}
+
+/**
+ * The namespace of an overlay network: a bridge with this node's address, a port for each container here, and the VIPs.
+ *
+ * An IPv4 VIP is a local route: the kernel answers ARP for it and never takes it as a source address. For IPv6 that would not
+ * answer neighbour solicitations, so there it is a deprecated address on the bridge. Both are there whether the service has
+ * endpoints or not.
+ */
+export function planNetwork(
+  instance: Instance,
+  { network, vips }: WantedNetwork,
+  containers: readonly ContainerSpec[],
+): Plan {
+  const ports = containers.flatMap((container) => portsOf(instance, network, container));
+  const ipv6 = network.subnets.some((subnet) => ipVersion(subnet) === 6);
+  const own = network.subnets.map((subnet) => ({ address: gatewayOf(subnet), prefixLength: prefixLength(subnet) }));
+  const mac = own[0] === undefined ? undefined : macOf(own[0].address);
+  return {
+    links: [
+      { name: 'lo', make: { kind: 'given' } },
+      { name: BRIDGE, make: { kind: 'bridge' }, ...(mac === undefined ? {} : { mac }) },
+      ...ports.map(({ link }) => link),
+    ],
+    addresses: [
+      ...own.map((address) => ({ ...address, deprecated: false, link: BRIDGE })),
+      ...vips
+        .filter((vip) => ipVersion(vip) === 6)
+        .map((address) => ({ address, prefixLength: 128, deprecated: true, link: BRIDGE })),
+    ],
+    routes: vips
+      .filter((vip) => ipVersion(vip) === 4)
+      .map((destination) => ({ kind: 'local', destination, prefixLength: 32, link: 'lo' })),
+    // Set for good, so that no container can answer for another's address.
+    neighbours: ports.flatMap(({ addresses, mac }) => addresses.map((address) => ({ address, mac, link: BRIDGE }))),
+    sysctls: [
+      // A new namespace takes this over from the machine's first one, where egress switches it on.
+      { path: 'ipv4/ip_forward', value: '0' },
+      ...linkIpv6(BRIDGE, ipv6),
+      // Ports only carry frames; addresses of their own would be noise.
+      ...ports.flatMap(({ link }) => linkIpv6(link.name, false)),
+    ],
+  };
+}
+
+/** A container's own namespace. */
+export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace; subnet: Subnet } | undefined): Plan {
+  const links = spec.attachments.map(({ addresses }, i) => ({ name: containerLink(i), ...optionalMac(addresses) }));
+  return {
+    links: [
+      { name: 'lo', make: { kind: 'given' } },
+      ...links.map((link): PlannedLink => ({ ...link, make: { kind: 'given' } })),
+      ...(egress === undefined ? [] : [{ name: EGRESS_LINK, make: { kind: 'given' } } as const]),
+    ],
+    addresses: [
+      ...spec.attachments.flatMap(({ network, addresses }, i) =>
+        addresses.map((address) => ({
+          address,
+          prefixLength: lengthFor(network, address),
+          deprecated: false,
+          link: containerLink(i),
+        })),
+      ),
+      ...(egress === undefined
+        ? []
+        : [
+            {
+              address: egress.place.address,
+              prefixLength: prefixLength(egress.subnet),
+              deprecated: false,
+              link: EGRESS_LINK,
+            },
+          ]),
+    ],
+    routes: egress === undefined ? [] : [defaultRoute(gatewayOf(egress.subnet))],
+    neighbours: [],
+    sysctls: [
+      { path: 'ipv4/ip_forward', value: '0' },
+      // Nobody else is here to be kept from the low ports; Docker does the same.
+      { path: 'ipv4/ip_unprivileged_port_start', value: '0' },
+      ...spec.attachments.flatMap(({ addresses }, i) =>
+        linkIpv6(
+          containerLink(i),
+          addresses.some((address) => ipVersion(address) === 6),
+        ),
+      ),
+      ...(egress === undefined ? [] : linkIpv6(EGRESS_LINK, false)),
+    ],
+  };
+}
+
+interface Port {
+  readonly link: PlannedLink;
+  readonly addresses: readonly IpAddress[];
+  readonly mac: MacAddress;
+}
+
+function portsOf(instance: Instance, network: Network, container: ContainerSpec): readonly Port[] {
+  return container.attachments.flatMap(({ network: { id }, addresses }, i) => {
+    const [first] = addresses;
+    if (id !== network.id || first === undefined) return [];
+    const mac = macOf(first);
+    const peer = { namespace: containerNamespace(instance, container.taskId), name: containerLink(i), mac };
+    return [
+      { link: { name: portLink(container.taskId), make: { kind: 'veth', peer }, master: BRIDGE }, addresses, mac },
+    ];
+  });
+}
+
+/** Router advertisements are never taken: whoever is on the network could redirect its traffic by one. */
+export function linkIpv6(link: string, enabled: boolean): readonly PlannedSysctl[] {
+  return [
+    { path: `ipv6/conf/${link}/accept_ra`, value: '0', link },
+    { path: `ipv6/conf/${link}/disable_ipv6`, value: enabled ? '0' : '1', link },
+  ];
+}
+
+function optionalMac(addresses: readonly IpAddress[]): { readonly mac?: MacAddress } {
+  return addresses[0] === undefined ? {} : { mac: macOf(addresses[0]) };
+}
+
+function defaultRoute(via: IpAddress): OnLink<Route> {
+  return { kind: 'unicast', destination: '0.0.0.0' as IpAddress, prefixLength: 0, via, link: EGRESS_LINK };
+}
+
+/** The prefix length of the subnet that an address is in; an address of none is alone. */
+function lengthFor(network: Network, address: IpAddress): number {
+  const subnet = network.subnets.find((one) => subnetContains(one, address));
+  if (subnet === undefined) return ipVersion(address) === 4 ? 32 : 128;
+  return prefixLength(subnet);
+}
