@@ -73,13 +73,13 @@ export interface RuntimeStatus {
 /** A task that a client is about to run, or runs. */
 export interface TaskSession {
   readonly taskId: TaskId;
-  /** `prepared` first. Ends when the task is gone. */
+  /** `prepared` first. Ends when the task is gone, when another client has taken it over, or the agent stops. */
   readonly events: AsyncIterable<TaskEvent>;
-  /** The client is gone: its task leaves at once. Idempotent; also called after a regular end. */
+  /** The client is gone. Idempotent; also called after a regular end, and when the API is closed. */
   abandon(): void;
 }
 
-/** Tasks of the kind `process`. Each method rejects with an error whose `code` is one of STATUS_OF_CODE, or unknown (500). */
+/** Tasks of the kind `process`. What they reject with becomes a status by its `code` (server.ts). */
 export interface TaskRunner {
   /** Gives the task its addresses and, on an overlay, its namespace. Not eligible before `running`. */
   start(request: RunTaskRequest): Promise<TaskSession>;

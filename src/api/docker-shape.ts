@@ -99,7 +99,7 @@ function shapeHealth(health: HealthCheck | 'none' | undefined): DockerHealth | u
     Interval: health.intervalMs * NANOSECONDS_PER_MS,
     Timeout: health.timeoutMs * NANOSECONDS_PER_MS,
     Retries: health.retries,
-    StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS,
+    ...(health.startPeriodMs > 0 ? { StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS } : {}),
   };
 }
 
@@ -154,7 +154,6 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
     Spec: {
       Networks: service === undefined ? [] : shapeServiceSpec(service.spec, source.snapshot).TaskTemplate.Networks,
       ForceUpdate: 0,
-      Runtime: 'container',
     },
     ServiceID: task.serviceId,
     Slot: task.slot,

@@ -128,7 +128,7 @@ export const dockerTask = z.object({
   UpdatedAt: z.string(),
   Name: z.string(),
   Labels: labels,
-  Spec: z.object({ Networks: z.array(networkTarget), ForceUpdate: z.number(), Runtime: z.string() }),
+  Spec: z.object({ Networks: z.array(networkTarget), ForceUpdate: z.number() }),
   ServiceID: z.string(),
   Slot: z.number(),
   NodeID: z.string(),

@@ -5,8 +5,9 @@ import type { TaskId } from '../model/task.ts';
 import type { ApiContext, TaskSession } from './context.ts';
 import { byAge } from './docker-routes.ts';
 import { ApiError } from './errors.ts';
-import { findNetwork, findService, findTask } from './lookup.ts';
+import { findNetwork, findService, findTask, serviceName } from './lookup.ts';
 import {
+  type EndpointListing,
   addEndpointRequest,
   probeResultRequest,
   runTaskRequest,
@@ -43,9 +44,11 @@ function addEndpointRoutes(app: FastifyInstance, context: ApiContext): void {
     const snapshot = context.snapshot();
     const { service } = request.query;
     const only = service === undefined ? undefined : findService(snapshot, service).id;
-    return byAge(snapshot.tasks.values(), (task) => only === undefined || task.serviceId === only).flatMap((task) =>
-      shapeEndpoints(task, context),
-    );
+    const tasks = byAge(snapshot.tasks.values(), (task) => only === undefined || task.serviceId === only);
+    return tasks.flatMap((task) => {
+      const Service = serviceName(snapshot, task.serviceId);
+      return shapeEndpoints(task, context).map((endpoint): EndpointListing => ({ Service, ...endpoint }));
+    });
   });
   app.post('/vipmesh/endpoints', async (request, reply) => {
     const { Service, Endpoint } = validated(addEndpointRequest, request.body);

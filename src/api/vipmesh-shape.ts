@@ -6,7 +6,7 @@ import { isEligible, servedPort, type Task } from '../model/task.ts';
 import type { ApiContext, EndpointFacts, FrontendFacts } from './context.ts';
 import { rfc3339, shapeService } from './docker-shape.ts';
 import { networkName, serviceName } from './lookup.ts';
-import type { AgentStatus, EndpointListing, FrontendShape, ServiceDetail } from './schema.ts';
+import type { AgentStatus, EndpointShape, FrontendShape, ServiceDetail } from './schema.ts';
 
 export function shapeServiceDetail(service: Service, context: ApiContext): ServiceDetail {
   const snapshot = context.snapshot();
@@ -31,7 +31,7 @@ export function shapeServiceDetail(service: Service, context: ApiContext): Servi
 }
 
 /** One entry for each network that the task is on. */
-export function shapeEndpoints(task: Task, context: ApiContext): EndpointListing[] {
+export function shapeEndpoints(task: Task, context: ApiContext): EndpointShape[] {
   const snapshot = context.snapshot();
   const service = snapshot.services.get(task.serviceId);
   const targets = service === undefined ? [] : declaredTargets(service.spec).map(({ port }) => port);
@@ -40,7 +40,6 @@ export function shapeEndpoints(task: Task, context: ApiContext): EndpointListing
     const facts = context.endpoint(task.id, attachment.networkId) ?? UNUSED;
     const reason = endpointReason(task, attachment.address, facts, context.facts.nodeId);
     return {
-      Service: serviceName(snapshot, task.serviceId),
       TaskID: task.id,
       Task: task.name,
       Slot: task.slot,
@@ -127,7 +126,7 @@ function endpointReason(task: Task, address: IpAddress, facts: EndpointFacts, no
   return undefined;
 }
 
-function serviceWarnings(service: Service, endpoints: readonly EndpointListing[]): string[] {
+function serviceWarnings(service: Service, endpoints: readonly EndpointShape[]): string[] {
   if (endpoints.length === 0) return ['no task: its ports are refused until one is started or an endpoint is added'];
   if (endpoints.every((endpoint) => !endpoint.Eligible)) return ['no eligible endpoint: its ports are refused'];
   const undeclared = service.ports.length === 0 && declaredTargets(service.spec).length === 0;
