@@ -56,6 +56,11 @@ export class Claims {
     return changes;
   }
 
+  /** What was told of a name; undefined: it means nothing. */
+  get(name: string): readonly string[] | undefined {
+    return this.#told.get(name);
+  }
+
   /** Everything that was told. */
   all(): Iterable<readonly [name: string, values: readonly string[]]> {
     return this.#told;

@@ -47,7 +47,10 @@ export class Zones {
       if (value === undefined) continue;
       if (change.kind === 'network')
         commands.push(...this.#applyNetwork(value.id as NetworkId, after, services, tasks));
-      if (change.kind === 'service') services.add(value.id as ServiceId);
+      if (change.kind === 'service') {
+        services.add(value.id as ServiceId);
+        if (networksOf(change.before) !== networksOf(change.after)) addTasks(tasks, value.id as ServiceId, after);
+      }
       if (change.kind === 'task') {
         tasks.add(value.id as TaskId);
         services.add((value as Task).serviceId);
@@ -82,6 +85,11 @@ export class Zones {
     ]);
   }
 
+  /** What a name (lower case, without the network's name) means on a network: addresses, or undefined when it does not exist. */
+  lookup(network: NetworkId, name: string): readonly string[] | undefined {
+    return this.#zones.get(network)?.names.get(name);
+  }
+
   /** Networks come, go, and begin anew when what their zone says of them became different. */
   #applyNetwork(id: NetworkId, after: Snapshot, services: Set<ServiceId>, tasks: Set<TaskId>): DnsCommand[] {
     const known = this.#zones.get(id);
@@ -98,7 +106,7 @@ export class Zones {
       commands.push(zoneAdd(zone));
       for (const service of after.servicesByNetwork.get(id)?.keys() ?? []) {
         services.add(service);
-        for (const task of after.tasksByService.get(service)?.keys() ?? []) tasks.add(task);
+        addTasks(tasks, service, after);
       }
     }
     return commands;
@@ -117,8 +125,9 @@ export class Zones {
     const task = after.tasks.get(id);
     const service = task && after.services.get(task.serviceId);
     for (const zone of this.#zones.values()) {
-      const attachment = task?.attachments.find((one) => one.networkId === zone.network.id);
-      const here = attachment && task && { attachment, task, since: service?.createdAt ?? task.createdAt };
+      const member = service?.networks.some((network) => network.networkId === zone.network.id);
+      const attachment = member && task?.attachments.find((one) => one.networkId === zone.network.id);
+      const here = attachment && task && service ? { attachment, task, since: service.createdAt } : undefined;
       this.#claim(zone, id, here && taskClaims(here), here && endpointClaims(here, zone.network));
     }
   }
@@ -178,6 +187,15 @@ function sameZone(a: Network, b: Network): boolean {
     shortName(a.spec.name, a.spec.labels) === shortName(b.spec.name, b.spec.labels) &&
     a.subnets.join() === b.subnets.join()
   );
+}
+
+/** Tasks have names where their service is, so they follow when it moves. */
+function networksOf(service: Service | undefined): string | undefined {
+  return service?.networks.map((network) => network.networkId).join();
+}
+
+function addTasks(tasks: Set<TaskId>, service: ServiceId, after: Snapshot): void {
+  for (const task of after.tasksByService.get(service)?.keys() ?? []) tasks.add(task);
 }
 
 /** Its names, which exist as long as it does, and below `tasks.` its eligible endpoints. */

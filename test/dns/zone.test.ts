@@ -1,0 +1,238 @@
+import fc from 'fast-check';
+import t from 'tap';
+import type { Change } from '../../src/catalog/change.ts';
+import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../src/catalog/snapshot.ts';
+import type { DnsCommand } from '../../src/dns/command.ts';
+import { Zones } from '../../src/dns/zone.ts';
+import type { NetworkId } from '../../src/model/network.ts';
+import type { Service } from '../../src/model/service.ts';
+import type { Task } from '../../src/model/task.ts';
+import { ip, network, service, snapshot, task } from '../support/builders.ts';
+
+const backend = network('backend', 'overlay', ['10.64.0.0/24']);
+const frontend = network('frontend', 'overlay', ['10.64.1.0/24']);
+const numbers: Readonly<Record<string, number>> = { 'net-backend': 0, 'net-frontend': 1 };
+const numberOf = (id: NetworkId) => numbers[id] ?? 9;
+
+/** The commands' effect as text: what every name and address means after them. */
+class Mirror {
+  readonly names = new Map<string, string>();
+
+  take(commands: readonly DnsCommand[]): this {
+    for (const command of commands) {
+      if (command.kind === 'zone-add') this.names.set(`${command.network}`, command.shortName ?? command.name);
+      if (command.kind === 'zone-remove') {
+        for (const key of this.names.keys()) if (key.startsWith(`${command.network}`)) this.names.delete(key);
+      }
+      if (command.kind !== 'zone-update') continue;
+      const { network, names, pointers } = command.update;
+      for (const { name, addresses, exists } of names) {
+        if (exists) this.names.set(`${network} ${name}`, addresses.join(' ') || 'nodata');
+        else this.names.delete(`${network} ${name}`);
+      }
+      for (const { address, name } of pointers) {
+        if (name === null) this.names.delete(`${network} ${address}`);
+        else this.names.set(`${network} ${address}`, name);
+      }
+    }
+    return this;
+  }
+
+  text(): Record<string, string> {
+    return Object.fromEntries([...this.names].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+}
+
+function zoneOf(snapshot: Snapshot): Record<string, string> {
+  return new Mirror().take(new Zones(numberOf).load(snapshot)).text();
+}
+
+t.test('names of a service and its tasks', (t) => {
+  const web = service('web', { on: [{ network: backend, vip: '10.64.0.2', aliases: ['www'] }] });
+  const tasks = [
+    task(
+      web,
+      1,
+      { backend: '10.64.0.10' },
+      { hostname: 'Alpha', id: 'abcdefghijklmnopqrstuvwxy' as Task['id'], name: 'web.1.x' },
+    ),
+    task(web, 2, { backend: '10.64.0.11' }, { health: 'unhealthy', name: 'web.2.y' }),
+    task(web, 3, { backend: '10.64.0.12' }, { health: 'healthy', name: 'web.3.z' }),
+  ];
+  t.strictSame(zoneOf(snapshot({ networks: [backend], services: [web], tasks })), {
+    '0': 'backend',
+    '0 10.64.0.10': 'web.1.x',
+    '0 10.64.0.11': 'web.2.y',
+    '0 10.64.0.12': 'web.3.z',
+    '0 10.64.0.2': 'web',
+    '0 abcdefghijkl': '10.64.0.10',
+    '0 alpha': '10.64.0.10',
+    '0 task-web-2': '10.64.0.11',
+    '0 task-web-3': '10.64.0.12',
+    '0 tasks.web': '10.64.0.10 10.64.0.12',
+    '0 tasks.www': '10.64.0.10 10.64.0.12',
+    '0 web': '10.64.0.2',
+    '0 web.1.x': '10.64.0.10',
+    '0 web.2.y': '10.64.0.11',
+    '0 web.3.z': '10.64.0.12',
+    '0 www': '10.64.0.2',
+  });
+  t.end();
+});
+
+t.test('D9, dnsrr, stacks, both families, static endpoints', (t) => {
+  const labels = { 'com.docker.stack.namespace': 'shop' };
+  const shopNetwork = network('shop_backend', 'overlay', ['10.64.0.0/24', 'fd00::/64'], { labels });
+  const db = service('shop_db', {
+    labels,
+    endpointMode: 'dnsrr',
+    on: [{ network: shopNetwork }],
+  });
+  const one = task(db, 1, { shop_backend: '10.64.0.9' }, { name: 'db1', state: 'draining' });
+  const two = task(db, 2, { shop_backend: '127.0.0.1' }, { name: 'db2', source: 'static' });
+  const three = task(db, 3, { shop_backend: '127.0.0.1' }, { name: 'db3', source: 'static' });
+  const both = {
+    ...one,
+    state: 'running',
+    attachments: one.attachments.map((at) => ({ ...at, moreAddresses: [ip('fd00::9')] })),
+  } as const;
+  const idle = service('idle', { on: [{ network: shopNetwork, vip: '10.64.0.5' }] });
+  const objects = { networks: [shopNetwork], services: [db, idle] };
+  t.strictSame(zoneOf(snapshot({ ...objects, tasks: [one, two, three] })), {
+    '9': 'backend',
+    '9 10.64.0.5': 'idle',
+    '9 10.64.0.9': 'db1',
+    '9 db': '127.0.0.1',
+    '9 db1': '10.64.0.9',
+    '9 db2': '127.0.0.1',
+    '9 db3': '127.0.0.1',
+    '9 idle': '10.64.0.5',
+    '9 shop_db': '127.0.0.1',
+    '9 task-shop_db': '10.64.0.9 127.0.0.1',
+    '9 tasks.db': '127.0.0.1',
+    '9 tasks.idle': 'nodata',
+    '9 tasks.shop_db': '127.0.0.1',
+  });
+  const families = zoneOf(snapshot({ ...objects, tasks: [both] }));
+  t.equal(families['9 tasks.db'], '10.64.0.9 fd00::9');
+  t.equal(families['9 fd00::9'], 'db1');
+  t.equal(zoneOf(snapshot(objects))['9 db'], 'nodata');
+  t.end();
+});
+
+t.test('who gets a name that several claim', (t) => {
+  const at = (name: string, createdAt: number, vip: string, ...aliases: string[]) =>
+    service(name, { createdAt, on: [{ network: backend, vip, aliases }] });
+  const old = at('old', 1, '10.64.0.2', 'db', 'shared', 'tasker.1');
+  const young = at('young', 2, '10.64.0.3', 'shared');
+  const db = at('db', 3, '10.64.0.4', 'young');
+  const tasks = [
+    task(young, 1, { backend: '10.64.0.10' }, { hostname: 'peer', name: 'young.1' }),
+    task(young, 2, { backend: '10.64.0.11' }, { hostname: 'peer', name: 'young.2' }),
+    task(db, 1, { backend: '10.64.0.12' }, { hostname: 'peer', name: 'tasker.1' }),
+  ];
+  const all = zoneOf(snapshot({ networks: [backend], services: [old, young, db], tasks }));
+  t.match(all, {
+    '0 db': '10.64.0.4',
+    '0 shared': '10.64.0.2',
+    '0 young': '10.64.0.3',
+    '0 peer': '10.64.0.10 10.64.0.11',
+    '0 tasker.1': '10.64.0.2',
+    '0 tasks.db': '10.64.0.12',
+    '0 tasks.shared': 'nodata',
+  });
+  const zones = new Zones(numberOf);
+  const before = snapshot({ networks: [backend], services: [old, young, db], tasks });
+  const mirror = new Mirror().take(zones.load(before));
+  const gone: Change[] = [{ kind: 'service', before: old }];
+  mirror.take(zones.apply(gone, applyChanges(before, 2, gone)));
+  t.match(mirror.text(), { '0 shared': '10.64.0.3', '0 tasker.1': '10.64.0.12' }, 'the next in line takes over');
+  t.end();
+});
+
+t.test('a change says only what became different', (t) => {
+  const web = service('web', { on: [{ network: backend, vip: '10.64.0.2' }] });
+  const one = task(web, 1, { backend: '10.64.0.10' }, { name: 'web.1', state: 'starting' });
+  const zones = new Zones(numberOf);
+  const before = snapshot({ networks: [backend, frontend], services: [web, service('other')], tasks: [one] });
+  zones.load(before);
+  const change: Change = { kind: 'task', before: one, after: { ...one, state: 'running' } };
+  t.strictSame(zones.apply([change], applyChanges(before, 2, [change])), [
+    {
+      kind: 'zone-update',
+      update: { network: 0, names: [{ name: 'tasks.web', addresses: ['10.64.0.10'], exists: true }], pointers: [] },
+    },
+  ]);
+  const same: Change = { kind: 'service', before: web, after: { ...web, updatedAt: 5 } };
+  t.strictSame(zones.apply([same], applyChanges(before, 3, [change, same])), []);
+  t.end();
+});
+
+// Every commit's updates together make the same zones as the last snapshot alone, and so does what a new worker is told.
+t.test('change by change is the same as all at once', (t) => {
+  const networks = [backend, frontend];
+  const pick = fc.record({
+    kind: fc.constantFrom('network', 'service', 'service', 'task', 'task', 'task'),
+    which: fc.integer({ min: 0, max: 3 }),
+    gone: fc.boolean(),
+    on: fc.integer({ min: 1, max: 3 }),
+    detail: fc.integer({ min: 0, max: 3 }),
+  });
+  type Pick = typeof pick extends fc.Arbitrary<infer Value> ? Value : never;
+  const onNetworks = (on: number) => networks.filter((_, i) => (on & (1 << i)) !== 0);
+  const someService = ({ which, on, detail }: Pick): Service =>
+    service(`s${which}`, {
+      createdAt: which % 2,
+      endpointMode: detail === 3 ? 'dnsrr' : 'vip',
+      on: onNetworks(on).map((network, i) => ({
+        network,
+        ...(detail === 3 ? {} : { vip: `10.64.${i}.${which + 1}` }),
+        aliases: detail === 1 ? ['s0', 'alias'] : detail === 2 ? ['alias', 's1'] : [],
+      })),
+    });
+  const someTask = ({ which, on, detail }: Pick): Task =>
+    task(
+      service(`s${which % 3}`),
+      which + 1,
+      Object.fromEntries(onNetworks(on).map(({ spec }, i) => [spec.name, `10.64.${i}.${100 + (which % 3)}`])),
+      { hostname: detail === 1 ? 's0' : 'host', health: detail === 2 ? 'unhealthy' : 'none' },
+    );
+  fc.assert(
+    fc.property(fc.array(fc.array(pick, { minLength: 1, maxLength: 4 }), { maxLength: 15 }), (commits) => {
+      const zones = new Zones(numberOf);
+      const mirror = new Mirror();
+      let now = EMPTY_SNAPSHOT;
+      for (const [revision, picks] of commits.entries()) {
+        for (const pick of picks) {
+          const change = changeOf(now, pick);
+          if (change === undefined) continue;
+          now = applyChanges(now, revision, [change]);
+          mirror.take(zones.apply([change], now));
+        }
+      }
+      const whole = zoneOf(now);
+      t.strictSame(mirror.text(), whole);
+      t.strictSame(new Mirror().take(zones.all()).text(), whole);
+    }),
+    { numRuns: 150 },
+  );
+  t.end();
+
+  function changeOf(now: Snapshot, pick: Pick): Change | undefined {
+    const { kind, which, gone } = pick;
+    const make = (value: Change['after'], before: Change['after']): Change | undefined =>
+      before === undefined && gone
+        ? undefined
+        : ({ kind, ...(before && { before }), ...(gone ? {} : { after: value }) } as Change);
+    if (kind === 'network') {
+      const value = networks[which % 2] ?? backend;
+      return make(value, now.networks.get(value.id));
+    }
+    if (kind === 'service') {
+      const value = someService(pick);
+      return make(value, now.services.get(value.id));
+    }
+    const value = someTask(pick);
+    return make(value, now.tasks.get(value.id));
+  }
+});
