@@ -1,6 +1,6 @@
 // Subnets for new networks, by driver. PURE.
 import { createHash } from 'node:crypto';
-import { ipFromBigInt, ipFromBytes, type Subnet, subnetRange, subnetsOverlap } from '../model/address.ts';
+import { ipFromBigInt, ipFromBytes, ipVersion, type Subnet, subnetRange, subnetsOverlap } from '../model/address.ts';
 import type { NetworkDriver, NetworkId } from '../model/network.ts';
 import { AllocationError } from './allocation-error.ts';
 
@@ -70,14 +70,17 @@ interface Slots {
 
 /** What is taken, counted in the pool's own subnets, ordered. */
 function occupiedSlots(pool: SubnetPool, taken: readonly Subnet[], step: bigint): readonly Slots[] {
-  const { base } = subnetRange(pool.range);
-  return taken
-    .filter((subnet) => subnetsOverlap(subnet, pool.range))
-    .map((subnet) => {
-      const { base: first, size } = subnetRange(subnet);
-      return { first: Math.max(0, Number((first - base) / step)), last: Number((first + size - 1n - base) / step) };
-    })
-    .sort((a, b) => a.first - b.first);
+  const { base, size } = subnetRange(pool.range);
+  const slots: Slots[] = [];
+  for (const subnet of taken) {
+    if (ipVersion(subnet) !== 4) continue;
+    const range = subnetRange(subnet);
+    const first = range.base - base;
+    const last = first + range.size - 1n;
+    if (last < 0n || first >= size) continue;
+    slots.push({ first: Math.max(0, Number(first / step)), last: Number(last / step) });
+  }
+  return slots.sort((a, b) => a.first - b.first);
 }
 
 /** The first slot from `start` on that none of the ordered `occupied` covers. */

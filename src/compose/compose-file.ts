@@ -9,7 +9,7 @@ import { Diagnostics, quote } from './diagnostics.ts';
 import { readDocument } from './document.ts';
 import type { Environment } from './interpolate.ts';
 import { FILE_KEYS } from './keys.ts';
-import { type Declaration, readNetworks } from './networks.ts';
+import { type Declaration, DEFAULT_NETWORK, readNetworks } from './networks.ts';
 import { applyLinks, refusePortConflicts, warnOfEqualNames } from './cross-checks.ts';
 import { Reader } from './reader.ts';
 import { type Draft, readServices } from './services.ts';
@@ -71,7 +71,7 @@ function finish(
   const used: Declaration[] = [];
   for (const declaration of networks.values()) {
     if (usedKeys.has(declaration.key)) used.push(declaration);
-    else if (declaration.key !== 'default')
+    else if (declaration.spec !== undefined && declaration.key !== DEFAULT_NETWORK)
       diagnostics.warn(declaration.place, `network ${quote(declaration.key)} is used by no service, so it is not made`);
   }
   return {

@@ -1,5 +1,5 @@
 // What only shows when all services of a file are known.
-import { formatPort } from '../model/port.ts';
+import { formatPort, type PublishMode } from '../model/port.ts';
 import { quote } from './diagnostics.ts';
 import type { Reader } from './reader.ts';
 import type { Draft } from './services.ts';
@@ -31,26 +31,45 @@ export function applyLinks(reader: Reader, drafts: ReadonlyMap<string, Draft>): 
 interface Claim {
   readonly service: string;
   readonly place: Place;
+  readonly mode: PublishMode;
 }
 
-/** A published port belongs to one service and target port; on different addresses of a node there may be several. */
+/**
+ * A published port belongs to one service and target port; on different addresses of a node there may be several. Two services
+ * that publish one in `host` mode mostly run on different nodes, so that is only worth a warning.
+ */
 export function refusePortConflicts(reader: Reader, drafts: Iterable<Draft>): void {
   const claims = new Map<string, Claim>();
   for (const draft of drafts) {
     for (const { spec, place } of draft.publish) {
       if (spec.publishedPort === undefined) continue;
       const port = formatPort(spec.protocol, spec.publishedPort);
-      const { against, own } = claimKeys(port, spec.hostAddress);
-      const first = against.map((key) => claims.get(key)).find((claim) => claim !== undefined);
-      for (const key of own) if (!claims.has(key)) claims.set(key, { service: draft.key, place });
-      if (first === undefined) continue;
-      const owner = first.service === draft.key ? '' : ` by service ${quote(first.service)}`;
-      const where = reader.diagnostics.at(first.place);
-      reader.diagnostics.error(
-        place,
-        `service ${quote(draft.key)}: port ${port} is already published${owner} at ${where}`,
-      );
+      const within = claimKeys(`${port} of ${draft.key}`, spec.hostAddress);
+      const among = claimKeys(port, spec.hostAddress);
+      // The service's own claims come first: they collide in every mode.
+      const found = [...within.against, ...among.against]
+        .map((key) => claims.get(key))
+        .find((one) => one !== undefined);
+      for (const key of [...within.own, ...among.own]) {
+        if (!claims.has(key)) claims.set(key, { service: draft.key, place, mode: spec.mode });
+      }
+      if (found !== undefined) reportConflict(reader, port, { service: draft.key, place, mode: spec.mode }, found);
     }
+  }
+}
+
+function reportConflict(reader: Reader, port: string, claim: Claim, first: Claim): void {
+  const { service } = claim;
+  const where = reader.diagnostics.at(first.place);
+  if (first.service === service) {
+    reader.diagnostics.error(claim.place, `service ${quote(service)}: port ${port} is already published at ${where}`);
+    return;
+  }
+  const both = `service ${quote(service)}: port ${port} is already published by service ${quote(first.service)} at ${where}`;
+  if (first.mode === 'host' && claim.mode === 'host') {
+    reader.diagnostics.warn(claim.place, `${both}; a node with tasks of both serves only one of them`);
+  } else {
+    reader.diagnostics.error(claim.place, both);
   }
 }
 

@@ -43,6 +43,11 @@ export function checkEndpoints(
   what: string,
 ): void {
   const numbers = new Set<number>(targets.map((target) => target.port));
+  const [alone] = endpoints;
+  if (alone !== undefined && numbers.size === 0 && endpoints.every(({ endpoint }) => endpoint.port === undefined)) {
+    const effect = 'so only an overlay can forward to them, and nothing checks them';
+    reader.diagnostics.warn(alone.place, `${what}: neither its endpoints nor "expose" name a port, ${effect}`);
+  }
   const seen = new Map<string, Place>();
   for (const { endpoint, text, place } of endpoints) {
     const { address, targetPort, port } = endpoint;

@@ -71,7 +71,10 @@ function readNetwork(reader: Reader, entry: Entry, around: Surroundings): Declar
       if (field === 'name' || field === 'external') continue;
       reader.diagnostics.warn(keyPlace, `${what} is external: "${field}" is not used, the network stays as it is`);
     }
-    return { key, place, name: external.name ?? ownName ?? key };
+    const name = external.name ?? ownName ?? key;
+    if (name === '')
+      reader.diagnostics.error(nameTree?.place ?? place, `${what}: the name of an external network is empty`);
+    return { key, place, name };
   }
   const name = ownName ?? stackName(around.stack, key);
   const problem = nameProblem(name);

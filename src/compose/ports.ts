@@ -141,8 +141,9 @@ function readLong(reader: Reader, item: Tree, what: string): Mapping | undefined
     return result;
   };
   const protocol = read('protocol', parseProtocol, 'tcp or udp') ?? 'tcp';
-  const target = read('target', parseRange, 'a port of 1 to 65535');
-  const published = read('published', parsePublished, 'a port of 1 to 65535 or a range "FIRST-LAST"');
+  const target = read('target', parseSingle, 'a port of 1 to 65535');
+  // Here Compose takes one port of a range, where the short syntax publishes all of them.
+  const published = read('published', parsePublishedOne, 'a port of 1 to 65535 or a range "FIRST-LAST"');
   const hostAddress = read('host_ip', parseHostAddress, 'an address of this node (no host names)');
   const name = read(
     'name',
@@ -162,6 +163,17 @@ function parsePublished(text: string): { readonly published?: Range } | undefine
   if (text === '' || text === '0') return {};
   const published = parseRange(text);
   return published === undefined ? undefined : { published };
+}
+
+function parsePublishedOne(text: string): { readonly published?: Range } | undefined {
+  const { published } = parsePublished(text) ?? {};
+  if (published === undefined) return parsePublished(text);
+  return { published: { first: published.first, last: published.first } };
+}
+
+function parseSingle(text: string): Range | undefined {
+  const range = parseRange(text);
+  return range !== undefined && length(range) === 1 ? range : undefined;
 }
 
 function parseHostAddress(text: string): { readonly hostAddress?: IpAddress } | undefined {

@@ -67,12 +67,21 @@ export function ipFromBytes(bytes: Uint8Array): IpAddress {
 }
 
 export function ipToBigInt(address: IpAddress): bigint {
-  return ipToBytes(address).reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  const bytes = ipToBytes(address);
+  const view = new DataView(bytes.buffer);
+  if (bytes.length === 4) return BigInt(view.getUint32(0));
+  return (view.getBigUint64(0) << 64n) | view.getBigUint64(8);
 }
 
 export function ipFromBigInt(value: bigint, version: 4 | 6): IpAddress {
   const bytes = new Uint8Array(version === 4 ? 4 : 16);
-  for (let i = bytes.length - 1, rest = value; i >= 0; i--, rest >>= 8n) bytes[i] = Number(rest & 0xffn);
+  const view = new DataView(bytes.buffer);
+  if (version === 4) {
+    view.setUint32(0, Number(value));
+  } else {
+    view.setBigUint64(0, value >> 64n);
+    view.setBigUint64(8, value);
+  }
   return ipFromBytes(bytes);
 }
 

@@ -18,6 +18,7 @@ t.test('next subnet', async (t) => {
     ['behind a larger one', overlay, subnets('10.64.0.0/16'), '10.65.0.0/24'],
     ['behind a smaller one', overlay, subnets('10.64.0.128/25'), '10.64.1.0/24'],
     ['in spite of those elsewhere', overlay, subnets('172.17.0.0/16', 'fd00::/64', '10.0.0.0/11'), '10.64.0.0/24'],
+    ['right beside the pool', overlay, subnets('10.63.255.0/24', '10.128.0.0/24'), '10.64.0.0/24'],
     ['behind one that begins before the pool', overlay, subnets('10.0.0.0/9'), '10.0.0.0/9'],
     ['behind the last one', overlay, subnets('10.64.0.0/24'), '10.64.8.0/24', '10.64.7.0/24'],
     ['from the start again', overlay, subnets('10.64.0.0/24'), '10.64.1.0/24', '10.127.255.0/24'],
