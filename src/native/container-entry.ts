@@ -1,9 +1,9 @@
 // Goes into a container, for good: what this process starts afterwards lives in the container's network, sees the container's
 // /etc/resolv.conf and /etc/hosts, and its name. No helper program is needed, because a child inherits the namespaces of the
 // thread that forks it, and Node forks on the main thread; see native-notes/container-entry.md.
-import { mkdtempSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmdirSync, statSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   CLONE_NEWNET,
   CLONE_NEWNS,
@@ -43,15 +43,35 @@ export function enterContainer(container: Container): void {
   check(unshare(spaces), 'unshare', 'mount namespace');
   // A slave still gets what the node mounts and unmounts later; private copies would keep unmounted disks busy.
   check(mount(null, '/', null, MS_REC | MS_SLAVE, null), 'mount', '/ as slave');
-  replaceFiles(container.files);
+  for (const [path, content] of Object.entries(container.files)) keepReplaced(path, content);
   if (container.hostname !== undefined) writeFileSync('/proc/sys/kernel/hostname', container.hostname);
 }
 
 /**
- * The contents lie on a tmpfs of this mount namespace only. Each file is bound over the node's one, then the tmpfs is
- * unmounted: the bound files keep it alive, and nothing is left to clean up, whatever ends this process.
+ * The kernel unmounts whatever lies on a file, in every mount namespace, when somebody renames another file over it: DHCP
+ * clients do so to the node's resolv.conf. So the folders are watched (the link's too, where it is one), and the file is
+ * replaced again within milliseconds. The watch does not keep the process alive.
  */
-function replaceFiles(files: Readonly<Record<string, string>>): void {
+function keepReplaced(path: string, content: string): void {
+  let ours = replaceFile(path, content);
+  const renew = () => {
+    try {
+      const now = statSync(path);
+      if (now.dev !== ours.dev || now.ino !== ours.ino) ours = replaceFile(path, content);
+    } catch {
+      // The file is gone for a moment, between the two steps of whoever changes it: its return is seen too.
+    }
+  };
+  for (const folder of new Set([dirname(path), dirname(realpathSync(path))])) {
+    watch(folder, { persistent: false }, renew).on('error', () => {});
+  }
+}
+
+/**
+ * Binds a file over the node's one. It lies on a tmpfs of this mount namespace that is unmounted at once: the bound file keeps
+ * it alive, and nothing is left to clean up, whatever ends this process.
+ */
+function replaceFile(path: string, content: string): { readonly dev: number; readonly ino: number } {
   const folder = mkdtempSync(join(tmpdir(), 'vipmesh-run-'));
   try {
     check(
@@ -60,11 +80,10 @@ function replaceFiles(files: Readonly<Record<string, string>>): void {
       `tmpfs on ${folder}`,
     );
     try {
-      Object.entries(files).forEach(([path, content], index) => {
-        const source = join(folder, String(index));
-        writeFileSync(source, content, { mode: 0o644 });
-        check(mount(source, path, null, MS_BIND, null), 'mount', path);
-      });
+      const file = join(folder, 'file');
+      writeFileSync(file, content, { mode: 0o644 });
+      check(mount(file, path, null, MS_BIND, null), 'mount', path);
+      return statSync(path);
     } finally {
       check(umount2(folder, MNT_DETACH), 'umount2', folder);
     }
