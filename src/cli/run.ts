@@ -28,7 +28,8 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
     .option('--hostname <NAME>', 'what the command takes for the name of its machine (overlay networks)')
     .option('--port <PORT>', 'where the command listens, if not on the target port', readPort)
     .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
-    .argument('<COMMAND...>', 'the command and its arguments, after --')
+    .argument('<COMMAND...>', 'the command and its arguments, after -- or as the first word that is no option')
+    .passThroughOptions()
     .addHelpText('after', EXPLANATION)
     .action(async (command: readonly string[], options: RunOptions, self: Command) => {
       const say = (line: string) => shell.err(`${line}\n`);

@@ -97,6 +97,13 @@ t.test('the command, its environment, its output, its exit code', async (t) => {
   t.equal(agent.heard[2], 'exited {"ExitCode":42,"Signal":null}');
 });
 
+t.test('what follows the command is its own, with -- or without', async (t) => {
+  const agent = await agentFor(t);
+  const { ended, text } = run(t, agent.socket, ['--service', 'web', 'echo', '--port', 'x', '-h']);
+  t.equal(await ended, 0);
+  t.equal(text.out, '--port x -h\n');
+});
+
 t.test('a signal that ends the command is its exit code, as in a shell', async (t) => {
   const agent = await agentFor(t);
   const { ended } = run(t, agent.socket, ['--service', 'web', '--', 'sh', '-c', 'kill -9 $$']);
