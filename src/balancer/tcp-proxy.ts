@@ -142,6 +142,9 @@ export class TcpProxy {
       this.#loop.own(client);
       this.#connector.forget(client);
       this.#take(client, listener.frontend);
+      // The kernel gives the lowest free number, so this one tells how few are left. Each client accepted in this batch needs
+      // another for its endpoint: rather leave the next in the kernel's queue than have them all wait here.
+      if (client + this.#accepted.length >= this.#connections.capacity) break;
     }
     listener.burst = taken === listener.burst ? Math.min(2 * taken, LARGEST_BURST) : Math.max(1, taken);
   }

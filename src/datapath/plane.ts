@@ -1,6 +1,6 @@
 // The data plane as the main thread sees it: workers that are told everything by commands, are replaced when they die, and
 // count in shared memory.
-import { createEventfd, wake } from '../native/event-loop.ts';
+import { createEventfd } from '../native/event-loop.ts';
 import { close } from '../native/libc.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Command } from './command.ts';
@@ -34,7 +34,9 @@ export class DataPlane {
   /** Each token with the workers that have yet to answer. */
   readonly #barriers = new Map<number, { readonly missing: Set<number>; readonly resolve: () => void }>();
   #lastToken = 0;
-  readonly #onExit = (): void => this.#wakeAll();
+  readonly #onExit = (): void => {
+    for (const worker of this.#workers) worker.send({ kind: 'stop' });
+  };
 
   private constructor(options: DataPlaneOptions) {
     this.#log = options.log;
@@ -56,7 +58,8 @@ export class DataPlane {
       });
       this.#workers.push(handle);
     }
-    // A thread that sleeps in epoll_wait does not notice that the process wants to exit until something wakes it.
+    // A thread that sleeps in epoll_wait does not notice that the process wants to exit; waking it alone is not enough, for
+    // it may be asleep again before Node asks it to end.
     process.on('exit', this.#onExit);
   }
 
@@ -131,10 +134,6 @@ export class DataPlane {
     if (barrier.missing.size > 0) return;
     this.#barriers.delete(token);
     barrier.resolve();
-  }
-
-  #wakeAll(): void {
-    for (const worker of this.#workers) wake(worker.wakeFd);
   }
 }
 

@@ -1,0 +1,76 @@
+import t from 'tap';
+import { ECONNRESET, errno } from '../../src/native/errno.ts';
+import { recv } from '../../src/native/libc.ts';
+import { refusingPort } from '../support/tcp-rig.ts';
+import { TcpBench } from '../support/tcp-bench.ts';
+
+t.test('T17: no timer runs for a connection that is established, so it may be idle for ever', async (t) => {
+  const bench = new TcpBench();
+  bench.pair(bench.listener());
+  bench.settle();
+  t.equal(bench.proxy.connectionCount, 1);
+  t.equal(bench.loop.timerCount, 0);
+  bench.destroy();
+});
+
+/** A port whose queue is full: the kernel drops further SYNs, as a black-holed path does. */
+function silentPort(bench: TcpBench): number {
+  const { port } = bench.listener(0);
+  for (let i = 0; i < 3; i++) bench.dial(port);
+  return port;
+}
+
+t.test('an endpoint that does not answer is given up in time, and the next one tried', async (t) => {
+  const bench = new TcpBench({ connectTimeoutMs: 20 });
+  const server = bench.listener();
+  bench.endpoints(silentPort(bench), server.port);
+  bench.dial();
+  bench.until(() => bench.loop.timerCount > 0);
+  t.equal(bench.counters.endpoint(0).active, 1);
+  bench.until(() => bench.counters.endpoint(1).total === 1);
+  t.same([bench.counters.endpoint(0).failures, bench.counters.endpoint(0).active], [1, 0]);
+  t.ok(bench.accept(server.fd) >= 0);
+  bench.settle();
+  t.equal(bench.loop.timerCount, 0);
+  bench.destroy();
+});
+
+t.test('when none answers the client is reset, after one attempt each', async (t) => {
+  const bench = new TcpBench({ connectTimeoutMs: 20 });
+  bench.endpoints(silentPort(bench), refusingPort(), silentPort(bench));
+  const client = bench.dial();
+  bench.until(() => bench.counters.frontend(0).failed === 1);
+  bench.settle();
+  t.same(
+    [0, 1, 2].map((slot) => bench.counters.endpoint(slot).failures),
+    [1, 1, 1],
+  );
+  t.equal(recv(client, Buffer.alloc(1), 1, 0), -1);
+  t.equal(errno(), ECONNRESET);
+  t.equal(bench.loop.timerCount, 0);
+  bench.destroy();
+});
+
+t.test('a client that goes away while its endpoint is being connected to leaves nothing behind', async (t) => {
+  const bench = new TcpBench();
+  bench.endpoints(silentPort(bench));
+  const client = bench.dial();
+  bench.until(() => bench.counters.endpoint(0).active === 1);
+  bench.reset(client);
+  bench.until(() => bench.proxy.connectionCount === 0);
+  bench.settle();
+  t.same([bench.counters.endpoint(0).active, bench.counters.frontend(0).active, bench.loop.timerCount], [0, 0, 0]);
+  bench.destroy();
+});
+
+t.test('endpoints that are replaced while others are tried are not tried twice', async (t) => {
+  const bench = new TcpBench({ connectTimeoutMs: 20 });
+  const server = bench.listener();
+  bench.endpoints(silentPort(bench));
+  bench.dial();
+  bench.until(() => bench.counters.endpoint(0).active === 1);
+  bench.endpoints(refusingPort(), server.port);
+  bench.until(() => bench.counters.endpoint(1).total === 1);
+  t.equal(bench.counters.endpoint(0).failures, 1);
+  bench.destroy();
+});
