@@ -1,0 +1,169 @@
+// Settings: defaults, where they come from, and the one line that a wrong one gets.
+import t from 'tap';
+import { type AgentFlags, ConfigError, type Machine, parseConfig, resolvConfServers, SETTINGS } from '../src/config.ts';
+import { ip } from './support/builders.ts';
+
+const ROOT: Machine = {
+  env: {},
+  uid: 0,
+  home: '/root',
+  cwd: '/work',
+  hostname: 'alpha.example.org',
+  cpus: 4,
+  stderrIsTerminal: false,
+  resolvConf:
+    'search example.org\nnameserver 127.0.0.11\nnameserver 9.9.9.9\nnameserver 9.9.9.9\n nameserver fe80::1%eth0\n',
+};
+const USER: Machine = {
+  ...ROOT,
+  uid: 1000,
+  home: '/home/ann',
+  env: { XDG_RUNTIME_DIR: '/run/user/1000' },
+  stderrIsTerminal: true,
+};
+
+t.test('defaults of root', (t) => {
+  t.same(parseConfig({}, ROOT), {
+    stacks: [],
+    socket: '/run/vipmesh/vipmesh.sock',
+    socketMode: 0o660,
+    stateDir: '/var/lib/vipmesh',
+    dns: { address: '127.0.0.11', port: 53 },
+    upstreams: [{ address: '9.9.9.9', port: 53 }],
+    workers: 4,
+    admin: { address: '127.0.0.1', port: 7980 },
+    drainMs: 10_000,
+    logLevel: 'info',
+    logFormat: 'json',
+    nodeName: 'alpha.example.org',
+    egressSubnet: '100.127.0.0/16',
+    allowPlaintextOverlays: false,
+    privileged: true,
+  });
+  t.ok(Object.isFrozen(parseConfig({}, ROOT)));
+  t.end();
+});
+
+t.test('defaults of an ordinary user', (t) => {
+  t.match(parseConfig({}, USER), {
+    socket: '/run/user/1000/vipmesh.sock',
+    socketMode: 0o600,
+    stateDir: '/home/ann/.local/state/vipmesh',
+    dns: { address: '127.0.0.11', port: 1053 },
+    upstreams: [
+      { address: '127.0.0.11', port: 53 },
+      { address: '9.9.9.9', port: 53 },
+    ],
+    logFormat: 'pretty',
+    privileged: false,
+  });
+  t.match(parseConfig({}, { ...USER, env: { XDG_STATE_HOME: '/srv/state' } }), {
+    socket: '/srv/state/vipmesh/vipmesh.sock',
+    stateDir: '/srv/state/vipmesh',
+  });
+  t.match(parseConfig({}, { ...USER, hostname: `${'x'.repeat(60)}.example.org` }), { nodeName: 'x'.repeat(60) });
+  t.match(parseConfig({}, { ...USER, hostname: '-', cpus: 0 }), { nodeName: 'node', workers: 1 });
+  t.end();
+});
+
+t.test('flags go before the environment', (t) => {
+  const env = {
+    VIPMESH_DNS: '127.0.0.1:5353',
+    VIPMESH_STACK: 'a=a.yaml, b=/srv/b.yaml',
+    VIPMESH_UPSTREAM: '1.1.1.1,[2620:fe::fe]:5353',
+    VIPMESH_STATE_DIR: 'state',
+    VIPMESH_ALLOW_PLAINTEXT_OVERLAYS: 'true',
+    VIPMESH_DRAIN: '',
+  };
+  const flags: AgentFlags = {
+    dns: '[::1]:53',
+    drain: '1m30s',
+    workers: '2',
+    socket: 'unix:///tmp/a.sock',
+    'log-level': 'debug',
+  };
+  t.match(parseConfig(flags, { ...ROOT, env }), {
+    dns: { address: '::1', port: 53 },
+    stacks: [
+      { name: 'a', file: '/work/a.yaml' },
+      { name: 'b', file: '/srv/b.yaml' },
+    ],
+    upstreams: [
+      { address: '1.1.1.1', port: 53 },
+      { address: '2620:fe::fe', port: 5353 },
+    ],
+    stateDir: '/work/state',
+    drainMs: 90_000,
+    workers: 2,
+    socket: '/tmp/a.sock',
+    logLevel: 'debug',
+    allowPlaintextOverlays: true,
+  });
+  t.end();
+});
+
+t.test('what is wrong is said in one line', (t) => {
+  const cases: readonly (readonly [AgentFlags, string])[] = [
+    [{ stack: ['shop'] }, '--stack: should be NAME=FILE, such as shop=compose.yaml, not "shop"'],
+    [{ stack: ['a b=f'] }, '--stack: the stack name "a b" may hold only letters'],
+    [{ stack: ['a=f', 'a=g'] }, '--stack: "a" is given twice (/work/f and /work/g)'],
+    [{ dns: '127.0.0.1' }, '--dns: should be ADDRESS:PORT, such as 127.0.0.1:7980 or [::1]:7980, not "127.0.0.1"'],
+    [{ admin: 'localhost:80' }, '--admin: should be ADDRESS:PORT'],
+    [{ admin: '127.0.0.1:0' }, '--admin: should be ADDRESS:PORT'],
+    [{ upstream: ['dns.example'] }, '--upstream: should be ADDRESS or ADDRESS:PORT of a DNS server'],
+    [{ workers: '0' }, '--workers: should be a number from 1 to 256, not "0"'],
+    [{ workers: '2.5' }, '--workers: should be a number'],
+    [{ drain: '10' }, '--drain: should be a duration such as 10s, 1m30s or 500ms, not "10"'],
+    [{ drain: '25h' }, '--drain: should be at most 24h, not 25h'],
+    [{ 'log-level': 'trace' }, '--log-level: should be one of debug, info, warn, error, not "trace"'],
+    [{ 'log-format': 'xml' }, '--log-format: should be one of json, pretty, not "xml"'],
+    [{ 'node-name': 'a/b' }, '--node-name: the node name "a/b" may hold only letters'],
+    [{ 'egress-subnet': '10.0.0.0/30' }, '--egress-subnet: should be an IPv4 subnet from /8 to /28'],
+    [{ socket: `/${'x'.repeat(120)}` }, '--socket: /xxx'],
+    [{ 'state-dir': '' }, '--state-dir: should be a path, not empty'],
+  ];
+  for (const [flags, beginning] of cases) {
+    const error = thrown(() => parseConfig(flags, ROOT));
+    t.ok(error instanceof ConfigError && error.message.startsWith(beginning), `${beginning} (${String(error)})`);
+    t.notMatch(String(error), /\n/);
+  }
+  t.throws(() => parseConfig({}, { ...ROOT, env: { VIPMESH_WORKERS: 'many' } }), {
+    message: 'VIPMESH_WORKERS: should be a number from 1 to 256, not "many"',
+    flag: 'VIPMESH_WORKERS',
+  });
+  t.throws(() => parseConfig({}, { ...ROOT, env: { VIPMESH_ALLOW_PLAINTEXT_OVERLAYS: 'yes' } }), {
+    message: /true or false/,
+  });
+  t.end();
+});
+
+t.test("resolv.conf, but never the agent's own listener", (t) => {
+  const text = 'nameserver 127.0.0.53 # stub\n;nameserver 8.8.8.8\nnameserver\nnameserver x\n  nameserver ::1\n';
+  const servers = (address: string, port: number) =>
+    resolvConfServers(text, { address: ip(address), port: port as never }).map((server) => server.address);
+  t.same(servers('127.0.0.11', 53), ['127.0.0.53', '::1']);
+  t.same(servers('127.0.0.53', 53), ['::1']);
+  t.same(servers('127.0.0.53', 5353), ['127.0.0.53', '::1']);
+  t.end();
+});
+
+t.test('every setting has a flag that is read', (t) => {
+  for (const { flag } of SETTINGS) {
+    const name = flag.slice(2).split(' ')[0] ?? '';
+    const value = flag.includes('<') ? '\u0000' : 'neither';
+    const env = { [`VIPMESH_${name.toUpperCase().replaceAll('-', '_')}`]: value };
+    if (name === 'socket' || name === 'state-dir') {
+      t.match(JSON.stringify(parseConfig({}, { ...ROOT, env })), /u0000/, flag);
+    } else t.throws(() => parseConfig({}, { ...ROOT, env }), ConfigError, flag);
+  }
+  t.end();
+});
+
+function thrown(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}

@@ -1,0 +1,29 @@
+import t from 'tap';
+import { createMetrics, type Sample } from '../../src/runtime/metrics.ts';
+
+t.test('samples are read at each scrape, and what is gone is gone', async (t) => {
+  const metrics = createMetrics({ processMetrics: false });
+  let samples: Sample[] = [
+    { labels: { service: 'web' }, value: 5 },
+    { labels: { service: 'db' }, value: 1 },
+  ];
+  metrics.registerCollector('vipmesh_connections_total', 'Connections.', 'counter', ['service'], () => samples);
+  metrics.registerCollector('vipmesh_open', 'Open.', 'gauge', ['service'], () => samples);
+  t.match(
+    await metrics.render(),
+    /vipmesh_connections_total\{service="web"\} 5\nvipmesh_connections_total\{service="db"\} 1/,
+  );
+  samples = [{ labels: { service: 'web' }, value: 7 }];
+  const page = await metrics.render();
+  t.match(page, /# TYPE vipmesh_open gauge\nvipmesh_open\{service="web"\} 7/);
+  t.match(page, /vipmesh_connections_total\{service="web"\} 7/);
+  t.notMatch(page, /db/);
+  t.match(metrics.contentType, /^text\/plain/);
+});
+
+t.test('a name is taken once', async (t) => {
+  const metrics = createMetrics({ processMetrics: true });
+  metrics.registerCollector('vipmesh_a', 'A.', 'gauge', [], () => []);
+  t.throws(() => metrics.registerCollector('vipmesh_a', 'A.', 'gauge', [], () => []));
+  t.match(await metrics.render(), /process_resident_memory_bytes \d+/);
+});
