@@ -109,3 +109,11 @@ export function mutate(message: Buffer, unit: () => number): Buffer {
   }
   return bytes;
 }
+
+/** Behind the two length bytes of TCP. */
+export function frame(message: Uint8Array): Buffer {
+  const framed = Buffer.alloc(2 + message.length);
+  framed.writeUInt16BE(message.length);
+  framed.set(message, 2);
+  return framed;
+}

@@ -10,6 +10,7 @@ import { createEventfd, wake } from '../../src/native/event-loop.ts';
 import { close } from '../../src/native/libc.ts';
 import { listenTcp, localAddress } from '../../src/native/stream-socket.ts';
 import { TOTAL } from '../../src/runtime/worker-env.ts';
+import { frame } from './dns-messages.ts';
 import type { ThreadCommand, ThreadData } from './dns-worker-thread.ts';
 
 export const SCOPE = 1;
@@ -32,7 +33,7 @@ export interface DnsWorkerOptions {
   readonly forward?: boolean;
 }
 
-/** Starts a resolver whose sockets all have SCOPE. Ends with the test. */
+/** Starts a resolver whose sockets all have SCOPE. Ends with the test file. */
 export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<DnsWorker> {
   const address = options.address ?? '127.0.0.1';
   const tcpFd = listenTcp(address, 0);
@@ -66,7 +67,7 @@ export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<Dn
   });
   await tell(
     { kind: 'scope-set', scope: { id: SCOPE, networks: options.networks ?? [0], forward: options.forward ?? true } },
-    { kind: 'upstreams', upstreams: options.upstreams ?? [] },
+    { kind: 'upstreams', upstreams: (options.upstreams ?? []).map(({ address, port }) => ({ address, port })) },
     { kind: 'dns-socket-add', fd: udpFd, protocol: 'udp', scope: SCOPE },
     { kind: 'dns-socket-add', fd: tcpFd, protocol: 'tcp', scope: SCOPE },
   );
@@ -103,12 +104,4 @@ export async function askTcp(
     rest = rest.subarray(end);
   }
   return answers;
-}
-
-/** Behind the two length bytes of TCP. */
-export function frame(message: Uint8Array): Buffer {
-  const framed = Buffer.alloc(2 + message.length);
-  framed.writeUInt16BE(message.length);
-  framed.set(message, 2);
-  return framed;
 }
