@@ -17,7 +17,7 @@ export interface ApiClient {
   runTask(body: RunTaskRequest): Promise<{ readonly events: AsyncIterable<TaskEvent>; close(): void }>;
 }
 
-export type Query = Readonly<Record<string, string | boolean | undefined>>;
+type Query = Readonly<Record<string, string | boolean | undefined>>;
 
 export function createClient(socket: string): ApiClient {
   return {

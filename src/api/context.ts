@@ -64,8 +64,8 @@ export interface RuntimeStatus {
   /** `127.0.0.11:53/udp` and the like, on the node itself. */
   readonly dnsListen: readonly string[];
   readonly upstreams: readonly string[];
-  readonly workers: AgentStatus['Workers'];
-  readonly stacks: AgentStatus['Stacks'];
+  readonly workers: readonly AgentStatus['Workers'][number][];
+  readonly stacks: readonly AgentStatus['Stacks'][number][];
   /** Whole sentences for whoever runs the agent. */
   readonly warnings: readonly string[];
 }

@@ -1,5 +1,6 @@
 // Docker Engine's paths (API 1.41) for what exists here, read from the snapshot.
 import type { FastifyInstance } from 'fastify';
+import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { ApiContext } from './context.ts';
 import {
   type ShapeSource,
@@ -12,7 +13,7 @@ import {
   shapeVersion,
 } from './docker-shape.ts';
 import { networkMatches, nodeMatches, parseFilters, serviceMatches, taskMatches } from './filters.ts';
-import { findNetwork, findNode, findService, findTask } from './lookup.ts';
+import { findNode } from './lookup.ts';
 
 /** First parts of Docker's paths that have no meaning here, and the sentence that says what to do instead. */
 export const NOT_HERE: Readonly<Record<string, string>> = {

@@ -57,7 +57,7 @@ export function shapeService(service: Service, source: ShapeSource, withStatus =
   };
 }
 
-export function shapeServiceSpec(spec: ServiceSpec, snapshot: Snapshot): DockerServiceSpec {
+function shapeServiceSpec(spec: ServiceSpec, snapshot: Snapshot): DockerServiceSpec {
   const ports = spec.publish.map(shapePort);
   const health = shapeHealth(spec.health);
   return {

@@ -2,6 +2,7 @@
 
 export type ApiErrorCode =
   | 'BAD_REQUEST'
+  | 'FORBIDDEN'
   | 'NOT_FOUND'
   | 'CONFLICT'
   | 'NOT_SUPPORTED'
@@ -24,6 +25,7 @@ export class ApiError extends Error {
 
 const STATUS: Readonly<Record<ApiErrorCode, number>> = {
   BAD_REQUEST: 400,
+  FORBIDDEN: 403,
   NOT_FOUND: 404,
   CONFLICT: 409,
   NOT_SUPPORTED: 501,
@@ -41,6 +43,7 @@ export function httpStatus(code: ApiErrorCode): number {
 
 /** The inverse, for the client: what an answer's status means. */
 export function codeOfStatus(status: number): ApiErrorCode {
+  if (status === 403) return 'FORBIDDEN';
   if (status === 404) return 'NOT_FOUND';
   if (status === 409) return 'CONFLICT';
   if (status === 501) return 'NOT_SUPPORTED';

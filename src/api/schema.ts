@@ -213,17 +213,6 @@ export const dockerInfo = z.object({
 });
 export type DockerInfo = z.infer<typeof dockerInfo>;
 
-/** One line of /events. `time` in seconds, `timeNano` in nanoseconds since the epoch. */
-export const dockerEvent = z.object({
-  Type: z.enum(['service', 'network', 'node', 'task']),
-  Action: z.enum(['create', 'update', 'remove']),
-  Actor: z.object({ ID: z.string(), Attributes: labels }),
-  scope: z.enum(['swarm', 'local']),
-  time: z.number(),
-  timeNano: z.number(),
-});
-export type DockerEvent = z.infer<typeof dockerEvent>;
-
 export const errorBody = z.object({ message: z.string() });
 
 // What Docker lacks.

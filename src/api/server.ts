@@ -144,7 +144,7 @@ function withoutPrototype(key: string, value: unknown): unknown {
  * HTTP status of whatever a handler threw. Other rooms' errors are known by their code's last words, so that this room need
  * not know each of them: `SERVICE_NOT_FOUND`, `PORT_TAKEN`, `in-use`.
  */
-export function statusOf(error: unknown): number {
+function statusOf(error: unknown): number {
   if (error instanceof ApiError) return httpStatus(error.code);
   if (!(error instanceof Error)) return 500;
   if ('statusCode' in error && typeof error.statusCode === 'number') return error.statusCode;
@@ -158,7 +158,8 @@ const CODE_ENDINGS: readonly (readonly [RegExp, ApiErrorCode])[] = [
   [/(^|_)(CONFLICT|EXISTS|TAKEN|IN_USE|CLASH|EXHAUSTED|FULL|OVERLAP|OVERLAPS)$/, 'CONFLICT'],
   [/(^|_)(NOT_SUPPORTED|UNSUPPORTED)$/, 'NOT_SUPPORTED'],
   [/(^|_)(UNAVAILABLE|CLOSED|LOST)$/, 'UNAVAILABLE'],
-  [/(^|_)(INVALID|BAD_REQUEST|BAD_SETTING|PRIVILEGE|AMBIGUOUS|REFUSED|NEEDS_ROOT|NOT_PERMITTED)$/, 'BAD_REQUEST'],
+  [/(^|_)(FORBIDDEN|PRIVILEGE)$/, 'FORBIDDEN'],
+  [/(^|_)(INVALID|AMBIGUOUS|BAD_SETTING|REFUSED)$/, 'BAD_REQUEST'],
 ];
 
 function onceAsync(run: () => Promise<void>): () => Promise<void> {

@@ -1,11 +1,12 @@
 // What Docker's API lacks: how the agent is, why something does not work, endpoints, and tasks that a client runs.
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { z } from 'zod';
+import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { TaskId } from '../model/task.ts';
 import type { ApiContext, TaskSession } from './context.ts';
 import { byAge } from './docker-routes.ts';
 import { ApiError } from './errors.ts';
-import { findNetwork, findService, findTask, serviceName } from './lookup.ts';
+import { serviceName } from './lookup.ts';
 import {
   type EndpointListing,
   addEndpointRequest,
@@ -122,7 +123,7 @@ async function streamEvents(session: TaskSession, reply: FastifyReply, streams: 
 }
 
 /** The body as its schema says, or ApiError BAD_REQUEST that names every field that is wrong. */
-export function validated<T extends z.ZodType>(schema: T, body: unknown): z.infer<T> {
+function validated<T extends z.ZodType>(schema: T, body: unknown): z.infer<T> {
   const result = schema.safeParse(body ?? {});
   if (result.success) return result.data;
   const problems = result.error.issues.map(({ path, message }) =>

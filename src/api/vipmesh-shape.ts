@@ -60,7 +60,7 @@ export function shapeEndpoints(task: Task, context: ApiContext): EndpointShape[]
   });
 }
 
-export function shapeFrontend(frontend: FrontendFacts, snapshot: Snapshot): FrontendShape {
+function shapeFrontend(frontend: FrontendFacts, snapshot: Snapshot): FrontendShape {
   return {
     Kind: frontend.kind,
     Service: serviceName(snapshot, frontend.serviceId),

@@ -2,7 +2,7 @@
 // path knows of this file. The only importer of prom-client.
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
-export type MetricType = 'counter' | 'gauge';
+type MetricType = 'counter' | 'gauge';
 
 /** One line of a metric: the value of one combination of labels. */
 export interface Sample {

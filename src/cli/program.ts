@@ -1,0 +1,78 @@
+// All commands together, and what their errors mean for the exit status.
+import { Command, CommanderError } from 'commander';
+import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
+import { demoCommand } from './demo.ts';
+import { endpointCommand } from './endpoint.ts';
+import { networkCommand } from './network.ts';
+import { resolveCommand } from './resolve.ts';
+import { runCommand } from './run.ts';
+import type { CommandRunner } from './run-session.ts';
+import { serviceCommand } from './service.ts';
+import { errorCode, type Shell, withExamples } from './shell.ts';
+import { statusCommand } from './status.ts';
+
+/** What a command cannot make itself. */
+export interface ProgramParts {
+  readonly version: string;
+  readonly agentFlags: readonly AgentFlag[];
+  startAgent(flags: FlagValues): Promise<number>;
+  readonly runner: CommandRunner;
+}
+
+/** Runs one command line (without node and script); resolves with the exit status. Never rejects. */
+export async function runProgram(words: readonly string[], shell: Shell, parts: ProgramParts): Promise<number> {
+  const status = { code: 0 };
+  const counting: Shell = { ...shell, fail: (code) => (status.code = Math.max(status.code, code)) };
+  try {
+    await buildProgram(counting, parts).parseAsync([...words], { from: 'user' });
+  } catch (error) {
+    counting.fail(explain(error, shell));
+  }
+  return status.code;
+}
+
+function buildProgram(shell: Shell, parts: ProgramParts): Command {
+  const done = (exitCode: number) => shell.fail(exitCode);
+  const program = new Command('vipmesh')
+    .description('Service discovery, virtual IPs and a routing mesh for containers')
+    .version(parts.version, '-v, --version', 'the version')
+    .option('-H, --host <SOCKET>', "the agent's socket (default: $VIPMESH_HOST)")
+    .enablePositionalOptions()
+    .addCommand(agentCommand(shell, parts.agentFlags, (flags) => parts.startAgent(flags)))
+    .addCommand(demoCommand((text) => shell.out(text), done))
+    .addCommand(runCommand(shell, parts.runner, done))
+    .addCommand(serviceCommand(shell))
+    .addCommand(networkCommand(shell))
+    .addCommand(endpointCommand(shell))
+    .addCommand(resolveCommand(shell))
+    .addCommand(statusCommand(shell));
+  withExamples(program, [
+    'vipmesh agent --stack shop=compose.yaml',
+    'vipmesh run --service web -- ./server.js',
+    'vipmesh service ls',
+  ]);
+  settle(program, shell);
+  return program;
+}
+
+/** Settings that commander does not hand down to commands which were made on their own. */
+function settle(command: Command, shell: Shell): void {
+  command
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => shell.out(text), writeErr: (text) => shell.err(text) })
+    .showSuggestionAfterError(true);
+  if (command.commands.length === 0) command.showHelpAfterError(`See '${pathOf(command)} --help'.`);
+  for (const child of command.commands) settle(child, shell);
+}
+
+function pathOf(command: Command): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
+}
+
+/** The one line that a user reads about an error, and the status that goes with it. */
+function explain(error: unknown, shell: Shell): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  shell.err(`vipmesh: ${error instanceof Error ? error.message : String(error)}\n`);
+  const code = errorCode(error);
+  return code === 'USAGE' || code === 'CONFIG_INVALID' ? 2 : 1;
+}

@@ -1,0 +1,245 @@
+// The program as a user runs it, against an agent of plain data: what it prints, what it asks, its exit status.
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import type { Resolution } from '../../src/api/schema.ts';
+import { CREATED, fakeApi, serveFake } from '../support/fake-api.ts';
+
+const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const options = { env: { PATH: process.env.PATH ?? '', HOME: '/nowhere', ...env } };
+    const child = execFile(process.execPath, [PROGRAM, ...words], options, (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(child.exitCode), out, err });
+    });
+  });
+}
+
+async function start(t: Parameters<typeof serveFake>[1]) {
+  const fake = fakeApi();
+  const { socket } = await serveFake(fake, t);
+  return { fake, socket, cli: (...words: string[]) => run(words, { VIPMESH_HOST: `unix://${socket}` }) };
+}
+
+t.test('service', async (t) => {
+  const { cli, socket } = await start(t);
+  t.same(await cli('service', 'ls'), {
+    code: 0,
+    out: 'ID            NAME      MODE         REPLICAS   PORTS\nsvc-shop_db   shop_db   global       1/1        \nsvc-web       web       replicated   2/3        *:8080-8081->80-81/tcp\n',
+    err: '',
+  });
+  t.match(await cli('service', 'ls', '--filter', 'name=web', '--format', 'json'), {
+    code: 0,
+    out: '{"ID":"svc-web","Mode":"replicated","Name":"web","Ports":"*:8080-8081->80-81/tcp","Replicas":"2/3"}\n',
+  });
+  t.match(await cli('service', 'ls', '-q'), { out: 'svc-shop_db\nsvc-web\n' });
+  t.match(await cli('service', 'ls', '--format', '{{.Name}} {{.Replicas}}', '-f', 'mode=global'), {
+    out: 'shop_db 1/1\n',
+  });
+  const tasks = await cli('service', 'ps', 'web');
+  t.match(tasks.out, /^ID {11}NAME {6}NODE {6}DESIRED STATE {3}CURRENT STATE +ERROR +PORTS\n/);
+  t.match(tasks.out, /^task-web-1 +web\.1 +alpha +Running +Running .* ago +\*:8083->80\/tcp$/m);
+  t.match(tasks.out, /^task-web-2 +web\.2 +alpha +Running +Running .* ago +unhealthy +\*:8083->80\/tcp$/m);
+  t.match(await cli('service', 'ps', 'web', 'nope'), {
+    code: 1,
+    out: '',
+    err: /^vipmesh: no service is called "nope"/,
+  });
+  t.match(await run(['-H', socket, 'service', 'ls', '-q']), { code: 0, out: /svc-web/ }, '--host before the command');
+  t.match(await run(['service', 'ls', '-q', '--host', socket]), { code: 0, out: /svc-web/ }, '--host behind it');
+});
+
+t.test('service inspect', async (t) => {
+  const { cli } = await start(t);
+  const all = await cli('service', 'inspect', 'web', 'shop_db');
+  t.match(JSON.parse(all.out), [
+    {
+      ID: 'svc-web',
+      Spec: { Name: 'web' },
+      Vipmesh: { Path: 'proxied', Endpoints: [{ Eligible: true }, { Eligible: false }] },
+    },
+    { ID: 'svc-shop_db' },
+  ]);
+  const partly = await cli('service', 'inspect', 'web', 'nope');
+  t.equal(partly.code, 1);
+  t.equal(JSON.parse(partly.out).length, 1, 'what there is is printed');
+  t.match(partly.err, /^vipmesh: no service is called "nope"/);
+  t.match(await cli('service', 'inspect', '--format', '{{.Spec.Name}}', 'web'), { code: 0, out: 'web\n' });
+  const pretty = await cli('service', 'inspect', '--pretty', 'web');
+  for (const line of [
+    /^Name: +web$/m,
+    /^Health: +HTTP \/up, every 1s, within 500ms, 2 failures$/m,
+    /^Ports \(ingress\): \*:8080-8081->80-81\/tcp$/m,
+    /^VIP: +127\.64\.0\.2 on default \(web, www\), proxied$/m,
+    /^ web\.2\.task-web-2 +alpha +default +127\.64\.0\.11 +80, 81 +no .*unhealthy$/m,
+    /^ web +\*:8081\/tcp +81 +blocked .*another program has the port$/m,
+  ]) {
+    t.match(pretty.out, line);
+  }
+  t.match(await cli('service', 'inspect', '--pretty', 'shop_db'), { out: /^Warning: a warning of the node$/m });
+});
+
+t.test('network', async (t) => {
+  const { cli } = await start(t);
+  t.equal(
+    (await cli('network', 'ls')).out,
+    'NETWORK ID    NAME      DRIVER    SCOPE\nnet-backend   backend   overlay   swarm\nnet-default   default   local     local\n',
+  );
+  t.same(JSON.parse((await cli('network', 'ls', '-f', 'driver=overlay', '--format', 'json')).out), {
+    CreatedAt: new Date(CREATED + 1).toISOString(),
+    Driver: 'overlay',
+    ID: 'net-backend',
+    IPv6: 'false',
+    Internal: 'true',
+    Labels: 'tier=back',
+    Name: 'backend',
+    Scope: 'swarm',
+  });
+  t.match(JSON.parse((await cli('network', 'inspect', 'default')).out), [
+    { Name: 'default', Containers: { 'task-web-1': { IPv4Address: '127.64.0.10/16' } } },
+  ]);
+});
+
+t.test('endpoint', async (t) => {
+  const { cli, fake } = await start(t);
+  t.match(await cli('endpoint', 'add', 'shop_db', '10.0.0.5:5432', '5432=[fd00::1]:1'), {
+    code: 0,
+    out: 'task-shop_db-1\ntask-shop_db-1\n',
+  });
+  t.match(await cli('endpoint', 'ls', 'shop_db', '--format', '{{.Address}} {{.Ports}} {{.Eligible}} {{.Reason}}'), {
+    out: '127.0.0.1 5432->5433 yes a loopback address: eligible on its own node only\n',
+  });
+  t.match(await cli('endpoint', 'ls', '-q'), { out: 'task-shop_db\ntask-web-1\ntask-web-2\n' });
+  t.match(await cli('endpoint', 'rm', 'shop_db', '127.0.0.1:5433'), { code: 0, out: 'task-shop_db-1\n' });
+  t.match(await cli('endpoint', 'rm', 'shop_db', '10.9.9.9'), {
+    code: 1,
+    err: 'vipmesh: service shop_db has no endpoint 10.9.9.9; see `vipmesh endpoint ls shop_db`\n',
+  });
+  t.match(await cli('endpoint', 'rm', 'web', 'task-web'), { code: 1, err: /fits 2 endpoints/ });
+  t.match(await cli('endpoint', 'rm', 'web', 'task-web-1'), { code: 1, err: /end its command/ });
+  t.same(fake.calls, ['add svc-shop_db 10.0.0.5:5432', 'add svc-shop_db 5432=[fd00::1]:1', 'remove task-shop_db-1']);
+  fake.failure = Object.assign(new Error('10.0.0.5 is an endpoint already'), { code: 'conflict' });
+  t.match(await cli('endpoint', 'add', 'web', '10.0.0.5'), {
+    code: 1,
+    err: 'vipmesh: 10.0.0.5 is an endpoint already\n',
+  });
+});
+
+t.test('resolve', async (t) => {
+  const { cli, fake } = await start(t);
+  const answer = (more: Partial<Resolution>) => {
+    fake.resolution = { Name: '', Outcome: 'answer', Answers: [], Hidden: [], ...more };
+  };
+  answer({
+    Answers: [{ Network: 'default', Kind: 'vip', Service: 'web', Addresses: ['127.64.0.2'] }],
+    Hidden: [{ Network: 'backend', Addresses: ['10.64.0.2'], Reason: 'for containers only' }],
+  });
+  t.same(await cli('resolve', 'web'), {
+    code: 0,
+    out: 'NETWORK   KIND      SERVICE   ADDRESSES\ndefault   vip       web       127.64.0.2\nhidden: 10.64.0.2 on backend (for containers only)\n',
+    err: '',
+  });
+  t.match(JSON.parse((await cli('resolve', 'web', '--network', 'backend', '--format', 'json')).out), {
+    Name: 'web',
+    Outcome: 'answer',
+  });
+  answer({ Outcome: 'nodata' });
+  t.match(await cli('resolve', 'tasks.web'), { code: 0, out: /^tasks\.web exists, but has no address/ });
+  answer({ Outcome: 'nxdomain' });
+  t.match(await cli('resolve', 'wbe'), { code: 1, out: 'wbe does not exist (NXDOMAIN)\n' });
+  answer({ Outcome: 'forwarded' });
+  t.match(await cli('resolve', 'example.org'), { code: 0, out: /outside DNS servers/ });
+  t.same(fake.calls.slice(0, 2), ['resolve web undefined', 'resolve web net-backend']);
+});
+
+t.test('status', async (t) => {
+  const { cli } = await start(t);
+  const { out } = await cli('status');
+  for (const line of [
+    /^Agent: +vipmesh 0\.1\.0, pid 4242, as an ordinary user$/m,
+    /^Node: +alpha \(node1\)$/m,
+    /^DNS: +127\.0\.0\.11:1053\/udp, 127\.0\.0\.11:1053\/tcp$/m,
+    /^Tasks: +3, of which 2 eligible$/m,
+    /^Workers: +1, 3 connections, 1 flows$/m,
+    /^ shop +\/srv\/shop\.yaml +rejected +shop\.yaml:3:5: unknown key$/m,
+    /^Warning: port 53 needs root$/m,
+  ]) {
+    t.match(out, line);
+  }
+  t.match(JSON.parse((await cli('status', '--format', 'json')).out), { State: 'ready', Counts: { Services: 2 } });
+  t.equal((await cli('status', '--format', '{{.State}} {{.Node.Name}}')).out, 'ready alpha\n');
+});
+
+t.test('misuse is status 2, with what was probably meant', async (t) => {
+  const { cli } = await start(t);
+  for (const [words, err] of [
+    [['servce', 'ls'], /unknown command 'servce'.*Did you mean service\?/s],
+    [['service', 'lss'], /unknown command 'lss'.*Did you mean ls\?/s],
+    [
+      ['service', 'ls', '--fromat', 'json'],
+      /unknown option '--fromat'.*Did you mean --format\?.*See 'vipmesh service ls --help'/s,
+    ],
+    [['service', 'ls', 'web'], /too many arguments/],
+    [['service', 'ps'], /missing required argument 'SERVICE'/],
+    [['service', 'ls', '--filter', 'web'], /--filter should be KEY=VALUE/],
+    [['service', 'ls', '--format', '{{.Image}}'], /there is no field \{\{\.Image\}\}/],
+    [['service'], /Usage: vipmesh service/],
+    [['agent', '--workers', 'x'], /^vipmesh: --workers: should be a number from 1 to 256, not "x"\n$/],
+    [['agent', '--worker', '2'], /Did you mean --workers\?/],
+    [['run', '--service', 'web'], /missing required argument 'COMMAND'/],
+  ] as const) {
+    t.match(await cli(...words), { code: 2, out: '', err }, words.join(' '));
+  }
+  t.match(await cli('service', 'ls', '--filter', 'colour=red'), {
+    code: 1,
+    err: /invalid filter 'colour'; known ones are/,
+  });
+});
+
+t.test('every command has examples in its help', async (t) => {
+  const leaves = [
+    [],
+    ['agent'],
+    ['demo'],
+    ['run'],
+    ['service', 'ls'],
+    ['service', 'ps'],
+    ['service', 'inspect'],
+    ['network', 'ls'],
+    ['network', 'inspect'],
+    ['endpoint', 'add'],
+    ['endpoint', 'rm'],
+    ['endpoint', 'ls'],
+    ['resolve'],
+    ['status'],
+  ];
+  const outcomes = await Promise.all(leaves.map((words) => run([...words, '--help'])));
+  outcomes.forEach(({ code, out, err }, index) => {
+    t.match({ code, out, err }, { code: 0, out: /Examples:\n {2}\S/, err: '' }, leaves[index]?.join(' ') ?? '');
+  });
+  t.match(await run(['--version']), { code: 0, out: /^\d+\.\d+\.\d+\n$/ });
+});
+
+t.test('no agent: how to start one', async (t) => {
+  const absent = '/nowhere/vipmesh.sock';
+  t.match(await run(['status'], { VIPMESH_HOST: absent }), {
+    code: 1,
+    out: '',
+    err: `vipmesh: no agent at ${absent}; start it with \`vipmesh agent\`, or say where it is with --host or VIPMESH_HOST\n`,
+  });
+  t.match(await run(['status', '--host', 'tcp://1.2.3.4']), { code: 1, err: /should be unix:\/\/\/path/ });
+  const { cli, fake } = await start(t);
+  fake.resolution = { Name: 'x', Outcome: 'odd' } as never;
+  t.match(
+    await cli('resolve', 'x'),
+    { code: 1, err: /is not understood .*another version/ },
+    'an agent of another version',
+  );
+});
