@@ -75,7 +75,11 @@ interface Identified<Id> {
   readonly id: Id;
 }
 
-function replace<Id, T extends Identified<Id>>(map: Trie<Id, T>, before: T | undefined, after: T | undefined): Trie<Id, T> {
+function replace<Id, T extends Identified<Id>>(
+  map: Trie<Id, T>,
+  before: T | undefined,
+  after: T | undefined,
+): Trie<Id, T> {
   const without = before === undefined || before.id === after?.id ? map : map.delete(before.id);
   return after === undefined ? without : without.set(after.id, after);
 }
@@ -84,8 +88,15 @@ interface Named<Id> extends Identified<Id> {
   readonly spec: { readonly name: string };
 }
 
-function rename<Id, T extends Named<Id>>(map: Trie<string, Id>, before: T | undefined, after: T | undefined): Trie<string, Id> {
-  const kept = before === undefined || before.spec.name === after?.spec.name ? map : map.delete(before.spec.name);
+function rename<Id, T extends Named<Id>>(
+  map: Trie<string, Id>,
+  before: T | undefined,
+  after: T | undefined,
+): Trie<string, Id> {
+  // Within one commit, another object may have taken the name before this one lets go of it.
+  const holds =
+    before !== undefined && before.spec.name !== after?.spec.name && map.get(before.spec.name) === before.id;
+  const kept = holds ? map.delete(before.spec.name) : map;
   return after === undefined ? kept : kept.set(after.spec.name, after.id);
 }
 
@@ -103,7 +114,8 @@ function regroup<Group, Id, T extends Identified<Id>>(
     }
   }
   if (after !== undefined) {
-    for (const group of groupsOf(after)) result = result.set(group, (result.get(group) ?? Trie<Id, T>()).set(after.id, after));
+    for (const group of groupsOf(after))
+      result = result.set(group, (result.get(group) ?? Trie<Id, T>()).set(after.id, after));
   }
   return result;
 }

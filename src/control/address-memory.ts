@@ -1,0 +1,75 @@
+// Which addresses were handed out last and which were freed a short while ago. Kept in memory: after a restart of the agent
+// nobody's connections are as old as that.
+import type { Change } from '../catalog/change.ts';
+import type { IpAddress, Subnet } from '../model/address.ts';
+import type { NetworkId } from '../model/network.ts';
+import type { Service } from '../model/service.ts';
+import type { Task } from '../model/task.ts';
+
+/** Answers of our DNS live 5 s, and clients that connect again and again hold theirs longer: 30 s lets nearly all notice. */
+export const COOL_DOWN_MS = 30_000;
+
+export class AddressMemory {
+  readonly #last = new Map<string, IpAddress>();
+  readonly #freed = new Map<NetworkId, Map<IpAddress, number>>();
+  #lastVni: number | undefined;
+
+  /** `now`: milliseconds of a steady clock. */
+  observe(changes: readonly Change[], now: number): void {
+    for (const change of changes) {
+      if (change.kind === 'network' && change.after === undefined && change.before !== undefined)
+        this.#freed.delete(change.before.id);
+      if (change.kind === 'service')
+        this.#compare(addressesOfService(change.before), addressesOfService(change.after), now);
+      if (change.kind === 'task') this.#compare(addressesOfTask(change.before), addressesOfTask(change.after), now);
+    }
+  }
+
+  /** The longest ago first. */
+  coolingDown(networkId: NetworkId, now: number): ReadonlySet<IpAddress> {
+    const freed = this.#freed.get(networkId);
+    if (freed === undefined) return new Set();
+    for (const [address, since] of freed) if (since + COOL_DOWN_MS <= now) freed.delete(address);
+    return new Set(freed.keys());
+  }
+
+  last(networkId: NetworkId, subnet: Subnet): IpAddress | undefined {
+    return this.#last.get(`${networkId} ${subnet}`);
+  }
+
+  handedOut(networkId: NetworkId, subnet: Subnet, address: IpAddress): void {
+    this.#last.set(`${networkId} ${subnet}`, address);
+  }
+
+  get lastVni(): number | undefined {
+    return this.#lastVni;
+  }
+
+  handedOutVni(vni: number): void {
+    this.#lastVni = vni;
+  }
+
+  #compare(before: readonly Place[], after: readonly Place[], now: number): void {
+    for (const [networkId, address] of before) {
+      if (after.some((place) => place[0] === networkId && place[1] === address)) continue;
+      const freed = this.#freed.get(networkId) ?? new Map<IpAddress, number>();
+      freed.delete(address);
+      freed.set(address, now);
+      this.#freed.set(networkId, freed);
+    }
+  }
+}
+
+type Place = readonly [NetworkId, IpAddress];
+
+function addressesOfService(service: Service | undefined): readonly Place[] {
+  return service?.vips.map(({ networkId, address }): Place => [networkId, address]) ?? [];
+}
+
+/** A static endpoint's address was never handed out. */
+function addressesOfTask(task: Task | undefined): readonly Place[] {
+  if (task === undefined || task.source === 'static') return [];
+  return task.attachments.flatMap(({ networkId, address, moreAddresses }) =>
+    [address, ...(moreAddresses ?? [])].map((one): Place => [networkId, one]),
+  );
+}

@@ -1,0 +1,197 @@
+// A command while it is being decided: the snapshot that it started from, and what it has changed so far. Decisions read from
+// it, write to it and throw ControlError; nobody else sees anything until it is committed.
+import { AllocationError } from '../allocate/allocation-error.ts';
+import { nextAddress } from '../allocate/addresses.ts';
+import type { Change } from '../catalog/change.ts';
+import { applyChanges, type Snapshot } from '../catalog/snapshot.ts';
+import type { IpAddress, Subnet } from '../model/address.ts';
+import type { Network, NetworkDriver, NetworkId } from '../model/network.ts';
+import type { Node, NodeId } from '../model/node.ts';
+import type { Protocol } from '../model/port.ts';
+import type { Service, ServiceId } from '../model/service.ts';
+import type { Task, TaskId } from '../model/task.ts';
+import { encodeRecord, recordKey, type StackRecord } from '../store/record.ts';
+import type { Key, Write } from '../store/store.ts';
+import type { AddressMemory } from './address-memory.ts';
+import { causedBy } from './errors.ts';
+
+/** What decisions know of this agent. */
+export interface Surroundings {
+  readonly nodeId: NodeId;
+  /** Overlay networks need root. */
+  readonly privileged: boolean;
+  readonly defaultDriver: NetworkDriver;
+  /** Take networks that ask for encryption, although nothing is encrypted. */
+  readonly allowPlaintextOverlays: boolean;
+  /** Why another program makes a port impossible on this node, as the end of a sentence; undefined when nothing does. */
+  portProblem(protocol: Protocol, port: number, address?: string): string | undefined;
+}
+
+export interface DraftOptions {
+  readonly snapshot: Snapshot;
+  readonly surroundings: Surroundings;
+  readonly memory: AddressMemory;
+  /** Milliseconds since the epoch. */
+  readonly wallTime: number;
+  /** Milliseconds of the steady clock that the memory goes by. */
+  readonly now: number;
+  newId(): string;
+}
+
+type Noun = Network | Service | Task | Node;
+type Kind = Change['kind'];
+
+export class Draft {
+  /** What it started from. */
+  readonly base: Snapshot;
+  readonly surroundings: Surroundings;
+  readonly memory: AddressMemory;
+  readonly wallTime: number;
+  /** Services whose published ports may be taken over: the same command gives them others, or none. */
+  readonly yielding = new Set<ServiceId>();
+  readonly #now: number;
+  readonly #newId: () => string;
+  readonly #touched = new Map<Key, { readonly kind: Kind; readonly id: string }>();
+  readonly #taken = new Map<NetworkId, Set<IpAddress>>();
+  readonly #stacks = new Map<string, StackRecord | null>();
+  #snapshot: Snapshot;
+
+  constructor(options: DraftOptions) {
+    this.base = options.snapshot;
+    this.#snapshot = options.snapshot;
+    this.surroundings = options.surroundings;
+    this.memory = options.memory;
+    this.wallTime = options.wallTime;
+    this.#now = options.now;
+    this.#newId = options.newId;
+  }
+
+  /** With everything that was decided so far. */
+  get snapshot(): Snapshot {
+    return this.#snapshot;
+  }
+
+  newId<Id extends string>(): Id {
+    return this.#newId() as Id;
+  }
+
+  putNetwork(network: Network): Network {
+    return this.#replace('network', this.#snapshot.networks.get(network.id), network);
+  }
+
+  putService(service: Service): Service {
+    return this.#replace('service', this.#snapshot.services.get(service.id), service);
+  }
+
+  putTask(task: Task): Task {
+    return this.#replace('task', this.#snapshot.tasks.get(task.id), task);
+  }
+
+  putNode(node: Node): Node {
+    return this.#replace('node', this.#snapshot.nodes.get(node.id), node);
+  }
+
+  putStack(record: StackRecord): void {
+    this.#stacks.set(record.name, record);
+  }
+
+  removeStack(name: string): void {
+    this.#stacks.set(name, null);
+  }
+
+  removeNetwork(id: NetworkId): void {
+    this.#remove('network', this.#snapshot.networks.get(id));
+  }
+
+  removeService(id: ServiceId): void {
+    this.#remove('service', this.#snapshot.services.get(id));
+  }
+
+  removeTask(id: TaskId): void {
+    this.#remove('task', this.#snapshot.tasks.get(id));
+  }
+
+  /** A free address of a network's subnet. `whose` is named when there is none. */
+  allocateAddress(network: Network, subnet: Subnet, whose: string): IpAddress {
+    const taken = this.#takenOn(network.id);
+    const last = this.memory.last(network.id, subnet);
+    const coolingDown = this.memory.coolingDown(network.id, this.#now);
+    try {
+      const address = nextAddress({ subnet, taken, coolingDown, ...(last === undefined ? {} : { last }) });
+      taken.add(address);
+      this.memory.handedOut(network.id, subnet, address);
+      return address;
+    } catch (error) {
+      if (!(error instanceof AllocationError)) throw error;
+      throw causedBy(error, 'exhausted', `${whose} gets no address on network ${network.spec.name}: ${error.message}`);
+    }
+  }
+
+  /** Everything that differs from where it started. */
+  writes(): readonly Write[] {
+    const writes: Write[] = [];
+    for (const [key, { kind, id }] of this.#touched) {
+      const before = objectOf(this.base, kind, id);
+      const after = objectOf(this.#snapshot, kind, id);
+      if (before === after) continue;
+      writes.push(after === undefined ? { key, value: null } : encodeRecord({ kind, value: after } as never));
+    }
+    for (const [name, record] of this.#stacks) {
+      writes.push(
+        record === null
+          ? { key: recordKey('stack', name), value: null }
+          : encodeRecord({ kind: 'stack', value: record }),
+      );
+    }
+    return writes;
+  }
+
+  #replace<T extends Noun>(kind: Kind, before: T | undefined, after: T): T {
+    this.#apply(kind, after.id, { kind, ...(before === undefined ? {} : { before }), after } as unknown as Change);
+    return after;
+  }
+
+  #remove(kind: Kind, before: Noun | undefined): void {
+    if (before !== undefined) this.#apply(kind, before.id, { kind, before } as unknown as Change);
+  }
+
+  #apply(kind: Kind, id: string, change: Change): void {
+    this.#touched.set(recordKey(kind, id), { kind, id });
+    this.#snapshot = applyChanges(this.#snapshot, this.#snapshot.revision, [change]);
+    // Addresses that a command frees it may give out again only in the next one: `#taken` is not told.
+  }
+
+  /** VIPs and task addresses, also those that this command has freed. */
+  #takenOn(networkId: NetworkId): Set<IpAddress> {
+    const known = this.#taken.get(networkId);
+    if (known !== undefined) return known;
+    const taken = new Set<IpAddress>();
+    for (const snapshot of [this.base, this.#snapshot]) {
+      for (const service of snapshot.servicesByNetwork.get(networkId)?.values() ?? []) {
+        for (const vip of service.vips) if (vip.networkId === networkId) taken.add(vip.address);
+        for (const task of snapshot.tasksByService.get(service.id)?.values() ?? []) {
+          for (const place of task.attachments) {
+            if (place.networkId !== networkId) continue;
+            taken.add(place.address);
+            for (const address of place.moreAddresses ?? []) taken.add(address);
+          }
+        }
+      }
+    }
+    this.#taken.set(networkId, taken);
+    return taken;
+  }
+}
+
+function objectOf(snapshot: Snapshot, kind: Kind, id: string): Noun | undefined {
+  switch (kind) {
+    case 'network':
+      return snapshot.networks.get(id as NetworkId);
+    case 'service':
+      return snapshot.services.get(id as ServiceId);
+    case 'task':
+      return snapshot.tasks.get(id as TaskId);
+    case 'node':
+      return snapshot.nodes.get(id as NodeId);
+  }
+}

@@ -1,0 +1,143 @@
+// Tasks that run a command under the agent. PURE.
+import { ipVersion, type IpAddress } from '../model/address.ts';
+import type { Network } from '../model/network.ts';
+import { isPortNumber } from '../model/port.ts';
+import { declaredTargets, type Service } from '../model/service.ts';
+import type { Attachment, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
+import type { Draft } from './draft.ts';
+import { ControlError } from './errors.ts';
+import { findNetwork, findService } from './lookup.ts';
+import { serviceNameProblem } from './service-spec.ts';
+import { freeSlot, initialHealth } from './static-tasks.ts';
+
+export interface NewTask {
+  /** As the user wrote it. */
+  readonly service: string;
+  /** As the user wrote them; absent: all networks of the service. */
+  readonly networks?: readonly string[];
+  readonly name?: string;
+  readonly hostname?: string;
+  /** Where the command listens instead of the service's only target port. */
+  readonly port?: number;
+  /** The same, for several target ports. */
+  readonly ports?: readonly PortMapping[];
+  /** Names of this task alone, on each of its networks. */
+  readonly aliases?: readonly string[];
+  readonly pid?: number;
+}
+
+/** A task in state `starting`, with an address on each of its networks. */
+export function addTask(draft: Draft, wanted: NewTask): Task {
+  const service = findService(draft.snapshot, wanted.service);
+  refuseNames(draft, service, wanted);
+  const id = draft.newId<TaskId>();
+  const slot = freeSlot(draft, service);
+  const name = wanted.name ?? `${service.spec.name}.${slot}.${id}`;
+  const attachments = networksOf(draft, service, wanted.networks).map((network) =>
+    attachTask(draft, network, `task ${name}`, wanted.aliases ?? []),
+  );
+  return draft.putTask({
+    id,
+    serviceId: service.id,
+    slot,
+    name,
+    nodeId: draft.surroundings.nodeId,
+    source: 'process',
+    state: 'starting',
+    health: initialHealth(service, { source: 'process', attachments }),
+    ...(wanted.hostname === undefined ? {} : { hostname: wanted.hostname }),
+    ...(wanted.pid === undefined ? {} : { pid: wanted.pid }),
+    attachments,
+    ...servingOf(service, wanted),
+    createdAt: draft.wallTime,
+    updatedAt: draft.wallTime,
+  });
+}
+
+/** The task in that state; the same object when it is already. A task that has begun to leave does not start again. */
+export function withState(task: Task, state: TaskState, pid: number | undefined, now: number): Task {
+  if (state === task.state && (pid === undefined || pid === task.pid)) return task;
+  if (state === 'starting' && task.state !== 'starting') {
+    throw new ControlError('invalid', `task ${task.name} is ${task.state}; it cannot be starting again`);
+  }
+  return { ...task, state, ...(pid === undefined ? {} : { pid }), updatedAt: now };
+}
+
+export function withHealth(task: Task, health: Health, now: number): Task {
+  return health === task.health ? task : { ...task, health, updatedAt: now };
+}
+
+/** The tasks that the commands of this node had, but for those that still run. */
+export function removeOwnTasks(draft: Draft, except: ReadonlySet<TaskId>): readonly Task[] {
+  const { nodeId } = draft.surroundings;
+  const gone = [...draft.snapshot.tasks.values()].filter(
+    (task) => task.source === 'process' && task.nodeId === nodeId && !except.has(task.id),
+  );
+  for (const task of gone) draft.removeTask(task.id);
+  return gone;
+}
+
+function refuseNames(draft: Draft, service: Service, { name, hostname, aliases }: NewTask): void {
+  const names = [...(name === undefined ? [] : [name]), ...(aliases ?? [])];
+  for (const one of names) {
+    const problem = serviceNameProblem(one);
+    if (problem !== undefined) throw new ControlError('invalid', `the task name ${JSON.stringify(one)} ${problem}`);
+  }
+  if (hostname !== undefined && !/^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,251}[a-zA-Z0-9])?$/.test(hostname)) {
+    throw new ControlError(
+      'invalid',
+      `the host name ${JSON.stringify(hostname)} may hold only letters, digits, "_", "-" and "."`,
+    );
+  }
+  const twin = name === undefined ? undefined : [...draft.snapshot.tasks.values()].find((task) => task.name === name);
+  if (twin === undefined) return;
+  throw new ControlError(
+    'conflict',
+    `a task is called ${name} already (${twin.id.slice(0, 12)}, ${twin.state}); stop it first, or give service ${service.spec.name} another name for this one`,
+  );
+}
+
+function networksOf(draft: Draft, service: Service, wanted: readonly string[] | undefined): readonly Network[] {
+  const own = service.networks.flatMap(({ networkId }) => draft.snapshot.networks.get(networkId) ?? []);
+  if (wanted === undefined) return own;
+  const chosen = wanted.map((text) => {
+    const network = findNetwork(draft.snapshot, text);
+    if (own.some((one) => one.id === network.id)) return network;
+    const names = own.map((one) => one.spec.name).join(', ') || 'none';
+    throw new ControlError(
+      'invalid',
+      `service ${service.spec.name} is not on network ${network.spec.name}, only on ${names}; add it to the service first`,
+    );
+  });
+  return own.filter((network) => chosen.includes(network));
+}
+
+function attachTask(draft: Draft, network: Network, whose: string, aliases: readonly string[]): Attachment {
+  const inOrder = [...network.subnets].sort((a, b) => ipVersion(a) - ipVersion(b));
+  const [address, ...more] = inOrder.map((subnet): IpAddress => draft.allocateAddress(network, subnet, whose));
+  if (address === undefined)
+    throw new ControlError('invalid', `network ${network.spec.name} has no subnet; its record is incomplete`);
+  return { networkId: network.id, address, ...(more.length === 0 ? {} : { moreAddresses: more }), aliases };
+}
+
+function servingOf(service: Service, { port, ports }: NewTask): Pick<Task, 'portMap' | 'ownPort'> {
+  const targets = [...new Set<number>(declaredTargets(service.spec).map((target) => target.port))];
+  for (const number of [...(port === undefined ? [] : [port]), ...(ports ?? []).map((one) => one.port)]) {
+    if (!isPortNumber(number)) throw new ControlError('invalid', `port ${number}; ports are 1 to 65535`);
+  }
+  const unknown = ports?.find(({ targetPort }) => !targets.includes(targetPort));
+  if (unknown !== undefined) {
+    throw new ControlError(
+      'invalid',
+      `service ${service.spec.name} does not declare target port ${unknown.targetPort}; it declares ${targets.join(', ') || 'none'}`,
+    );
+  }
+  if (port === undefined) return { portMap: ports ?? [] };
+  const [only, ...more] = targets;
+  if (only === undefined) return { portMap: [], ownPort: port };
+  if (more.length === 0) return { portMap: port === only ? [] : [{ targetPort: only, port }] };
+  throw new ControlError(
+    'invalid',
+    `service ${service.spec.name} has the target ports ${targets.join(', ')}; one port cannot stand for all of them`,
+  );
+}

@@ -1,0 +1,99 @@
+// How entries, commits and leases lie in the embedded store's file: one row each, with a checksum over key and text, because
+// LMDB has none and a flipped bit in an address would otherwise be believed. PURE.
+import type { CommitEvent, Key, Revision } from './store.ts';
+
+/** Raised when a version writes what older ones cannot read. */
+export const ROW_FORMAT = 1;
+
+/** The one row that says what the others must add up to. */
+export interface Summary {
+  readonly format: number;
+  readonly revision: Revision;
+  /** How many entries there are: a lost page is seen by it. */
+  readonly entries: number;
+}
+
+export interface EntryRow {
+  readonly value: string;
+  readonly revision: Revision;
+  readonly lease?: string;
+}
+
+export const SUMMARY_KEY = 'summary';
+const ENTRY = 'entry/';
+const COMMIT = 'commit/';
+const LEASE = 'lease/';
+/** Sorts after every character that a key may hold. */
+const AFTER_ALL = '\x7f';
+
+export interface RowRange {
+  readonly start: string;
+  readonly end: string;
+}
+
+export function entryKey(key: Key): string {
+  return ENTRY + key;
+}
+
+export function keyOfEntry(rowKey: string): Key {
+  return rowKey.slice(ENTRY.length);
+}
+
+export function entryRange(prefix: string): RowRange {
+  return { start: ENTRY + prefix, end: ENTRY + prefix + AFTER_ALL };
+}
+
+/** 16 digits hold every safe integer, so rows sort as their revisions do. */
+export function commitKey(revision: number): string {
+  return COMMIT + String(revision).padStart(16, '0');
+}
+
+/** The commits before `revision`. */
+export function commitsBefore(revision: number): RowRange {
+  return { start: COMMIT, end: commitKey(Math.max(0, revision)) };
+}
+
+export function leaseKey(lease: string): string {
+  return LEASE + lease;
+}
+
+export function leaseOfKey(rowKey: string): string {
+  return rowKey.slice(LEASE.length);
+}
+
+export const LEASE_RANGE: RowRange = { start: LEASE, end: LEASE + AFTER_ALL };
+
+/** Printable ASCII without space, so that every store orders keys alike; 512 is well below LMDB's limit of 1,978 bytes. */
+const KEY = /^[\x21-\x7e]{1,512}$/;
+
+export function isKey(key: string): boolean {
+  return KEY.test(key);
+}
+
+export function encodeRow(
+  rowKey: string,
+  content: Summary | EntryRow | CommitEvent['writes'] | { readonly ttlMs: number },
+): Buffer {
+  const text = JSON.stringify(content);
+  return Buffer.from(`${checksum(rowKey, text)}${text}`);
+}
+
+/** What was encoded under that key; undefined when it is damaged. */
+export function decodeRow(rowKey: string, row: Buffer): unknown {
+  const text = row.toString('utf8', 8);
+  if (row.toString('latin1', 0, 8) !== checksum(rowKey, text)) return undefined;
+  return JSON.parse(text);
+}
+
+/** CRC-32 (ISO 3309, as in zip) of key and text, 8 hexadecimal digits. */
+function checksum(rowKey: string, text: string): string {
+  let crc = 0xffffffff;
+  for (const byte of Buffer.from(`${rowKey}\0${text}`)) crc = (CRC_TABLE[(crc ^ byte) & 0xff] ?? 0) ^ (crc >>> 8);
+  return ((crc ^ 0xffffffff) >>> 0).toString(16).padStart(8, '0');
+}
+
+const CRC_TABLE = Int32Array.from({ length: 256 }, (_, index) => {
+  let crc = index;
+  for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  return crc;
+});

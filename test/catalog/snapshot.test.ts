@@ -1,0 +1,164 @@
+// Every index of a snapshot equals what a naive recomputation gives, after any changes.
+import fc from 'fast-check';
+import type { Map as Trie } from 'immutable';
+import t from 'tap';
+import type { Change } from '../../src/catalog/change.ts';
+import { applyChanges, EMPTY_SNAPSHOT, type Snapshot, tasksOf } from '../../src/catalog/snapshot.ts';
+import type { Network, NetworkId } from '../../src/model/network.ts';
+import type { Node, NodeId } from '../../src/model/node.ts';
+import type { Service, ServiceId } from '../../src/model/service.ts';
+import type { Task, TaskId } from '../../src/model/task.ts';
+import * as build from '../support/builders.ts';
+
+/** The naive model: what there is, by id. */
+interface Model {
+  readonly network: Map<string, Network>;
+  readonly service: Map<string, Service>;
+  readonly task: Map<string, Task>;
+  readonly node: Map<string, Node>;
+}
+
+interface Step {
+  readonly kind: Change['kind'];
+  readonly id: number;
+  readonly remove: boolean;
+  readonly name: number;
+  readonly groups: readonly number[];
+}
+
+const step: fc.Arbitrary<Step> = fc.record({
+  kind: fc.constantFrom('network', 'service', 'task', 'node'),
+  id: fc.nat(5),
+  remove: fc.boolean(),
+  name: fc.nat(3),
+  groups: fc.uniqueArray(fc.nat(3), { maxLength: 3 }),
+});
+
+t.test('indexes after random changes', (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.array(step, { maxLength: 5 }), { maxLength: 20 }), (commits) => {
+      const model: Model = { network: new Map(), service: new Map(), task: new Map(), node: new Map() };
+      let snapshot = EMPTY_SNAPSHOT;
+      commits.forEach((steps, n) => {
+        const before = plain(snapshot);
+        const next = applyChanges(
+          snapshot,
+          n + 1,
+          steps.flatMap((one) => change(model, one)),
+        );
+        if (JSON.stringify(plain(snapshot)) !== JSON.stringify(before)) throw new Error('the earlier snapshot changed');
+        snapshot = next;
+      });
+      t.same(plain(snapshot), expected(model, commits.length));
+    }),
+    { numRuns: 300 },
+  );
+  t.end();
+});
+
+t.test('a name changes hands within one commit', (t) => {
+  const old = { ...build.service('web'), id: 'b' as ServiceId };
+  const young = { ...build.service('web'), id: 'a' as ServiceId };
+  const other = { ...build.service('web2'), id: 'c' as ServiceId };
+  const before = build.snapshot({ services: [old] });
+  const created: Change = { kind: 'service', after: young };
+  const removed: Change = { kind: 'service', before: old };
+  const renamed: Change = { kind: 'service', before: old, after: { ...other, id: old.id } };
+  for (const changes of [
+    [created, removed],
+    [removed, created],
+    [created, renamed],
+    [renamed, created],
+  ]) {
+    t.equal(applyChanges(before, 2, changes).serviceByName.get('web'), young.id);
+  }
+  t.end();
+});
+
+t.test('tasksOf', (t) => {
+  const web = build.service('web');
+  const tasks = [3, 1, 2].map((slot) => build.task(web, slot, {}));
+  const snapshot = build.snapshot({ services: [web], tasks });
+  t.same(
+    tasksOf(snapshot, web.id).map((task) => task.slot),
+    [1, 2, 3],
+  );
+  t.same(tasksOf(snapshot, 'none' as ServiceId), []);
+  t.end();
+});
+
+/** Names are unique among those that exist, as control sees to it: a taken one gets the id behind it. */
+function change(model: Model, { kind, id, remove, name, groups }: Step): readonly Change[] {
+  const objects = model[kind] as Map<string, unknown>;
+  const key = `${kind}${id}`;
+  const before = objects.get(key);
+  if (remove && before === undefined) return [];
+  if (remove) objects.delete(key);
+  else objects.set(key, build_(kind, key, freeName(model, kind, key, `name${name}`), groups));
+  const after = objects.get(key);
+  return [{ kind, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) } as Change];
+}
+
+function freeName(model: Model, kind: Change['kind'], key: string, name: string): string {
+  const others = [
+    ...(model[kind] as Map<string, { readonly id: string; readonly spec?: { readonly name: string } }>).values(),
+  ];
+  return others.some((other) => other.id !== key && other.spec?.name === name) ? `${name}-${key}` : name;
+}
+
+function build_(kind: Change['kind'], id: string, name: string, groups: readonly number[]): unknown {
+  switch (kind) {
+    case 'network':
+      return { ...build.network(name), id: id as NetworkId };
+    case 'service':
+      return {
+        ...build.service(name),
+        id: id as ServiceId,
+        networks: groups.map((n) => ({ networkId: `network${n}` as NetworkId, aliases: [] })),
+      };
+    case 'task':
+      return {
+        ...build.task(build.service('web'), 1, {}),
+        id: id as TaskId,
+        serviceId: `service${groups[0] ?? 0}` as ServiceId,
+      };
+    case 'node':
+      return { id: id as NodeId, name, availability: 'active', labels: {}, createdAt: 0, updatedAt: 0 } satisfies Node;
+  }
+}
+
+function expected(model: Model, revision: number): unknown {
+  const services = [...model.service.values()];
+  const tasks = [...model.task.values()];
+  return {
+    revision,
+    networks: byId(model.network.values()),
+    services: byId(services),
+    tasks: byId(tasks),
+    nodes: byId(model.node.values()),
+    networkByName: Object.fromEntries([...model.network.values()].map((one) => [one.spec.name, one.id])),
+    serviceByName: Object.fromEntries(services.map((one) => [one.spec.name, one.id])),
+    tasksByService: grouped(tasks, (task) => [task.serviceId]),
+    servicesByNetwork: grouped(services, (service) => service.networks.map(({ networkId }) => networkId)),
+  };
+}
+
+function grouped<T extends { readonly id: string }>(items: readonly T[], groupsOf: (item: T) => readonly string[]) {
+  const groups = [...new Set(items.flatMap(groupsOf))];
+  return Object.fromEntries(
+    groups.map((group) => [group, byId(items.filter((item) => groupsOf(item).includes(group)))]),
+  );
+}
+
+function byId<T extends { readonly id: string }>(items: Iterable<T>): Record<string, T> {
+  return Object.fromEntries([...items].map((item) => [item.id, item]));
+}
+
+function plain(snapshot: Snapshot): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(snapshot).map(([field, value]) => [
+      field,
+      typeof value === 'number' ? value : (value as Trie<string, unknown>).toJS(),
+    ]),
+  );
+}
