@@ -61,11 +61,6 @@ export class Claims {
     return this.#told.get(name);
   }
 
-  /** Everything that was told. */
-  all(): Iterable<readonly [name: string, values: readonly string[]]> {
-    return this.#told;
-  }
-
   #valuesOf(name: string): readonly string[] | undefined {
     const entries = this.#byName.get(name);
     if (entries === undefined) return undefined;

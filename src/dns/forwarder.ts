@@ -63,8 +63,9 @@ export class Forwarder {
     return this.#pending.size;
   }
 
-  /** From now on these are asked, in this order. What is under way fails; what was kept is forgotten. */
+  /** From now on these are asked, in this order. Unless they are the same, what is under way fails and what was kept goes. */
   setUpstreams(upstreams: readonly Upstream[]): void {
+    if (sameUpstreams(upstreams, this.#upstreams)) return;
     for (const pending of [...this.#pending.values()]) this.#finish(pending, undefined);
     this.#upstreams = upstreams;
     this.#health = new UpstreamHealth(upstreams.length);
@@ -165,6 +166,10 @@ export class Forwarder {
     const length = failed ? writeError(asked, SERVFAIL, out, 0) : writeResponse(response, 0, asked, out, 0, limit);
     deliver(out, length, failed);
   }
+}
+
+function sameUpstreams(a: readonly Upstream[], b: readonly Upstream[]): boolean {
+  return a.length === b.length && a.every(({ address, port }, i) => b[i]?.address === address && b[i]?.port === port);
 }
 
 const lowered = Buffer.alloc(MAX_NAME_BYTES);

@@ -22,7 +22,7 @@ export interface TcpLimits {
   readonly total: number;
   /** A connection without a complete question for this long is closed; RFC 7766 section 6.2.3 asks for seconds. */
   readonly idleMs: number;
-  /** Answers that a client does not take: above this no more of its questions are read. */
+  /** Answers that a client does not take: above this no more of its questions are looked at. */
   readonly unsentBytes: number;
 }
 
@@ -47,7 +47,7 @@ interface Listener {
 interface Connection {
   readonly fd: Fd;
   readonly listener: Listener;
-  /** What came of a message that is not complete yet. */
+  /** What came and is not answered yet: the beginning of a message, or whole ones that wait for `unsent` to shrink. */
   received: Uint8Array;
   /** What could not be sent yet. */
   unsent: Uint8Array;
@@ -158,23 +158,27 @@ export class TcpServer {
       return;
     }
     if (length === 0) connection.ended = true;
+    this.#answerAll(connection, arena, kept + length);
+  }
+
+  /** Answers the whole messages in `bytes[0, end)`, as long as the client takes the answers; the rest is kept. */
+  #answerAll(connection: Connection, bytes: Uint8Array, end: number): void {
     let at = 0;
-    const end = kept + length;
-    while (end - at >= LENGTH_BYTES) {
-      const size = readU16(arena, at);
+    while (end - at >= LENGTH_BYTES && connection.unsent.length <= this.#limits.unsentBytes) {
+      const size = readU16(bytes, at);
       if (end - at < LENGTH_BYTES + size) break;
       connection.lastQuestionAt = this.#loop.now();
-      this.#answer(connection, at + LENGTH_BYTES, size);
+      this.#answer(connection, bytes, at + LENGTH_BYTES, size);
       if (!this.#isOpen(connection)) return;
       at += LENGTH_BYTES + size;
     }
-    connection.received = at === end ? NOTHING : Uint8Array.from(arena.subarray(at, end));
+    connection.received = at === end ? NOTHING : Uint8Array.from(bytes.subarray(at, end));
   }
 
-  #answer(connection: Connection, start: number, size: number): void {
+  #answer(connection: Connection, bytes: Uint8Array, start: number, size: number): void {
     const responder = this.#responder;
     const scope = responder.scope(connection.listener.scope);
-    const length = responder.respond(arena, start, size, scope, true, LENGTH_BYTES);
+    const length = responder.respond(bytes, start, size, scope, true, LENGTH_BYTES);
     if (length > NO_REPLY) {
       writeU16(responder.out, 0, length);
       this.#send(connection, responder.out.subarray(0, LENGTH_BYTES + length));
@@ -209,8 +213,12 @@ export class TcpServer {
     const { fd, unsent } = connection;
     if (unsent.length === 0) return;
     const sent = send(fd, unsent, unsent.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent >= 0) connection.unsent = unsent.subarray(sent);
-    else if (errno() !== EAGAIN) this.#close(connection);
+    if (sent >= 0) {
+      connection.unsent = unsent.subarray(sent);
+      this.#answerAll(connection, connection.received, connection.received.length);
+    } else if (errno() !== EAGAIN) {
+      this.#close(connection);
+    }
   }
 
   /** Waits for what can come next; closes when nothing can. */

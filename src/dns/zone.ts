@@ -1,5 +1,5 @@
-// What the names on each network mean, out of the catalog: commands for the workers' tables, first everything and then, change
-// by change, only what became different. Work is proportional to the services and tasks that a change touches. PURE.
+// What the names on each network mean, out of the catalog: commands for the workers' tables that say, change by change, only
+// what became different. Work is proportional to the services and tasks that a change touches. PURE.
 //
 // When several claim one name, RANK decides, then the age of the service: a service's own name cannot be taken away by an
 // alias, and of two equal claims the older stays. Two services are never mixed under one name: clients would reach the
@@ -61,33 +61,9 @@ export class Zones {
     return [...commands, ...this.#updates()];
   }
 
-  /** Begins with everything that is in a snapshot. */
-  load(snapshot: Snapshot): readonly DnsCommand[] {
-    const changes: Change[] = [];
-    for (const after of snapshot.networks.values()) changes.push({ kind: 'network', after });
-    for (const after of snapshot.services.values()) changes.push({ kind: 'service', after });
-    for (const after of snapshot.tasks.values()) changes.push({ kind: 'task', after });
-    return this.apply(changes, snapshot);
-  }
-
-  /** All that a new worker must be told to be where the others are. */
-  all(): readonly DnsCommand[] {
-    return [...this.#zones.values()].flatMap((zone) => [
-      zoneAdd(zone),
-      {
-        kind: 'zone-update',
-        update: {
-          network: zone.number,
-          names: Array.from(zone.names.all(), ([name, addresses]) => ({ name, addresses, exists: true })),
-          pointers: Array.from(zone.pointers.all(), ([address, [name = null]]) => ({ address, name })),
-        },
-      },
-    ]);
-  }
-
-  /** What a name (lower case, without the network's name) means on a network: addresses, or undefined when it does not exist. */
+  /** The addresses of a name on a network, as the resolver answers `NAME`; undefined when there is no such name. */
   lookup(network: NetworkId, name: string): readonly string[] | undefined {
-    return this.#zones.get(network)?.names.get(name);
+    return this.#zones.get(network)?.names.get(name.toLowerCase());
   }
 
   /** Networks come, go, and begin anew when what their zone says of them became different. */

@@ -49,7 +49,11 @@ t.test('it is kept for its TTL, which runs down, and for every spelling', async 
   await askUdp(worker, question('a.example.com', 'AAAA'));
   t.equal(upstream.asked.length, 2, 'another type is another question');
   t.equal(worker.count('dnsAnswersCached'), 2);
-  await worker.tell({ kind: 'upstreams', upstreams: [{ address: upstream.address, port: upstream.port }] });
+  const one = { address: upstream.address, port: upstream.port };
+  await worker.tell({ kind: 'upstreams', upstreams: [one] });
+  await askUdp(worker, question('a.example.com', 'A'));
+  t.equal(upstream.asked.length, 2, 'the same upstreams change nothing');
+  await worker.tell({ kind: 'upstreams', upstreams: [one, one] });
   await askUdp(worker, question('a.example.com', 'A'));
   t.equal(upstream.asked.length, 3, 'other upstreams, other answers');
 });
