@@ -58,7 +58,8 @@ const CAUSES: Readonly<Record<string, readonly [KernelErrorCode, string]>> = {
   EADDRNOTAVAIL: ['absent', 'there is no such address on this link'],
   ENETUNREACH: ['refused', 'the next hop is not on a connected network; is its link up and addressed?'],
   ENETDOWN: ['refused', 'the link is down'],
-  EOPNOTSUPP: ['unsupported', 'the kernel lacks this; is its module (bridge, veth, nf_tables, nft_masq) there?'],
+  // What Node calls EOPNOTSUPP.
+  ENOTSUP: ['unsupported', 'the kernel lacks this; is its module (bridge, veth, nf_tables, nft_masq) there?'],
   EAFNOSUPPORT: ['unsupported', 'the kernel lacks this address family; is IPv6 disabled?'],
   EPROTONOSUPPORT: ['unsupported', 'the kernel lacks this netlink protocol; is nf_tables built in?'],
   EINVAL: ['refused', 'the kernel does not accept these attributes; it may be too old'],

@@ -52,10 +52,8 @@ export type OnLink<T> = T & { readonly link: string };
 export interface Observed {
   readonly links: readonly Link[];
   readonly addresses: readonly OnLink<Address>[];
-  /** Those that the agent made, in the order in which the kernel tells them. */
+  /** Those that the agent made. Of the node's own namespace none are read: there may be a million routes. */
   readonly routes: readonly OnLink<Route>[];
-  /** Destinations that anybody routes by unicast, the agent's own routes included. */
-  readonly routed: readonly OnLink<{ readonly destination: Subnet }>[];
   readonly neighbours: readonly OnLink<Neighbour>[];
 }
 
@@ -90,6 +88,9 @@ export type Operation =
   | { readonly kind: 'set-ruleset'; readonly name: string; readonly ruleset: Ruleset }
   | { readonly kind: 'remove-ruleset'; readonly name: string };
 
+/** Where a subnet is routed to. */
+export type RoutedSubnet = OnLink<{ readonly destination: Subnet }>;
+
 export type StopWatching = () => void;
 
 /**
@@ -105,11 +106,15 @@ export interface Namespace {
   readonly fd: number;
   observe(): Promise<Observed>;
   apply(operation: Operation): Promise<void>;
+  /** All unicast destinations, whoever made the routes. */
+  routed(): Promise<readonly RoutedSubnet[]>;
   /** Whether there is such an nftables table of the family `inet`. */
   hasRuleset(name: string): Promise<boolean>;
   /** Undefined when the kernel has no such setting. */
   sysctl(path: string): string | undefined;
-  /** Calls back after links, addresses, routes or nftables changed, or may have; often several times for one change. */
+  /**
+   * Calls back after something that `observe` and `hasRuleset` tell of changed, or may have; often several times for one change.
+   */
   watch(changed: () => void): StopWatching;
   /** Lets go of it. A namespace that is deleted lives on until then. */
   close(): void;

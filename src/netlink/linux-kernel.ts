@@ -2,7 +2,17 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseSubnet } from '../model/address.ts';
 import { closeNetns, createNetns, deleteNetns, inNetns, OWN_NETNS, openNetns } from '../native/netns.ts';
-import type { Kernel, Link, Namespace, Observed, OnLink, Operation, Route, StopWatching } from './kernel.ts';
+import type {
+  Kernel,
+  Link,
+  Namespace,
+  Observed,
+  OnLink,
+  Operation,
+  Route,
+  RoutedSubnet,
+  StopWatching,
+} from './kernel.ts';
 import { KernelError } from './kernel-error.ts';
 import type { Message, Request } from './message.ts';
 import { type Batch, getTableRequest, removeTable, replaceTable } from './nftables.ts';
@@ -78,7 +88,7 @@ class LinuxNamespace implements Namespace {
   readonly fd: number;
   #route: NetlinkSocket | undefined;
   readonly #notices = new Set<NetlinkSocket>();
-  #closed = false;
+  #isClosed = false;
   #afterClose: () => void = () => {};
 
   constructor(name: string, path: string, fd: number) {
@@ -91,7 +101,7 @@ class LinuxNamespace implements Namespace {
     const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
     const names = new Map(links.map(({ index, name }) => [index, name]));
     const addresses = (await this.#dump('address')).map(({ body }) => readAddress(body)).filter(isDefined);
-    const routes = (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
+    const routes = this.#isOwn ? [] : await this.#routes();
     const neighbours = (await this.#dump('neighbour')).map(({ body }) => readNeighbour(body)).filter(isDefined);
     return {
       links: links.map((link) => plainLink(link, names)),
@@ -100,12 +110,14 @@ class LinuxNamespace implements Namespace {
         routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL),
         names,
       ),
-      routed: placed(
-        routes.filter(({ kind }) => kind === 'unicast'),
-        names,
-      ).flatMap(destinationOf),
       neighbours: placed(neighbours, names),
     };
+  }
+
+  async routed(): Promise<readonly RoutedSubnet[]> {
+    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
+    const routes = (await this.#routes()).filter(({ kind }) => kind === 'unicast');
+    return placed(routes, new Map(links.map(({ index, name }) => [index, name]))).flatMap(destinationOf);
   }
 
   async apply(operation: Operation): Promise<void> {
@@ -123,6 +135,9 @@ class LinuxNamespace implements Namespace {
           break;
         case 'add-veth':
           await this.#addVeth(operation, purpose);
+          break;
+        case 'set-link':
+          await this.#setLink(operation, purpose);
           break;
         default:
           await this.#socket().request(await this.#requestFor(operation, purpose), purpose);
@@ -158,13 +173,10 @@ class LinuxNamespace implements Namespace {
   }
 
   watch(changed: () => void): StopWatching {
-    // Only the node's own namespace has a table of the agent's.
-    const protocols = this.name === '' ? (['route', 'netfilter'] as const) : (['route'] as const);
-    const sockets = protocols.map((protocol) => new NetlinkSocket(this.fd, protocol));
-    for (const socket of sockets) {
-      this.#notices.add(socket);
-      socket.onChange(changed);
-    }
+    // The agent has a table in the node's own namespace only, and no routes there.
+    const kinds = this.#isOwn ? (['links', 'nftables'] as const) : (['links', 'routes'] as const);
+    const sockets = kinds.map((kind) => NetlinkSocket.watching(this.fd, kind, changed));
+    for (const socket of sockets) this.#notices.add(socket);
     return () => {
       for (const socket of sockets) {
         this.#notices.delete(socket);
@@ -178,11 +190,11 @@ class LinuxNamespace implements Namespace {
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#route?.close();
     for (const socket of this.#notices) socket.close();
-    if (this.fd !== OWN_NETNS) closeNetns(this.fd);
+    if (!this.#isOwn) closeNetns(this.fd);
     this.#afterClose();
   }
 
@@ -192,14 +204,6 @@ class LinuxNamespace implements Namespace {
         return addBridgeRequest(operation.name, operation.mac);
       case 'remove-link':
         return deleteLinkRequest(await this.#indexOf(operation.name, purpose));
-      case 'set-link': {
-        const { name, master, kind, ...change } = operation;
-        const index = await this.#indexOf(name, purpose);
-        return setLinkRequest(index, {
-          ...change,
-          ...(master === undefined ? {} : { master: await this.#indexOf(master, purpose) }),
-        });
-      }
       case 'add-address':
         return addAddressRequest(await this.#indexOf(operation.link, purpose), operation.address);
       case 'remove-address':
@@ -213,6 +217,17 @@ class LinuxNamespace implements Namespace {
       case 'remove-neighbour':
         return deleteNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
     }
+  }
+
+  async #setLink(
+    { kind: _kind, name, master, isolated, ...change }: Extract<Operation, { kind: 'set-link' }>,
+    purpose: Purpose,
+  ): Promise<void> {
+    const index = await this.#indexOf(name, purpose);
+    const bridge = master === undefined ? {} : { master: await this.#indexOf(master, purpose) };
+    await this.#socket().request(setLinkRequest(index, { ...change, ...bridge }), purpose);
+    // The kernel looks at settings of a port before it makes the link one, so they need a request of their own.
+    if (isolated !== undefined) await this.#socket().request(setLinkRequest(index, { isolated }), purpose);
   }
 
   async #addVeth({ name, peer }: Extract<Operation, { kind: 'add-veth' }>, purpose: Purpose): Promise<void> {
@@ -248,6 +263,14 @@ class LinuxNamespace implements Namespace {
     } finally {
       socket.close();
     }
+  }
+
+  get #isOwn(): boolean {
+    return this.fd === OWN_NETNS;
+  }
+
+  async #routes(): Promise<readonly (Route & { linkIndex: number; protocol: number })[]> {
+    return (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
   }
 
   async #dump(what: Dumpable): Promise<readonly Message[]> {
@@ -294,12 +317,15 @@ class LinuxNamespace implements Namespace {
   }
 
   #where(): string {
-    return this.name === '' ? " in the node's namespace" : ` in ${this.name}`;
+    return this.#isOwn ? " in the node's namespace" : ` in ${this.name}`;
   }
 }
 
 /** Operations that are one rtnetlink request on one link. */
-type LinkOperation = Exclude<Operation, { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'add-veth' }>;
+type LinkOperation = Exclude<
+  Operation,
+  { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'add-veth' | 'set-link' }
+>;
 
 const PLURAL: Readonly<Record<Dumpable, string>> = {
   link: 'links',
@@ -362,7 +388,7 @@ function placed<T extends { readonly linkIndex: number }>(
   });
 }
 
-function destinationOf({ destination, prefixLength, link }: OnLink<Route>): Observed['routed'][number][] {
+function destinationOf({ destination, prefixLength, link }: OnLink<Route>): RoutedSubnet[] {
   const subnet = parseSubnet(`${destination}/${prefixLength}`);
   return subnet === undefined ? [] : [{ destination: subnet, link }];
 }

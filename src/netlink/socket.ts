@@ -18,11 +18,15 @@ const DUMP_INTERRUPTED = 0x10;
 const PROTOCOL = { route: 0, netfilter: 12 } as const;
 export type NetlinkProtocol = keyof typeof PROTOCOL;
 
-/**
- * Multicast groups that tell of changes. Of rtnetlink (RTNLGRP_* in linux/rtnetlink.h): links; IPv4, IPv6 addresses; IPv4, IPv6
- * routes. Of netfilter (NFNLGRP_NFTABLES in linux/nfnetlink.h): nf_tables.
- */
-const CHANGE_GROUPS: Readonly<Record<NetlinkProtocol, readonly number[]>> = { route: [1, 5, 9, 7, 11], netfilter: [7] };
+/** Kinds of notices: their multicast groups (RTNLGRP_* in linux/rtnetlink.h, NFNLGRP_* in linux/nfnetlink.h). */
+const NOTICE = {
+  /** Links, and IPv4 and IPv6 addresses. */
+  links: { protocol: 'route', groups: [1, 5, 9] },
+  /** Routes of both families. */
+  routes: { protocol: 'route', groups: [7, 11] },
+  nftables: { protocol: 'netfilter', groups: [7] },
+} as const;
+export type NoticeKind = keyof typeof NOTICE;
 
 /** What a request is about, for its error. */
 export interface Purpose {
@@ -33,14 +37,12 @@ export interface Purpose {
 /** One socket; requests are made one after another, in the order of the calls. */
 export class NetlinkSocket {
   readonly #library: LibrarySocket;
-  readonly #protocol: NetlinkProtocol;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
   #lost: ((error: Error) => void) | undefined;
 
   /** `netns`: OWN_NETNS for where the thread is. Throws KernelError. */
   constructor(netns: Fd, protocol: NetlinkProtocol) {
-    this.#protocol = protocol;
     try {
       this.#library = inNetns(netns, () => createNetlink(PROTOCOL[protocol]));
     } catch (cause) {
@@ -82,11 +84,14 @@ export class NetlinkSocket {
     });
   }
 
-  /** Calls back for every notice of a change, and when notices were lost. The socket is good for nothing else then. */
-  onChange(changed: () => void): void {
-    for (const group of CHANGE_GROUPS[this.#protocol]) this.#library.addMembership(group);
-    this.#library.on('message', () => changed());
-    this.#lost = changed;
+  /** A socket that does nothing but call back for every notice of these kinds, and when notices were lost. */
+  static watching(netns: Fd, kind: NoticeKind, changed: () => void): NetlinkSocket {
+    const { protocol, groups } = NOTICE[kind];
+    const socket = new NetlinkSocket(netns, protocol);
+    for (const group of groups) socket.#library.addMembership(group);
+    socket.#library.on('message', () => changed());
+    socket.#lost = changed;
+    return socket;
   }
 
   /**

@@ -22,7 +22,7 @@ import {
 } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
 import { type ContainerSpec, hasEgress, type Plan, planContainer, planNetwork, wantedNetworks } from './plan.ts';
-import { linksReady, type Outcome, reconcile } from './reconciler.ts';
+import { linksReady, type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
 
 export interface OverlayOptions extends EgressOptions {
   /** Six lower-case letters and digits; the same at every start of one agent, another for every agent of a machine. */
@@ -76,7 +76,7 @@ export class OverlayDriver {
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
   #noticed: NodeJS.Timeout | undefined;
-  #closed = false;
+  #isClosed = false;
 
   constructor(options: OverlayOptions) {
     if (!isInstance(options.instance)) {
@@ -101,10 +101,10 @@ export class OverlayDriver {
       for (const network of networks) await this.#openNetwork(network);
       const alive = containers.filter(({ taskId }) => found.has(containerNamespace(this.#instance, taskId)));
       // All are known before the first bridge is compared, or it would lose the ports of the later ones.
-      for (const spec of alive) await this.#openContainer(spec);
+      const open = await this.#each(alive, (spec) => this.#openContainer(spec));
       await this.#egress.adopt();
       const adopted: Container[] = [];
-      for (const spec of alive) adopted.push(await this.#settleContainer(spec));
+      await this.#each(open, async (spec) => adopted.push(await this.#settleContainer(spec)));
       for (const state of this.#networks.values()) await this.#settleNetwork(state);
       const removed = this.#removeStrangers(found);
       return { containers: adopted, removed };
@@ -190,9 +190,27 @@ export class OverlayDriver {
     });
   }
 
+  /** Those for which it could be done; the others are given up with a warning, so that one does not keep all from starting. */
+  async #each(
+    specs: readonly ContainerSpec[],
+    work: (spec: ContainerSpec) => Promise<unknown>,
+  ): Promise<ContainerSpec[]> {
+    const done: ContainerSpec[] = [];
+    for (const spec of specs) {
+      try {
+        await work(spec);
+        done.push(spec);
+      } catch (error) {
+        this.#log.error('cannot take over a container of an earlier run', { taskId: spec.taskId, error });
+        await this.#detachContainer(spec.taskId);
+      }
+    }
+    return done;
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#last.then(() => {
-      if (this.#closed) throw new OverlayError('closed', 'the overlay driver has been closed');
+      if (this.#isClosed) throw new OverlayError('closed', 'the overlay driver has been closed');
       return work();
     });
     this.#last = turn.catch(() => undefined);
@@ -264,7 +282,12 @@ export class OverlayDriver {
   async #settleContainer(spec: ContainerSpec): Promise<Container> {
     const namespace = this.#containers.get(spec.taskId)?.namespace;
     if (namespace === undefined) throw new RangeError(`container ${spec.taskId} was not opened`);
-    for (const { network } of spec.attachments) await this.#settleNetwork(this.#networkState(network.id));
+    for (const { network } of spec.attachments) {
+      const state = this.#networkState(network.id);
+      const outcome = await reconcile(state.namespace, this.#networkPlan(state));
+      // A failure may be another container's; what counts here is this one's port.
+      throwUnlessPort(outcome, portLink(spec.taskId), BRIDGE);
+    }
     const egress = hasEgress(spec) ? await this.#egress.settle(spec.taskId) : undefined;
     const { observed } = throwFirst(await reconcile(namespace, planContainer(spec, egress)));
     await this.#awaitLinks(spec, namespace, egress);
@@ -324,10 +347,12 @@ export class OverlayDriver {
   }
 
   #scheduleRepair(): void {
-    if (this.#noticed !== undefined || this.#closed) return;
+    if (this.#noticed !== undefined || this.#isClosed) return;
     this.#noticed = setTimeout(() => {
       this.#noticed = undefined;
-      this.repair().catch((error: unknown) => this.#log.error('cannot compare the overlay with the kernel', { error }));
+      this.repair().catch((error: unknown) => {
+        if (!this.#isClosed) this.#log.error('cannot compare the overlay with the kernel', { error });
+      });
     }, NOTICE_SETTLE_MS).unref();
   }
 
@@ -351,7 +376,7 @@ export class OverlayDriver {
   }
 
   #close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     clearTimeout(this.#noticed);
     for (const { namespace } of this.#networks.values()) namespace.close();
     for (const { namespace } of this.#containers.values()) namespace.close();
@@ -362,10 +387,4 @@ export class OverlayDriver {
 
 function placeOf({ namespace }: NetworkState): NetworkPlace {
   return { netnsPath: namespace.path, netnsFd: namespace.fd };
-}
-
-function throwFirst(outcome: Outcome): Outcome {
-  const [first] = outcome.failures;
-  if (first !== undefined) throw first;
-  return outcome;
 }

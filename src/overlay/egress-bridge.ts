@@ -18,7 +18,7 @@ import {
 import { EGRESS_LINK, egressBridge, egressPort, type Instance, macOf, tableName } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { EgressPlace } from './plan.ts';
-import { type Outcome, reconcile } from './reconciler.ts';
+import { type Outcome, reconcile, throwUnlessPort } from './reconciler.ts';
 
 export interface EgressOptions {
   /** IPv4, /8 to /29. Absent: the first of a pool that is not in use on this node. */
@@ -75,20 +75,18 @@ export class EgressBridge {
     const place = this.#places.get(taskId);
     const subnet = this.#subnet;
     if (place === undefined || subnet === undefined) throw new RangeError(`container ${taskId} was not admitted`);
-    const { failures } = await this.#reconcile(subnet);
-    if (failures[0] !== undefined) throw failures[0];
     const { instance } = this.#options;
     const names = { bridge: egressBridge(instance), port: egressPort(instance, place.number) };
+    throwUnlessPort(await this.#reconcile(subnet), names.port, names.bridge);
     return { subnet, gateway: gatewayOf(subnet), place, ...names };
   }
 
   /** Takes a container's place and link away. */
   async dismiss(taskId: TaskId): Promise<void> {
-    const place = this.#places.get(taskId);
-    if (place === undefined) return;
-    this.#places.delete(taskId);
-    const { kernel, instance } = this.#options;
-    await kernel.own.apply({ kind: 'remove-link', name: egressPort(instance, place.number) });
+    if (!this.#places.delete(taskId) || this.#subnet === undefined) return;
+    const { failures } = await this.#reconcile(this.#subnet);
+    for (const error of failures)
+      this.#options.log.warn('cannot remove a container from the egress bridge', { taskId, error });
   }
 
   /** After all containers that live on were admitted: removes everything when there is none. */
@@ -154,7 +152,8 @@ export class EgressBridge {
     if (this.#subnet !== undefined) return this.#subnet;
     const { kernel, instance, egressSubnet } = this.#options;
     const bridge = egressBridge(instance);
-    const { addresses, routed } = await kernel.own.observe();
+    const { addresses } = await kernel.own.observe();
+    const routed = await kernel.own.routed();
     const left = addresses.find(({ link, address }) => link === bridge && !address.includes(':'));
     const present = left === undefined ? undefined : parseSubnet(`${left.address}/${left.prefixLength}`);
     const subnet = egressSubnet ?? present ?? chooseEgressSubnet(routed);

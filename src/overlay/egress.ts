@@ -10,7 +10,7 @@ import {
 } from '../model/address.ts';
 import { gatewayOf } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
-import type { Observed } from '../netlink/kernel.ts';
+import type { Observed, RoutedSubnet } from '../netlink/kernel.ts';
 import type { Match, Ruleset } from '../netlink/nftables.ts';
 import { containerNamespace, EGRESS_LINK, egressBridge, egressPort, type Instance, macOf } from './names.ts';
 import { type EgressPlace, linkIpv6, type Plan } from './plan.ts';
@@ -39,12 +39,12 @@ export function egressSubnetProblem(subnet: Subnet): string | undefined {
 }
 
 /** The first subnet of the pool that leads nowhere yet on this node; undefined when each is in use. */
-export function chooseEgressSubnet(routed: Observed['routed']): Subnet | undefined {
+export function chooseEgressSubnet(routed: readonly RoutedSubnet[]): Subnet | undefined {
   return EGRESS_POOL.find((candidate) => clashOf(candidate, routed, '') === undefined);
 }
 
 /** The link over which (a part of) the subnet is routed already, other than the agent's own bridge. */
-export function clashOf(subnet: Subnet, routed: Observed['routed'], bridge: string): string | undefined {
+export function clashOf(subnet: Subnet, routed: readonly RoutedSubnet[], bridge: string): string | undefined {
   return routed.find(
     ({ destination, link }) => link !== bridge && prefixLength(destination) > 0 && subnetsOverlap(destination, subnet),
   )?.link;

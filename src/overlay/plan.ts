@@ -116,6 +116,9 @@ export function planNetwork(
     sysctls: [
       // A new namespace takes this over from the machine's first one, where egress switches it on.
       { path: 'ipv4/ip_forward', value: '0' },
+      // The VIPs are not addresses of the bridge, and yet it has to answer for them; IPVS machines often say 1 or 2.
+      { path: 'ipv4/conf/all/arp_ignore', value: '0' },
+      { path: `ipv4/conf/${BRIDGE}/arp_ignore`, value: '0', link: BRIDGE },
       ...linkIpv6(BRIDGE, ipv6),
       // Ports only carry frames; addresses of their own would be noise.
       ...ports.flatMap(({ link }) => linkIpv6(link.name, false)),

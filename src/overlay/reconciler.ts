@@ -62,6 +62,17 @@ export async function linksReady(namespace: Namespace, names: readonly string[],
   }
 }
 
+/** Throws the first failure unless this link is a port of this bridge. */
+export function throwUnlessPort(outcome: Outcome, port: string, bridge: string): void {
+  if (!outcome.observed.links.some(({ name, master }) => name === port && master === bridge)) throwFirst(outcome);
+}
+
+export function throwFirst(outcome: Outcome): Outcome {
+  const [first] = outcome.failures;
+  if (first !== undefined) throw first;
+  return outcome;
+}
+
 function readSysctls(namespace: Namespace, plan: Plan): ReadonlyMap<string, string> {
   const values = plan.sysctls.map(({ path }) => [path, namespace.sysctl(path)] as const);
   return new Map(values.filter((entry): entry is readonly [string, string] => entry[1] !== undefined));

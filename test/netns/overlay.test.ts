@@ -1,8 +1,12 @@
 // Overlay networks on the real kernel. The "node" is this process, in a network namespace of its own.
 import { inOwnNetns } from '../support/own-netns.ts';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import t, { type Test as Tap } from 'tap';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
 import type { Network, NetworkId } from '../../src/model/network.ts';
 import type { TaskId } from '../../src/model/task.ts';
 import { close } from '../../src/native/libc.ts';
@@ -15,12 +19,10 @@ import type { ContainerSpec } from '../../src/overlay/plan.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
 import { ip, network as anyNetwork, subnet } from '../support/builders.ts';
 import { ping, serveTcp, serveUdp, tryTcp, tryUdp } from '../support/netns.ts';
+import type { VictimWork } from '../support/overlay-victim.ts';
 import { needsRoot } from '../support/requirements.ts';
 
-function mayRun(t: Tap): boolean {
-  const place = { skip: (message: string) => t.skip(message), fail: (message: string) => t.fail(message) };
-  return needsRoot(place, 'it makes network namespaces, links and BPF programs') && t.ok(inOwnNetns);
-}
+const why = 'it makes network namespaces, links and BPF programs';
 
 function randomId(): string {
   return randomBytes(16).toString('hex').slice(0, 25);
@@ -35,6 +37,15 @@ function container(...on: readonly (readonly [Network, ...string[]])[]): Contain
     taskId: randomId() as TaskId,
     attachments: on.map(([network, ...addresses]) => ({ network, addresses: addresses.map(ip) })),
   };
+}
+
+/** Runs an agent's driver in a process of its own until it says so, then kills it. */
+async function killedAgent(work: VictimWork, moment: string): Promise<void> {
+  const script = fileURLToPath(new URL('../support/overlay-victim.js', import.meta.url));
+  const victim = spawn(process.execPath, [script, JSON.stringify(work)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(victim, 'exit');
+  for await (const line of createInterface(victim.stdout)) if (line === moment) victim.kill('SIGKILL');
+  await ended;
 }
 
 interface Teardown {
@@ -59,7 +70,7 @@ function makeDriver(
 }
 
 t.test('containers of one network reach each other by address, over IPv4 and IPv6', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const { driver } = makeDriver(t);
   const back = network('back', ['10.64.0.0/24', 'fd00:64::/64'], { internal: true });
   const a = await driver.attachContainer(container([back, '10.64.0.2', 'fd00:64::2']));
@@ -78,7 +89,7 @@ t.test('containers of one network reach each other by address, over IPv4 and IPv
 });
 
 t.test('a VIP takes any port while its service has endpoints, and refuses every one otherwise', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const { driver } = makeDriver(t);
   const back = network('back', ['10.64.0.0/24', 'fd00:64::/64'], { internal: true });
   const { netnsFd } = await driver.ensureNetwork(back);
@@ -113,7 +124,7 @@ t.test('a VIP takes any port while its service has endpoints, and refuses every 
 });
 
 t.test('one worker after another leaves the VIP group, and connections go on', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const { driver } = makeDriver(t);
   const back = network('back', ['10.64.0.0/24'], { internal: true });
   const { netnsFd } = await driver.ensureNetwork(back);
@@ -133,7 +144,7 @@ t.test('one worker after another leaves the VIP group, and connections go on', a
 });
 
 t.test('O1: networks are isolated, although they have the same subnet', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const { driver } = makeDriver(t);
   const red = network('red', ['10.64.0.0/24'], { internal: true });
   const blue = network('blue', ['10.64.0.0/24'], { internal: true });
@@ -154,7 +165,7 @@ t.test('O1: networks are isolated, although they have the same subnet', async (t
 });
 
 t.test('containers of a network that is not internal reach the outside as the node', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const { driver, kernel, instance } = makeDriver(t, { egressSubnet: subnet('100.99.0.0/24') });
   const world = await kernel.ensureNamespace(`${namespacePrefix(instance)}world`);
   await kernel.own.apply({
@@ -204,21 +215,18 @@ t.test('containers of a network that is not internal reach the outside as the no
   world.close();
 });
 
-t.test('what a killed agent left is taken over or removed by the next', async (t) => {
-  if (!mayRun(t)) return;
-  const first = makeDriver(t);
+t.test('M12: what a killed agent left is taken over or removed by the next', async (t) => {
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const front = network('front', ['10.64.0.0/24']);
   const gone = network('gone', ['10.66.0.0/24']);
   const [lives, died] = [container([front, '10.64.0.2']), container([front, '10.64.0.3'], [gone, '10.66.0.3'])];
-  const before = await first.driver.attachContainer(lives);
-  await first.driver.attachContainer(died);
-  await first.driver.close();
+  const { driver, kernel, instance } = makeDriver(t);
+  await killedAgent({ instance, attach: [lives, died] }, 'attached');
 
-  const { driver, kernel } = makeDriver(t, { instance: first.instance });
   const neverMade = container([front, '10.64.0.9']);
   const { containers, removed } = await driver.adopt([front], [lives, neverMade]);
   t.equal(removed.length, 2, 'the dead container and the network that is gone');
-  t.match(containers, [{ taskId: lives.taskId, netnsPath: before.netnsPath, interfaces: before.interfaces }]);
+  t.match(containers, [{ taskId: lives.taskId, egressGateway: '100.127.0.1' }]);
   const ports = (await kernel.own.observe()).links.filter(({ master }) => master !== undefined);
   t.equal(ports.length, 1, 'one egress link');
   const next = await driver.attachContainer(container([front, '10.64.0.3']));
@@ -229,8 +237,30 @@ t.test('what a killed agent left is taken over or removed by the next', async (t
   t.equal(await driver.repair(), 0, 'all is as planned');
 });
 
+t.test('an agent killed at any moment leaves nothing that the next cannot remove', async (t) => {
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
+  const front = network('front', ['10.64.0.0/24', 'fd00:64::/64']);
+  const specs = Array.from({ length: 4 }, (_, i) => container([front, `10.64.0.${i + 2}`, `fd00:64::${i + 2}`]));
+  for (const moment of ['attaching 0', 'attaching 2', 'attached', 'detaching 1', 'detaching 3']) {
+    const { driver, kernel, instance } = makeDriver(t);
+    await killedAgent({ instance, attach: specs, detach: true }, moment);
+    const { containers } = await driver.adopt([front], specs);
+    for (const { taskId } of containers) {
+      t.equal(ping(containers.find((one) => one.taskId === taskId)?.netnsFd ?? -1, '10.64.0.1'), 'answered', moment);
+    }
+    await driver.removeAll();
+    t.strictSame(kernel.listNamespaces(namespacePrefix(instance)), [], moment);
+    t.strictSame(
+      (await kernel.own.observe()).links.map(({ name }) => name),
+      ['lo'],
+      moment,
+    );
+    t.equal(await kernel.own.hasRuleset(`vipmesh_${instance}`), false, moment);
+  }
+});
+
 t.test('what something else changes is mended', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   let mended: () => void = () => {};
   const told = new Promise<void>((resolve) => {
     mended = resolve;
@@ -254,7 +284,7 @@ t.test('what something else changes is mended', async (t) => {
 });
 
 t.test('a hundred containers come and go, and nothing stays', async (t) => {
-  if (!mayRun(t)) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
   const { driver, kernel, instance } = makeDriver(t);
   const front = network('front', ['10.64.0.0/24']);
   await driver.ensureNetwork(front);

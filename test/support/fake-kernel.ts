@@ -1,0 +1,193 @@
+// The kernel port without a kernel: what is applied is what is observed, links come and go in pairs as the real ones do.
+import { parseSubnet } from '../../src/model/address.ts';
+import type {
+  Kernel,
+  Link,
+  Namespace,
+  Observed,
+  Operation,
+  RoutedSubnet,
+  StopWatching,
+} from '../../src/netlink/kernel.ts';
+import { KernelError } from '../../src/netlink/kernel-error.ts';
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+interface FakeLink extends Writable<Link> {
+  peer?: { readonly namespace: FakeNamespace; readonly name: string };
+}
+
+export class FakeKernel implements Kernel {
+  readonly namespaces = new Map<string, FakeNamespace>();
+  readonly own = new FakeNamespace('', this);
+  /** Operations for which this is true are refused. */
+  refuses: (operation: Operation, namespace: Namespace) => boolean = () => false;
+  /** Every operation that was carried out, as `NAMESPACE: KIND NAME`. */
+  readonly history: string[] = [];
+
+  listNamespaces(prefix: string): readonly string[] {
+    return [...this.namespaces.keys()].filter((name) => name.startsWith(prefix)).sort();
+  }
+
+  async ensureNamespace(name: string): Promise<FakeNamespace> {
+    const namespace = this.namespaces.get(name) ?? new FakeNamespace(name, this);
+    this.namespaces.set(name, namespace);
+    return namespace;
+  }
+
+  deleteNamespace(name: string): void {
+    for (const link of this.namespaces.get(name)?.links.keys() ?? []) this.namespaces.get(name)?.removeLink(link);
+    this.namespaces.delete(name);
+  }
+
+  close(): void {}
+}
+
+export class FakeNamespace implements Namespace {
+  readonly name: string;
+  readonly path: string;
+  readonly fd: number;
+  readonly links = new Map<string, FakeLink>();
+  addresses: Observed['addresses'] = [];
+  routes: Observed['routes'] = [];
+  neighbours: Observed['neighbours'] = [];
+  readonly sysctls = new Map<string, string>([['ipv4/ip_forward', '1']]);
+  readonly rulesets = new Set<string>();
+  readonly watchers = new Set<() => void>();
+  routedElsewhere: readonly RoutedSubnet[] = [];
+  readonly #kernel: FakeKernel;
+
+  constructor(name: string, kernel: FakeKernel) {
+    this.name = name;
+    this.path = name === '' ? '/proc/self/ns/net' : `/run/netns/${name}`;
+    this.fd = name === '' ? 0 : kernel.namespaces.size + 100;
+    this.#kernel = kernel;
+    this.links.set('lo', { ...newLink('lo', 'other'), up: true });
+  }
+
+  async observe(): Promise<Observed> {
+    const links = [...this.links.values()].map(({ peer: _peer, ...link }) => ({ ...link, ready: true }));
+    return { links, addresses: this.addresses, routes: this.routes, neighbours: this.neighbours };
+  }
+
+  async routed(): Promise<readonly RoutedSubnet[]> {
+    const connected = this.addresses.flatMap(({ address, prefixLength, link }) => {
+      const destination = parseSubnet(`${address}/${prefixLength}`);
+      return destination === undefined ? [] : [{ destination, link }];
+    });
+    return [...connected, ...this.routedElsewhere];
+  }
+
+  async apply(operation: Operation): Promise<void> {
+    const object = 'name' in operation ? operation.name : 'link' in operation ? operation.link : operation.path;
+    if (this.#kernel.refuses(operation, this)) {
+      throw new KernelError('refused', operation.kind, object, 'the test wants it so');
+    }
+    this.#kernel.history.push(`${this.name}: ${operation.kind} ${object}`);
+    this.#carryOut(operation);
+  }
+
+  async hasRuleset(name: string): Promise<boolean> {
+    return this.rulesets.has(name);
+  }
+
+  sysctl(path: string): string | undefined {
+    const [, , link] = path.split('/');
+    return link === undefined || link === 'all' || this.links.has(link)
+      ? (this.sysctls.get(path) ?? 'default')
+      : undefined;
+  }
+
+  watch(changed: () => void): StopWatching {
+    this.watchers.add(changed);
+    return () => this.watchers.delete(changed);
+  }
+
+  close(): void {
+    this.watchers.clear();
+  }
+
+  removeLink(name: string): void {
+    const link = this.links.get(name);
+    if (link === undefined) return;
+    this.links.delete(name);
+    const stays = (thing: { readonly link: string }): boolean => thing.link !== name;
+    this.addresses = this.addresses.filter(stays);
+    this.routes = this.routes.filter(stays);
+    this.neighbours = this.neighbours.filter(stays);
+    for (const port of this.links.values()) if (port.master === name) port.master = undefined;
+    link.peer?.namespace.removeLink(link.peer.name);
+  }
+
+  #carryOut(operation: Operation): void {
+    switch (operation.kind) {
+      case 'add-bridge':
+        this.#add({ ...newLink(operation.name, 'bridge'), mac: operation.mac });
+        return;
+      case 'add-veth': {
+        const { peer, name } = operation;
+        const other = peer.namespace === '' ? this.#kernel.own : this.#kernel.namespaces.get(peer.namespace);
+        if (other === undefined)
+          throw new KernelError('absent', operation.kind, name, `no namespace ${peer.namespace}`);
+        other.#add({ ...newLink(peer.name, 'veth'), mac: peer.mac, peer: { namespace: this, name } });
+        this.#add({ ...newLink(name, 'veth'), peer: { namespace: other, name: peer.name } });
+        return;
+      }
+      case 'remove-link':
+        this.removeLink(operation.name);
+        return;
+      case 'set-link': {
+        const { kind: _kind, name, ...change } = operation;
+        Object.assign(this.#link(name), change);
+        return;
+      }
+      case 'add-address':
+      case 'remove-address': {
+        const { link, address } = operation;
+        this.#link(link);
+        const rest = this.addresses.filter((one) => one.link !== link || one.address !== address.address);
+        this.addresses = operation.kind === 'add-address' ? [...rest, { ...address, link }] : rest;
+        return;
+      }
+      case 'add-route':
+      case 'remove-route': {
+        const { link, route } = operation;
+        this.#link(link);
+        const rest = this.routes.filter((one) => one.link !== link || one.destination !== route.destination);
+        this.routes = operation.kind === 'add-route' ? [...rest, { ...route, link }] : rest;
+        return;
+      }
+      case 'set-neighbour':
+      case 'remove-neighbour': {
+        const { link, neighbour } = operation;
+        this.#link(link);
+        const rest = this.neighbours.filter((one) => one.link !== link || one.address !== neighbour.address);
+        this.neighbours = operation.kind === 'set-neighbour' ? [...rest, { ...neighbour, link }] : rest;
+        return;
+      }
+      case 'set-sysctl':
+        this.sysctls.set(operation.path, operation.value);
+        return;
+      case 'set-ruleset':
+        this.rulesets.add(operation.name);
+        return;
+      case 'remove-ruleset':
+        this.rulesets.delete(operation.name);
+        return;
+    }
+  }
+
+  #add(link: FakeLink): void {
+    if (this.links.has(link.name)) throw new KernelError('exists', 'add', link.name, 'it exists already');
+    this.links.set(link.name, link);
+  }
+
+  #link(name: string): FakeLink {
+    const link = this.links.get(name);
+    if (link === undefined) throw new KernelError('absent', 'find', name, 'there is no such link');
+    return link;
+  }
+}
+
+function newLink(name: string, kind: Link['kind']): FakeLink {
+  return { name, kind, up: false, ready: true, mac: undefined, mtu: 1500, master: undefined, isolated: false };
+}
