@@ -8,7 +8,7 @@ import type { Log } from '../runtime/log.ts';
 import type { BalancerCommand } from './command.ts';
 import type { FrontendKey, FrontendPlan } from './frontends.ts';
 import type { FrontendWanted } from './publisher.ts';
-import { Slots } from './slots.ts';
+import type { Slots } from './slots.ts';
 
 /** `refusing`: held, but closed, because no endpoint is eligible. `blocked`: not ours; tried again every second. */
 export type FrontendState =
@@ -36,16 +36,17 @@ const RETRY_MS = 1000;
 
 export class ListenerSet {
   readonly #port: ListenerPort;
-  readonly #ids: Slots<FrontendKey>;
+  readonly #ids: Slots<string>;
   readonly #groups = new Map<FrontendKey, Group>();
   readonly #retry: NodeJS.Timeout;
   /** Removing waits for the workers, and what follows may want the same port, so changes are made one after another. */
   #tail: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(capacity: number, port: ListenerPort) {
+  /** `ids` are the numbers of the frontends' counters. */
+  constructor(ids: Slots<string>, port: ListenerPort) {
     this.#port = port;
-    this.#ids = new Slots(capacity);
+    this.#ids = ids;
     this.#retry = setInterval(() => this.retryBlocked(), RETRY_MS);
     this.#retry.unref();
   }

@@ -1,7 +1,7 @@
 // From catalog changes to balancer commands: plans the services that a change touches, compares with what was planned
 // before, and sends only the difference. Owns the numbers by which the data path knows backends, endpoints and VIPs.
 import type { Change } from '../catalog/change.ts';
-import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import type { Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import type { NetworkId } from '../model/network.ts';
@@ -95,8 +95,10 @@ export class BalancerPublisher {
     return networkIds.flatMap((networkId) => this.#endpoints.get(`${taskId}/${networkId}`) ?? []);
   }
 
-  backendId(key: BackendKey): number | undefined {
-    return this.#backends.get(key);
+  /** Whether new connections to a service's VIP on a network have somewhere to go. */
+  hasEligible(serviceId: ServiceId, networkId: NetworkId): boolean {
+    const plan = this.#plans.get(serviceId)?.backends.find((backend) => backend.key === `${serviceId}/${networkId}`);
+    return plan?.endpoints.some((endpoint) => endpoint.eligible) ?? false;
   }
 
   #publish(
@@ -137,7 +139,10 @@ export class BalancerPublisher {
 
   #setBackend(plan: BackendPlan): void {
     const id = this.#backends.take(plan.key);
-    if (id === undefined) return this.#port.exhausted('backend', plan.key);
+    if (id === undefined) {
+      this.#port.exhausted('backend', plan.key);
+      return;
+    }
     const endpoints = plan.endpoints
       .filter((endpoint) => endpoint.eligible)
       .flatMap((endpoint) => {
@@ -201,18 +206,4 @@ function affectedServices(snapshot: Snapshot, previous: Snapshot, changes: reado
 
 function endpointKey(endpoint: Endpoint): EndpointKey {
   return `${endpoint.taskId}/${endpoint.networkId}`;
-}
-
-/** The endpoints' slots of every task of a service, for those who add up its counters. */
-export function endpointSlots(
-  publisher: BalancerPublisher,
-  snapshot: Snapshot,
-  serviceId: ServiceId,
-): readonly number[] {
-  return tasksOf(snapshot, serviceId).flatMap((task) =>
-    publisher.slotsOf(
-      task.id,
-      task.attachments.map((one) => one.networkId),
-    ),
-  );
 }

@@ -43,7 +43,7 @@ export class TcpConnections {
   /** Of clients: where to look for an endpoint again if this one fails. */
   readonly backend: Int32Array;
   readonly targetPort: Uint16Array;
-  /** Of endpoints that are being connected to: when that takes too long, in the loop's time. */
+  /** Of endpoints: until when the connection was to be made, in the loop's time. 0: not in use. */
   readonly deadline: Float64Array;
   readonly #counters: WorkerCounters;
   #highest = 0;
@@ -127,6 +127,7 @@ export class TcpConnections {
       this.peer[client - 1] = 0;
       this.slot[client - 1] = 0;
     }
+    this.deadline[fd] = 0;
     this.flags[fd] = 0;
     this.peer[fd] = 0;
     this.slot[fd] = 0;

@@ -4,7 +4,6 @@ import {
   EPOLLERR,
   EPOLLHUP,
   SO_ERROR,
-  SO_KEEPALIVE,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
@@ -12,10 +11,12 @@ import {
 } from '../native/constants.ts';
 import { EINPROGRESS, EMFILE, ENFILE, errno, NativeError } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
-import { addressOf, close, connect, type Fd, getsockopt, setsockopt, socket } from '../native/libc.ts';
+import { addressOf, close, connect, type Fd, getsockopt, socket } from '../native/libc.ts';
+import { keepAlive } from '../native/stream-socket.ts';
 import { enterNetns, leaveNetns, OWN_NETNS } from '../native/netns.ts';
 import type { WorkerCounters } from '../runtime/worker-env.ts';
 import { chooseAnother, chooseEndpoint } from './choose-endpoint.ts';
+import { AttemptQueue } from './tcp-attempts.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 import type { TcpEndpoint, TcpTargets } from './tcp-targets.ts';
 
@@ -38,6 +39,8 @@ export interface TcpConnectorPort {
 const SOCKET_TYPE = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 /** A client that got no socket for its endpoint in this time is reset, which frees a descriptor itself. */
 const STARVED_MS = 1000;
+/** Age at which a connection to an endpoint gets SO_KEEPALIVE. (Accepted sockets inherit it from their listener.) */
+const KEEP_ALIVE_FROM_MS = 1000;
 
 export class TcpConnector {
   readonly #port: TcpConnectorPort;
@@ -47,7 +50,11 @@ export class TcpConnector {
   #again: Fd[] = [];
   /** Clients that wait for a descriptor, and since when. */
   readonly #starved = new Map<Fd, number>();
-  readonly #timeouts: ConnectTimeouts;
+  /** Connections that are being made, and when that has taken too long. */
+  readonly #pending: AttemptQueue;
+  #timer = 0;
+  /** Connections that the kernel is to keep alive if they grow old enough. */
+  readonly #young: AttemptQueue;
   #netns: Fd = OWN_NETNS;
   readonly #value = new Int32Array([1]);
   readonly #valueAddress = addressOf(this.#value);
@@ -55,7 +62,8 @@ export class TcpConnector {
 
   constructor(port: TcpConnectorPort) {
     this.#port = port;
-    this.#timeouts = new ConnectTimeouts(port.loop, port.connections, (fd) => this.#failed(fd));
+    this.#pending = new AttemptQueue(port.connections);
+    this.#young = new AttemptQueue(port.connections);
   }
 
   isConnecting(fd: Fd): boolean {
@@ -98,7 +106,8 @@ export class TcpConnector {
       this.#again = [];
       this.connectAll(clients);
     }
-    this.#timeouts.endBatch();
+    this.#setTimer();
+    this.#keepAlive();
   }
 
   /** Tries again for clients that found no descriptor. */
@@ -155,8 +164,6 @@ export class TcpConnector {
       this.#port.descriptorsShort();
       return true;
     }
-    this.#value[0] = 1;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, this.#valueAddress, 4);
     const { targetPort } = connections;
     if (
       connect(fd, endpoint.sockaddr(targetPort[client] as number), endpoint.sockaddrLength) < 0 &&
@@ -167,7 +174,10 @@ export class TcpConnector {
     }
     loop.own(fd);
     connections.openEndpoint(fd, client, endpoint.slot);
-    this.#timeouts.add(fd, this.#port.timeoutMs);
+    const deadline = loop.now() + this.#port.timeoutMs;
+    connections.deadline[fd] = deadline;
+    this.#pending.push(fd, deadline);
+    this.#young.push(fd, deadline);
     this.#port.watch(fd);
     if (((connections.flags[client] as number) & FLAG.watched) === 0) {
       connections.flags[client] = (connections.flags[client] as number) | FLAG.watched;
@@ -209,76 +219,41 @@ export class TcpConnector {
     return true;
   }
 
+  /** A timer is set while connections are being made; there is none otherwise. */
+  #setTimer(): void {
+    const pending = this.#pending;
+    while (!pending.isEmpty && !pending.firstIsConnecting) pending.shift();
+    if (pending.isEmpty) {
+      if (this.#timer !== 0) this.#port.loop.clearTimer(this.#timer);
+      this.#timer = 0;
+    } else if (this.#timer === 0) {
+      const delay = pending.firstDeadline - this.#port.loop.now();
+      this.#timer = this.#port.loop.setTimer(Math.max(0, delay), () => this.#giveUp());
+    }
+  }
+
+  #giveUp(): void {
+    this.#timer = 0;
+    const pending = this.#pending;
+    const now = this.#port.loop.now();
+    for (; !pending.isEmpty && pending.firstDeadline <= now; pending.shift()) {
+      if (pending.firstIsConnecting) this.#failed(pending.firstFd);
+    }
+  }
+
+  /** Most connections end before it matters, and are spared the call. The loop comes by here twice a second at least. */
+  #keepAlive(): void {
+    const young = this.#young;
+    const bornBefore = this.#port.loop.now() - KEEP_ALIVE_FROM_MS + this.#port.timeoutMs;
+    for (; !young.isEmpty && young.firstDeadline <= bornBefore; young.shift()) {
+      if (!young.firstIsCurrent) continue;
+      keepAlive(young.firstFd);
+    }
+  }
+
   #socketError(fd: Fd): number {
     this.#valueLength[0] = 4;
     getsockopt(fd, SOL_SOCKET, SO_ERROR, this.#valueAddress, this.#valueLength);
     return this.#value[0] as number;
-  }
-}
-
-/** Connections being made, in order of deadline: the time is the same for all, so first in, first out. */
-class ConnectTimeouts {
-  readonly #loop: EventLoop;
-  readonly #connections: TcpConnections;
-  readonly #expired: (fd: Fd) => void;
-  #fds: Fd[] = [];
-  #deadlines: number[] = [];
-  /** Entries before this one are done with. */
-  #head = 0;
-  #timer = 0;
-
-  constructor(loop: EventLoop, connections: TcpConnections, expired: (fd: Fd) => void) {
-    this.#loop = loop;
-    this.#connections = connections;
-    this.#expired = expired;
-  }
-
-  add(fd: Fd, timeoutMs: number): void {
-    const deadline = this.#loop.now() + timeoutMs;
-    this.#connections.deadline[fd] = deadline;
-    this.#fds.push(fd);
-    this.#deadlines.push(deadline);
-  }
-
-  /** Sets a timer while connections are being made; there is none otherwise. */
-  endBatch(): void {
-    if (this.#fds.length === 0) return;
-    while (this.#head < this.#fds.length && !this.#isCurrent(this.#head)) this.#head++;
-    if (this.#head === this.#fds.length) {
-      this.#fds = [];
-      this.#deadlines = [];
-      this.#head = 0;
-      if (this.#timer !== 0) this.#loop.clearTimer(this.#timer);
-      this.#timer = 0;
-    } else if (this.#timer === 0) {
-      const delay = (this.#deadlines[this.#head] as number) - this.#loop.now();
-      this.#timer = this.#loop.setTimer(Math.max(0, delay), () => this.#fire());
-    }
-    if (this.#head > 1024 && 2 * this.#head > this.#fds.length) this.#compact();
-  }
-
-  #fire(): void {
-    this.#timer = 0;
-    const now = this.#loop.now();
-    while (this.#head < this.#fds.length) {
-      if (this.#isCurrent(this.#head)) {
-        if ((this.#deadlines[this.#head] as number) > now) return;
-        this.#expired(this.#fds[this.#head] as Fd);
-      }
-      this.#head++;
-    }
-  }
-
-  /** Still being made, and by this attempt: the descriptor may have had other uses since. */
-  #isCurrent(entry: number): boolean {
-    const fd = this.#fds[entry] as Fd;
-    const { flags, deadline } = this.#connections;
-    return ((flags[fd] as number) & FLAG.connecting) !== 0 && deadline[fd] === this.#deadlines[entry];
-  }
-
-  #compact(): void {
-    this.#fds = this.#fds.slice(this.#head);
-    this.#deadlines = this.#deadlines.slice(this.#head);
-    this.#head = 0;
   }
 }

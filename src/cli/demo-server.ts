@@ -2,11 +2,11 @@
 // every address of its container.
 import { createServer } from 'node:http';
 
-const task = process.env['VIPMESH_TASK'] ?? `pid ${process.pid}`;
+const task = process.env.VIPMESH_TASK ?? `pid ${process.pid}`;
 const body = `${task} answered\n`;
 const server = createServer((_request, response) => {
   response.writeHead(200, { 'content-type': 'text/plain', 'content-length': body.length });
   response.end(body);
 });
-server.listen(Number(process.env['PORT'] ?? '8000'), process.env['VIPMESH_ADDR'] ?? '::');
+server.listen(Number(process.env.PORT ?? '8000'), process.env.VIPMESH_ADDR ?? '::');
 process.on('SIGTERM', () => server.close());

@@ -35,7 +35,7 @@ interface Demo {
 export function demoCommand(out: (text: string) => void, done: (exitCode: number) => void): Command {
   return new Command('demo')
     .description('start an agent with real servers behind it, and say what to try')
-    .option('--host <socket>', 'API socket of the demo agent', process.env['VIPMESH_HOST'])
+    .option('--host <socket>', 'API socket of the demo agent', process.env.VIPMESH_HOST)
     .addHelpText('after', '\nExamples:\n  vipmesh demo\n  vipmesh demo --host unix:///tmp/demo.sock')
     .action(async (options: { readonly host?: string }) => {
       const demo: Demo = {
@@ -191,7 +191,7 @@ function install(demo: Demo, packages: Readonly<Record<string, string>>): void {
 function findProgram(program: string): string | undefined {
   const servers = '/usr/lib/postgresql';
   const versions = existsSync(servers) ? readdirSync(servers).map((version) => join(servers, version, 'bin')) : [];
-  const folders = [...(process.env['PATH'] ?? '').split(':'), ...versions];
+  const folders = [...(process.env.PATH ?? '').split(':'), ...versions];
   return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
 }
 

@@ -1,10 +1,10 @@
 // `x-vipmesh` of a service: what Compose has no word for.
-import { type IpAddress, parseIp } from '../model/address.ts';
 import { parsePort, type TargetPort } from '../model/port.ts';
 import { type HealthCheck, PROBE_DEFAULTS, type Probe, type StaticEndpoint } from '../model/service.ts';
 import { quote } from './diagnostics.ts';
 import { readTiming } from './healthcheck.ts';
 import type { Reader } from './reader.ts';
+import { parseStaticEndpoint } from './static-endpoint.ts';
 import type { Place, Tree } from './tree.ts';
 
 export interface PlacedEndpoint {
@@ -78,54 +78,11 @@ function readEndpoints(reader: Reader, tree: Tree, what: string): readonly Place
   for (const item of reader.list(tree, what)?.items ?? []) {
     const text = reader.text(item, what);
     if (text === undefined) continue;
-    const endpoint = parseEndpoint(text.trim());
+    const endpoint = parseStaticEndpoint(text.trim());
     if (typeof endpoint === 'string') reader.diagnostics.error(item.place, `${what}: ${quote(text)} ${endpoint}`);
     else endpoints.push({ endpoint, text, place: item.place });
   }
   return endpoints;
-}
-
-/** `ADDRESS`, `ADDRESS:PORT` or `TARGET=ADDRESS:PORT`, IPv6 with a port in brackets; else why it is none. */
-function parseEndpoint(text: string): StaticEndpoint | string {
-  const [, targetText, rest = ''] = /^(?:([^=]*)=)?(.*)$/s.exec(text) ?? [];
-  const targetPort = targetText === undefined ? undefined : parsePort(targetText);
-  if (targetText !== undefined && targetPort === undefined) return 'has no port of 1 to 65535 before "="';
-  const whole = parseIp(rest.replace(/^\[(.*)\]$/, '$1'));
-  if (whole !== undefined) {
-    const problem = addressProblem(whole);
-    if (problem !== undefined) return problem;
-    return targetPort === undefined ? { address: whole } : 'has no port behind the address; write TARGET=ADDRESS:PORT';
-  }
-  const [, bracketed, bare, portText = ''] = /^(?:\[([^\]]*)\]|([^:]*)):([^:]*)$/.exec(rest) ?? [];
-  const address = parseIp(bracketed ?? bare ?? '');
-  if (address === undefined) return notAnAddress(bracketed ?? bare ?? rest);
-  const problem = addressProblem(address);
-  if (problem !== undefined) return problem;
-  const port = parsePort(portText);
-  if (port === undefined) return `has no port of 1 to 65535 behind ":"`;
-  return { address, port, ...(targetPort === undefined ? {} : { targetPort }) };
-}
-
-function notAnAddress(text: string): string {
-  if (/^[a-zA-Z_][a-zA-Z0-9_.-]*$/.test(text)) {
-    return 'has a host name; an endpoint is an IP address, because nobody would notice when a name begins to mean another';
-  }
-  return 'is no ADDRESS, ADDRESS:PORT or TARGET=ADDRESS:PORT (IPv6 with a port: [ADDRESS]:PORT)';
-}
-
-/** Addresses that no task can serve on. */
-function addressProblem(address: IpAddress): string | undefined {
-  const first = Number.parseInt(address, 10);
-  if (address === '0.0.0.0' || address === '::')
-    return 'means every address of a node; write the one that the task listens on';
-  if (
-    address === '255.255.255.255' ||
-    (!address.includes(':') && first >= 224 && first < 240) ||
-    /^ff..:/.test(address)
-  ) {
-    return 'is a multicast or broadcast address, which no connection can go to';
-  }
-  return undefined;
 }
 
 const HEALTH_KEYS = {

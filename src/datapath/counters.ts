@@ -92,6 +92,15 @@ export class Counters {
     return this.#sum('totals', index);
   }
 
+  /** What one worker has open now. */
+  open(worker: number): { readonly connections: number; readonly flows: number } {
+    const { frontends, totals } = this.#views[worker] as WorkerCounters;
+    let all = 0;
+    for (let at = FRONTEND.active; at < frontends.length; at += FRONTEND.stride) all += frontends[at] ?? 0;
+    const flows = totals[TOTAL.udpFlowsActive] ?? 0;
+    return { connections: all - flows, flows };
+  }
+
   /** After a worker died, and before another uses its memory: nothing of what it had open is open any more. */
   clearActive(worker: number): void {
     const { frontends, endpoints, totals } = this.#views[worker] as WorkerCounters;

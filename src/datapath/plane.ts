@@ -108,6 +108,11 @@ export class DataPlane {
     return this.#counters.total(index);
   }
 
+  /** Each worker, and what it has open. */
+  status(): readonly { readonly alive: boolean; readonly connections: number; readonly flows: number }[] {
+    return this.#workers.map((worker, index) => ({ alive: worker.alive, ...this.#counters.open(index) }));
+  }
+
   /** Resolves when everything that was posted before is in effect in every worker. */
   barrier(): Promise<void> {
     const token = ++this.#lastToken;

@@ -49,6 +49,10 @@ export class WorkerHandle {
     return new Promise((resolve, reject) => this.#launch(resolve, reject));
   }
 
+  get alive(): boolean {
+    return this.#port !== undefined;
+  }
+
   /** Remembers a command that this worker alone is told. */
   note(command: Command): void {
     this.#own.note(command);

@@ -4,11 +4,12 @@ import t from 'tap';
 import type { BalancerCommand } from '../../src/balancer/command.ts';
 import type { FrontendPlan } from '../../src/balancer/frontends.ts';
 import { ListenerSet, portProblem } from '../../src/balancer/listener-set.ts';
+import { Slots } from '../../src/balancer/slots.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
 
 function harness() {
   const posted: string[] = [];
-  const listeners = new ListenerSet(8, {
+  const listeners = new ListenerSet(new Slots(8), {
     workers: 2,
     postTo: (worker: number, command: BalancerCommand) => posted.push(`${worker} ${command.kind}`),
     barrier: async () => {

@@ -1,6 +1,7 @@
 import t from 'tap';
+import { SO_KEEPALIVE, SOL_SOCKET } from '../../src/native/constants.ts';
 import { ECONNRESET, errno } from '../../src/native/errno.ts';
-import { recv } from '../../src/native/libc.ts';
+import { getsockopt, recv } from '../../src/native/libc.ts';
 import { refusingPort } from '../support/tcp-rig.ts';
 import { TcpBench } from '../support/tcp-bench.ts';
 
@@ -74,3 +75,22 @@ t.test('endpoints that are replaced while others are tried are not tried twice',
   t.equal(bench.counters.endpoint(0).failures, 1);
   bench.destroy();
 });
+
+t.test('both sides of a connection that grows old are kept alive by the kernel', async (t) => {
+  const bench = new TcpBench();
+  const { client, served } = bench.pair(bench.listener());
+  t.ok(
+    bench.proxySockets().some((fd) => !isKeptAlive(fd)),
+    'short connections are spared the call',
+  );
+  bench.until(() => bench.proxySockets().every(isKeptAlive));
+  t.equal(bench.proxySockets().length, 2);
+  t.notOk([client, served].some(isKeptAlive), 'the test looked at the right ones');
+  bench.destroy();
+});
+
+function isKeptAlive(fd: number): boolean {
+  const value = new Int32Array(1);
+  getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, value, new Uint32Array([4]));
+  return value[0] === 1;
+}

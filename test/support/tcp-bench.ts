@@ -5,6 +5,7 @@ import { Counters, viewCounters } from '../../src/datapath/counters.ts';
 import { EAGAIN, errno } from '../../src/native/errno.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 import { accept4, close, type Fd, recv, send } from '../../src/native/libc.ts';
+import { descriptorLimit } from '../../src/native/rlimit.ts';
 import { connectTcp, listenTcp, localAddress, resetOnClose } from '../../src/native/stream-socket.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
 import { endpoint } from './tcp-rig.ts';
@@ -12,7 +13,8 @@ import { endpoint } from './tcp-rig.ts';
 const PIECE = Buffer.alloc(64 * 1024);
 
 export class TcpBench {
-  readonly loop = new EventLoop();
+  readonly #ledger = new Uint8Array(descriptorLimit());
+  readonly loop = new EventLoop({ descriptors: this.#ledger });
   readonly counters = new Counters(1, { frontends: 4, endpoints: 16, backends: 4 });
   readonly proxy: TcpProxy;
   readonly port: number;
@@ -52,6 +54,11 @@ export class TcpBench {
       this.loop.again();
       return ++batches === 3;
     });
+  }
+
+  /** The proxy's own sockets, listeners not included. */
+  proxySockets(): readonly Fd[] {
+    return [...this.#ledger.keys()].filter((fd) => this.#ledger[fd] === 1).slice(1);
   }
 
   listener(backlog?: number): { fd: Fd; port: number } {

@@ -1,0 +1,284 @@
+// The composition root: builds every room, in the order in which they need each other, and takes them down in the reverse one.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { agentFacts, apiContext } from './agent/api-context.ts';
+import { Containers } from './agent/containers.ts';
+import { followHealthChecks } from './agent/health-checks.ts';
+import { kernelInstance } from './agent/identity.ts';
+import { allOf, Mesh } from './agent/mesh.ts';
+import { registerMetrics } from './agent/metrics.ts';
+import { probeTask } from './agent/probing.ts';
+import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
+import { Teardown } from './agent/teardown.ts';
+import { startAdminServer } from './api/admin.ts';
+import type { RuntimeStatus } from './api/context.ts';
+import { startApiServer } from './api/server.ts';
+import { portProblem } from './balancer/listener-set.ts';
+import { Catalog } from './catalog/catalog.ts';
+import { type Config, formatAddress } from './config.ts';
+import { Control } from './control/control.ts';
+import { DataPlane } from './datapath/plane.ts';
+import { HealthMonitor } from './health/monitor.ts';
+import type { NodeId } from './model/node.ts';
+import type { TaskId } from './model/task.ts';
+import { LinuxKernel } from './netlink/linux-kernel.ts';
+import { OverlayDriver } from './overlay/driver.ts';
+import { sleep, systemClock } from './runtime/clock.ts';
+import { createLog, type Log } from './runtime/log.ts';
+import { createMetrics } from './runtime/metrics.ts';
+import { systemRandom } from './runtime/random.ts';
+import { programVersion } from './runtime/version.ts';
+import { openEmbeddedStore } from './store/embedded.ts';
+import { ProcessTasks } from './tasks/process.ts';
+import { systemProcesses } from './tasks/process-table.ts';
+
+/** While draining, open connections are counted this often. */
+const DRAIN_POLL_MS = 50;
+/** A worker that is asked to stop does so at once; one that hangs is ended by force after this. */
+const WORKER_STOP_MS = 1000;
+
+/** Resolves with the exit status when the agent has ended: after a signal, or because it could not start. */
+export async function runAgent(config: Config): Promise<number> {
+  const log = createLog({ level: config.logLevel, format: config.logFormat });
+  const stopping = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.abort(signal));
+  const opened = new Teardown(log);
+  try {
+    const agent = await start(config, log, opened);
+    log.info('ready', {
+      node: config.nodeName,
+      socket: config.socket,
+      dns: formatAddress(config.dns),
+      admin: agent.admin,
+    });
+    await aborted(stopping.signal);
+    log.info('draining', { signal: String(stopping.signal.reason), atMostMs: config.drainMs });
+    await agent.drain();
+    await opened.all();
+    log.info('stopped');
+    return 0;
+  } catch (error) {
+    log.error('the agent cannot go on', { error });
+    await opened.all();
+    return 1;
+  }
+}
+
+interface RunningAgent {
+  /** `ADDRESS:PORT` */
+  readonly admin: string;
+  /** Refuses what is new, and waits for what is open, as long as configured. */
+  drain(): Promise<void>;
+}
+
+/** Everything up to the API: what works without anybody asking. */
+interface Core {
+  readonly nodeId: NodeId;
+  readonly catalog: Catalog;
+  readonly control: Control;
+  readonly plane: DataPlane;
+  readonly mesh: Mesh;
+  readonly tasks: ProcessTasks;
+  readonly monitor: HealthMonitor;
+}
+
+async function start(config: Config, log: Log, opened: Teardown): Promise<RunningAgent> {
+  const startedAt = Date.now();
+  let state: RuntimeStatus['state'] = 'starting';
+  const core = await startCore(config, log, opened);
+  const { catalog, control, mesh, monitor, nodeId, plane, tasks } = core;
+  const stackFiles = new StackFiles({
+    files: config.stacks,
+    defaultDriver: config.privileged ? 'overlay' : 'local',
+    environment: process.env,
+    log,
+    apply: async (name, stack) => {
+      await control.applyStack(name, stack, { prune: true });
+    },
+    now: () => Date.now(),
+  });
+  const context = apiContext({
+    facts: agentFacts(config, programVersion(), nodeId, startedAt),
+    catalog,
+    plane,
+    mesh,
+    monitor,
+    commands: control,
+    tasks,
+    status: () => ({ state, ...runtimeStatus(config, core, stackFiles.status()) }),
+  });
+  const metrics = createMetrics({ processMetrics: true });
+  registerMetrics(metrics, { context, plane, mesh, monitor });
+  const api = await startApiServer({ socket: config.socket, mode: config.socketMode, context, log });
+  opened.add('API', () => api.close());
+  // Before the API: sessions that end first leave their tasks to the next agent.
+  opened.add('tasks', () => tasks.close());
+  const admin = await startAdminServer({
+    ...config.admin,
+    metrics,
+    notReady: () => (state === 'ready' ? undefined : state),
+  });
+  opened.add('admin', () => admin.close());
+  opened.add('stack files', () => stackFiles.close());
+  await stackFiles.start();
+  await mesh.settled();
+  state = 'ready';
+  return {
+    admin: `${config.admin.address}:${admin.port}`,
+    drain: async () => {
+      state = 'draining';
+      stackFiles.close();
+      await mesh.refuseNew();
+      await idle(plane, config.drainMs, log);
+    },
+  };
+}
+
+async function startCore(config: Config, log: Log, opened: Teardown): Promise<Core> {
+  const store = openEmbeddedStore({ directory: join(config.stateDir, 'store'), log });
+  opened.add('store', () => store.close());
+  const catalog = await Catalog.open(store, { log });
+  opened.add('catalog', () => catalog.close());
+  const { nodeName, privileged, allowPlaintextOverlays } = config;
+  const control = await Control.open({
+    store,
+    catalog,
+    log,
+    nodeName,
+    privileged,
+    allowPlaintextOverlays,
+    portProblem,
+  });
+  opened.add('control', () => control.close());
+  const { nodeId } = control;
+  const plane = await DataPlane.start({ workers: config.workers, log });
+  opened.add('data plane', () => plane.stop(WORKER_STOP_MS));
+  plane.post({ kind: 'upstreams', upstreams: config.upstreams });
+  const overlay = config.privileged ? openOverlay(config, nodeId, log, opened) : undefined;
+  const mesh = new Mesh({ nodeId, plane, log, ...(overlay === undefined ? {} : { overlay }) });
+  opened.add('mesh', () => mesh.close());
+  const containers = new Containers(catalog, mesh, overlay);
+  const tasks = new ProcessTasks({
+    clock: systemClock,
+    log,
+    registry: control.tasks,
+    containers,
+    processes: systemProcesses,
+    activeConnections: (id) => activeConnections(catalog, plane, mesh, id),
+    applied: () => mesh.settled(),
+    nodeResolvConf,
+  });
+  const monitor: HealthMonitor = new HealthMonitor({
+    clock: systemClock,
+    random: systemRandom,
+    log,
+    probe: (id, plan, signal) => probeTask(tasks, mesh, id, plan, signal),
+    report: async (id, health) => {
+      await control.setTaskHealth(id, health);
+    },
+  });
+  opened.add('health', () => monitor.close());
+  const core = { nodeId, catalog, control, plane, mesh, tasks, monitor };
+  await takeUp(config, log, core, containers, overlay);
+  return core;
+}
+
+/** What a former run of this agent left, in the store and in the kernel, becomes what this one serves. */
+async function takeUp(
+  config: Config,
+  log: Log,
+  core: Core,
+  containers: Containers,
+  overlay: OverlayDriver | undefined,
+): Promise<void> {
+  const { catalog, mesh, monitor, nodeId, tasks } = core;
+  const { snapshot } = catalog;
+  const own = [...snapshot.tasks.values()].filter((task) => task.nodeId === nodeId);
+  if (overlay !== undefined) {
+    const networks = [...snapshot.networks.values()].filter((network) => network.spec.driver === 'overlay');
+    const adopted = await overlay.adopt(
+      networks,
+      own.flatMap((task) => containers.specOf(task) ?? []),
+    );
+    if (adopted.removed.length > 0) log.info('namespaces of a former run are removed', { namespaces: adopted.removed });
+  }
+  catalog.subscribe((after, before, changes) => {
+    mesh.apply(after, before, changes);
+    followHealthChecks(monitor, nodeId, after, changes);
+    for (const change of changes) {
+      if (change.kind === 'task' && change.after === undefined && change.before !== undefined)
+        tasks.stop(change.before.id, 'it was removed from the mesh');
+    }
+  });
+  mesh.start(snapshot);
+  mesh.openNodeResolver(config.dns.address, config.dns.port, snapshot);
+  for (const task of own) if (task.source === 'process') await containers.attach(task);
+  await mesh.settled();
+  followHealthChecks(monitor, nodeId, snapshot, allOf(snapshot));
+  await tasks.recover(own);
+}
+
+function openOverlay(config: Config, nodeId: NodeId, log: Log, opened: Teardown): OverlayDriver {
+  const kernel = new LinuxKernel();
+  opened.add('kernel', () => kernel.close());
+  const overlay = new OverlayDriver({
+    instance: kernelInstance(nodeId),
+    kernel,
+    log,
+    egressSubnet: config.egressSubnet,
+  });
+  opened.add('overlay', () => overlay.close());
+  return overlay;
+}
+
+function runtimeStatus(
+  config: Config,
+  { catalog, mesh, plane }: Core,
+  stacks: readonly StackFileStatus[],
+): Omit<RuntimeStatus, 'state'> {
+  return {
+    dnsListen: [`${formatAddress(config.dns)}/udp`, `${formatAddress(config.dns)}/tcp`],
+    upstreams: config.upstreams.map(formatAddress),
+    workers: plane.status().map((worker, id) => ({
+      ID: id,
+      State: worker.alive ? 'running' : 'restarting',
+      Connections: worker.connections,
+      Flows: worker.flows,
+    })),
+    stacks: stacks.map(({ name, file, errors }) => ({
+      Name: name,
+      File: file,
+      State: errors.length === 0 ? 'applied' : 'rejected',
+      ...(errors.length === 0 ? {} : { Error: errors.join('\n') }),
+    })),
+    warnings: [...catalog.problems, ...(mesh.overlayProblem === undefined ? [] : [mesh.overlayProblem])],
+  };
+}
+
+function activeConnections(catalog: Catalog, plane: DataPlane, mesh: Mesh, id: TaskId): number {
+  const networks = catalog.snapshot.tasks.get(id)?.attachments.map((one) => one.networkId) ?? [];
+  return mesh.publisher.slotsOf(id, networks).reduce((sum, slot) => sum + plane.endpointCounters(slot).active, 0);
+}
+
+/** Resolves when nothing is open any more, or after the deadline. */
+async function idle(plane: DataPlane, deadlineMs: number, log: Log): Promise<void> {
+  const deadline = systemClock.now() + deadlineMs;
+  const open = () => plane.status().reduce((sum, worker) => sum + worker.connections + worker.flows, 0);
+  while (open() > 0 && systemClock.now() < deadline) await sleep(systemClock, DRAIN_POLL_MS);
+  if (open() > 0) log.warn('connections are still open at the end of the drain time and are reset', { open: open() });
+}
+
+function nodeResolvConf(): string {
+  try {
+    return readFileSync('/etc/resolv.conf', 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,149 @@
+// What the API is told about this node: joins the catalog with what the data path counts and the kernel let us have.
+import { arch, cpus, release, totalmem } from 'node:os';
+import type {
+  AgentFacts,
+  ApiContext,
+  Commands,
+  EndpointFacts,
+  FrontendFacts,
+  RuntimeStatus,
+  TaskRunner,
+} from '../api/context.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import type { Config } from '../config.ts';
+import type { DataPlane } from '../datapath/plane.ts';
+import type { HealthMonitor } from '../health/monitor.ts';
+import { formatHostPort } from '../model/address.ts';
+import type { NetworkId } from '../model/network.ts';
+import type { NodeId } from '../model/node.ts';
+import { vipOn } from '../model/service.ts';
+import type { TaskId } from '../model/task.ts';
+import { resolveName } from './resolution.ts';
+import type { Mesh } from './mesh.ts';
+
+export interface ContextParts {
+  readonly facts: AgentFacts;
+  readonly catalog: Catalog;
+  readonly plane: DataPlane;
+  readonly mesh: Mesh;
+  readonly monitor: HealthMonitor;
+  readonly commands: Commands;
+  readonly tasks: TaskRunner;
+  readonly status: () => RuntimeStatus;
+}
+
+export function agentFacts(config: Config, version: string, nodeId: NodeId, startedAt: number): AgentFacts {
+  return {
+    version,
+    pid: process.pid,
+    nodeId,
+    nodeName: config.nodeName,
+    privileged: config.privileged,
+    startedAt,
+    socket: config.socket,
+    stateDir: config.stateDir,
+    admin: formatHostPort(config.admin.address, config.admin.port),
+    architecture: arch(),
+    kernelVersion: release(),
+    cpus: cpus().length,
+    memoryBytes: totalmem(),
+  };
+}
+
+export function apiContext(parts: ContextParts): ApiContext {
+  const { catalog, plane, mesh, monitor } = parts;
+  return {
+    facts: parts.facts,
+    commands: parts.commands,
+    tasks: parts.tasks,
+    snapshot: () => catalog.snapshot,
+    revisionOf: (id) => objectRevision(catalog, id),
+    frontends: () => [...nodeFrontends(mesh, plane), ...overlayFrontends(mesh, plane, catalog)],
+    endpoint: (taskId, networkId) => endpointFacts(mesh, plane, monitor, taskId, networkId),
+    warnings: () =>
+      mesh.overlayProblem === undefined
+        ? []
+        : [`overlay networks are not as they should be on this node: ${mesh.overlayProblem}`],
+    status: parts.status,
+    resolve: async (name, network) =>
+      resolveName(catalog.snapshot, (id, label) => mesh.lookup(id, label), name, network),
+  };
+}
+
+/** Ids are unique over all kinds, so the first kind that knows one is the right one. */
+function objectRevision(catalog: Catalog, id: string): number {
+  for (const kind of ['service', 'task', 'network', 'node'] as const) {
+    const revision = catalog.revisionOf(kind, id);
+    if (revision > 0) return revision;
+  }
+  return 0;
+}
+
+function nodeFrontends(mesh: Mesh, plane: DataPlane): readonly FrontendFacts[] {
+  return mesh.listeners.all().map(({ plan, state, id }) => {
+    const counts = plane.frontendCounters(id);
+    return {
+      serviceId: plan.serviceId,
+      kind: plan.kind,
+      protocol: plan.protocol,
+      ...(plan.address === undefined ? {} : { address: plan.address }),
+      port: plan.port,
+      targetPort: plan.targetPort,
+      ...(plan.kind === 'published'
+        ? { publishMode: plan.backend.endsWith('/host') ? ('host' as const) : ('ingress' as const) }
+        : {}),
+      state: state.state,
+      ...(state.state === 'blocked' ? { reason: state.reason } : {}),
+      openConnections: counts.active,
+      totalConnections: counts.accepted,
+    };
+  });
+}
+
+/** The VIPs of overlay networks share one group of sockets, so what is counted there is counted per endpoint only. */
+function overlayFrontends(mesh: Mesh, plane: DataPlane, catalog: Catalog): readonly FrontendFacts[] {
+  const { services, networks, tasksByService } = catalog.snapshot;
+  return [...services.values()].flatMap((service) =>
+    service.networks.flatMap(({ networkId }) => {
+      const address = vipOn(service, networkId);
+      if (address === undefined || networks.get(networkId)?.spec.driver !== 'overlay') return [];
+      const tasks = [...(tasksByService.get(service.id)?.values() ?? [])];
+      const counts = tasks
+        .flatMap((task) => mesh.publisher.slotsOf(task.id, [networkId]))
+        .map((slot) => plane.endpointCounters(slot));
+      const here = mesh.overlaySockets.has(networkId);
+      const eligible = mesh.publisher.hasEligible(service.id, networkId);
+      return (['tcp', 'udp'] as const).map((protocol) => ({
+        serviceId: service.id,
+        kind: 'vip' as const,
+        networkId,
+        protocol,
+        address,
+        state: here ? (eligible ? ('listening' as const) : ('refusing' as const)) : ('blocked' as const),
+        ...(here ? {} : { reason: mesh.overlayProblem ?? 'overlay networks need an agent that runs as root' }),
+        openConnections: counts.reduce((sum, one) => sum + one.active, 0),
+        totalConnections: counts.reduce((sum, one) => sum + one.total, 0),
+      }));
+    }),
+  );
+}
+
+function endpointFacts(
+  mesh: Mesh,
+  plane: DataPlane,
+  monitor: HealthMonitor,
+  taskId: TaskId,
+  networkId: NetworkId,
+): EndpointFacts | undefined {
+  const [slot] = mesh.publisher.slotsOf(taskId, [networkId]);
+  const failure = monitor.lastFailure(taskId);
+  if (slot === undefined && failure === undefined) return undefined;
+  const counts = slot === undefined ? undefined : plane.endpointCounters(slot);
+  return {
+    openConnections: counts?.active ?? 0,
+    totalConnections: counts?.total ?? 0,
+    connectFailures: counts?.failures ?? 0,
+    ejected: false,
+    ...(failure === undefined ? {} : { lastProbeFailure: failure }),
+  };
+}

@@ -1,0 +1,221 @@
+// From the catalog to the data plane: takes each commit in turn, and makes namespaces, sockets, backends and names agree with
+// it. Nothing here waits for the store, so what is in effect stays in effect while the store is gone.
+import { ListenerSet } from '../balancer/listener-set.ts';
+import { BalancerPublisher } from '../balancer/publisher.ts';
+import { Slots } from '../balancer/slots.ts';
+import type { Change } from '../catalog/change.ts';
+import { EMPTY_SNAPSHOT, type Snapshot } from '../catalog/snapshot.ts';
+import type { DataPlane } from '../datapath/plane.ts';
+import { Zones } from '../dns/zone.ts';
+import type { Network, NetworkId } from '../model/network.ts';
+import type { NodeId } from '../model/node.ts';
+import type { TaskId } from '../model/task.ts';
+import type { OverlayDriver } from '../overlay/driver.ts';
+import type { Log } from '../runtime/log.ts';
+import { OverlaySockets } from './overlay-sockets.ts';
+import { containerPlace, nodePlace, ResolverSockets } from './resolver-sockets.ts';
+import { Scopes } from './scopes.ts';
+
+export interface MeshOptions {
+  readonly nodeId: NodeId;
+  readonly plane: DataPlane;
+  /** Absent where the agent may not make namespaces. */
+  readonly overlay?: OverlayDriver;
+  readonly log: Log;
+}
+
+/** How many of each the data path has room for. */
+export const CAPACITY = { networks: 4096, backends: 32_768 } as const;
+
+const NODE_CLIENT = 'node';
+
+export class Mesh {
+  readonly listeners: ListenerSet;
+  readonly publisher: BalancerPublisher;
+  readonly overlaySockets: OverlaySockets;
+  readonly #options: MeshOptions;
+  readonly #zones: Zones;
+  readonly #networkNumbers = new Slots<NetworkId>(CAPACITY.networks);
+  readonly #scopes: Scopes;
+  readonly #resolvers: ResolverSockets;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Commits are carried out one after another: each may have to wait for the kernel. */
+  #tail: Promise<void> = Promise.resolve();
+  #listening: Promise<void> = Promise.resolve();
+  #overlayProblem: string | undefined;
+
+  constructor(options: MeshOptions) {
+    const { plane, log } = options;
+    this.#options = options;
+    const frontends = new Slots<string>(plane.capacity.frontends);
+    this.listeners = new ListenerSet(frontends, {
+      workers: plane.workers,
+      postTo: (worker, command) => plane.postTo(worker, command),
+      barrier: () => plane.barrier(),
+      log,
+    });
+    this.overlaySockets = new OverlaySockets(plane, new Slots(CAPACITY.networks), frontends);
+    this.#scopes = new Scopes((command) => plane.post(command));
+    this.#resolvers = new ResolverSockets(plane);
+    this.#zones = new Zones((id) => this.#numberOf(id));
+    this.publisher = new BalancerPublisher(
+      options.nodeId,
+      { backends: CAPACITY.backends, endpoints: plane.capacity.endpoints },
+      {
+        post: (command) => plane.post(command),
+        listen: (remove, set) => {
+          this.#listening = this.listeners.update(remove, set);
+        },
+        overlayVip: (id, address, backend, eligible) => this.overlaySockets.setVip(id, address, backend, eligible),
+        netnsOf: (id) => this.overlaySockets.netnsOf(id),
+        activeConnections: (slot) => plane.endpointCounters(slot).active,
+        later: (delayMs, action) => this.#later(delayMs, action),
+        exhausted: (what, name) => log.error('no number is left in the data path; it is left out', { what, name }),
+      },
+    );
+  }
+
+  /** Why overlay networks are not as they should be on this node; undefined when they are. */
+  get overlayProblem(): string | undefined {
+    return this.#overlayProblem;
+  }
+
+  /** What a name means on a network, as the resolver answers it. */
+  lookup(network: NetworkId, name: string): readonly string[] | undefined {
+    return this.#zones.lookup(network, name);
+  }
+
+  /** Begins with everything that a snapshot holds. */
+  start(snapshot: Snapshot): void {
+    this.apply(snapshot, EMPTY_SNAPSHOT, allOf(snapshot));
+  }
+
+  /** Takes over one commit. Returns at once; `settled` tells when it is in effect. */
+  apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): void {
+    this.#tail = this.#tail
+      .then(() => this.#apply(snapshot, previous, changes))
+      .catch((error: unknown) =>
+        this.#options.log.error('a change could not be carried out', { error, revision: snapshot.revision }),
+      );
+  }
+
+  /** Resolves when everything that was applied before is in effect in every worker. */
+  async settled(): Promise<void> {
+    await this.#tail;
+    await this.#listening;
+    await this.#options.plane.barrier();
+  }
+
+  /** Opens the resolver of the node itself. Throws NativeError. */
+  openNodeResolver(address: string, port: number, snapshot: Snapshot): void {
+    this.#resolvers.open(NODE_CLIENT, this.#nodeScope(snapshot), nodePlace(address, port));
+  }
+
+  /** Opens a container's resolver in its namespace. It sees these networks, in this order. */
+  async openContainerResolver(taskId: TaskId, netns: number, networks: readonly Network[]): Promise<void> {
+    await this.#tail;
+    const forward = networks.some((network) => !network.spec.internal);
+    const scope = this.#scopes.take(
+      taskId,
+      networks.map((network) => this.#numberOf(network.id)),
+      forward,
+    );
+    try {
+      this.#resolvers.open(taskId, scope, containerPlace(netns));
+    } catch (error) {
+      this.#scopes.release(taskId);
+      throw error;
+    }
+  }
+
+  async closeContainerResolver(taskId: TaskId): Promise<void> {
+    await this.#resolvers.close(taskId);
+    this.#scopes.release(taskId);
+  }
+
+  /** Refuses new connections everywhere; open ones go on. */
+  async refuseNew(): Promise<void> {
+    await this.#tail;
+    await Promise.all([this.listeners.refuseAll(), this.overlaySockets.closeAll()]);
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#resolvers.closeAll();
+  }
+
+  async #apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): Promise<void> {
+    if (changesOverlay(snapshot, previous, changes)) await this.#applyOverlay(snapshot);
+    for (const command of this.#zones.apply(changes, snapshot)) this.#options.plane.post(command);
+    this.publisher.apply(snapshot, previous, changes);
+    if (changes.some((change) => change.kind === 'network')) this.#nodeScope(snapshot);
+    for (const change of changes) {
+      if (change.kind === 'network' && change.after === undefined && change.before !== undefined)
+        await this.#forget(change.before.id);
+    }
+  }
+
+  async #applyOverlay(snapshot: Snapshot): Promise<void> {
+    const { overlay, log } = this.#options;
+    if (overlay === undefined) return;
+    try {
+      for (const [id, place] of await overlay.applySnapshot(snapshot)) {
+        const network = snapshot.networks.get(id);
+        if (network !== undefined) this.overlaySockets.open(network, place.netnsFd);
+      }
+      this.#overlayProblem = undefined;
+    } catch (error) {
+      this.#overlayProblem = error instanceof Error ? error.message : String(error);
+      log.error('overlay networks are not as they should be', { error });
+    }
+  }
+
+  async #forget(id: NetworkId): Promise<void> {
+    await this.overlaySockets.close(id);
+    this.#networkNumbers.release(id);
+  }
+
+  /** The node itself sees the `local` networks, oldest first; names outside are forwarded. */
+  #nodeScope(snapshot: Snapshot): number {
+    const local = [...snapshot.networks.values()]
+      .filter((network) => network.spec.driver === 'local')
+      .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+    return this.#scopes.setNode(local.map((network) => this.#numberOf(network.id)));
+  }
+
+  #numberOf(id: NetworkId): number {
+    const number = this.#networkNumbers.take(id);
+    if (number === undefined) throw new RangeError(`more than ${CAPACITY.networks} networks`);
+    return number;
+  }
+
+  #later(delayMs: number, action: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, delayMs);
+    this.#timers.add(timer);
+  }
+}
+
+/** A snapshot as the changes that lead to it from nothing. */
+export function allOf(snapshot: Snapshot): readonly Change[] {
+  return [
+    ...[...snapshot.networks.values()].map((after) => ({ kind: 'network', after }) as const),
+    ...[...snapshot.services.values()].map((after) => ({ kind: 'service', after }) as const),
+    ...[...snapshot.tasks.values()].map((after) => ({ kind: 'task', after }) as const),
+  ];
+}
+
+/** Tasks and health leave namespaces and VIPs as they are; networks and services may not. */
+function changesOverlay(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): boolean {
+  return changes.some((change) => {
+    if (change.kind === 'network') return (change.after ?? change.before)?.spec.driver === 'overlay';
+    if (change.kind !== 'service') return false;
+    const vips = [...(change.before?.vips ?? []), ...(change.after?.vips ?? [])];
+    return vips.some(
+      (vip) =>
+        (snapshot.networks.get(vip.networkId) ?? previous.networks.get(vip.networkId))?.spec.driver === 'overlay',
+    );
+  });
+}
