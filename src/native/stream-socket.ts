@@ -6,6 +6,7 @@ import {
   IPPROTO_TCP,
   IPV6_V6ONLY,
   SHUT_RD,
+  SO_KEEPALIVE,
   SO_LINGER,
   SO_REUSEADDR,
   SO_REUSEPORT,
@@ -13,6 +14,7 @@ import {
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
+  TCP_KEEPIDLE,
   TCP_NODELAY,
 } from './constants.ts';
 import { check, EINPROGRESS, errno, NativeError } from './errno.ts';
@@ -46,6 +48,8 @@ export interface ListenOptions {
 }
 
 const BACKLOG = 4096;
+/** Idle connections are probed after five minutes: before most firewalls and address translators forget them. */
+const KEEP_ALIVE_IDLE_S = 300;
 
 /** Listens; port 0 takes a free one (see localAddress). Throws NativeError naming the address. The caller closes it. */
 export function listenTcp(address: string, port: number, options: ListenOptions = {}): Fd {
@@ -55,8 +59,9 @@ export function listenTcp(address: string, port: number, options: ListenOptions 
     const fd = check(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket', object);
     return closingOnError(fd, () => {
       if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.ipv6Only === true ? 1 : 0);
-      // Accepted sockets inherit it, which saves a call per connection.
+      // Accepted sockets inherit these, which saves a call per connection.
       setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+      keepAlive(fd);
       const sockaddr = Buffer.alloc(SOCKADDR_BYTES);
       const length = writeSockaddr(sockaddr, 0, address, port);
       bindExclusively(fd, options.reusePort === true, () => {
@@ -116,6 +121,12 @@ const optionAddress = addressOf(optionValue);
 export function setOption(fd: Fd, level: number, option: number, value: number): void {
   optionValue[0] = value;
   check(setsockopt(fd, level, option, optionAddress, 4), 'setsockopt', `level ${level} option ${option}`);
+}
+
+/** Lets the kernel find out when the peer is gone without a word, and closes no connection that is merely idle. */
+export function keepAlive(fd: Fd): void {
+  setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_IDLE_S);
 }
 
 /** Makes the next close send RST and drop what is unsent (socket(7), SO_LINGER with zero seconds). Never throws. */

@@ -85,7 +85,7 @@ t.test('both sides of a connection that grows old are kept alive by the kernel',
   );
   bench.until(() => bench.proxySockets().every(isKeptAlive));
   t.equal(bench.proxySockets().length, 2);
-  t.notOk([client, served].some(isKeptAlive), 'the test looked at the right ones');
+  t.notOk(isKeptAlive(client), 'the test looked at the right ones');
   bench.destroy();
 });
 
