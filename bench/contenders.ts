@@ -1,0 +1,207 @@
+// Who is compared: the backend itself, vipmesh, and the peers, each with one worker or thread.
+import { Resolver } from 'node:dns/promises';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { PlaneOptions } from './plane-process.ts';
+import { BenchError, freePort, type Processes, type Running } from './processes.ts';
+
+/** Something that takes load on a port of 127.0.0.1. */
+export interface Contender {
+  readonly name: string;
+  readonly port: number;
+  /** Whose CPU and memory count. Undefined for the backend: there is nothing in between. */
+  readonly process: Running | undefined;
+}
+
+export const DIRECT = 'no proxy';
+export const OURS = 'vipmesh';
+export const HAPROXY = 'HAProxy';
+export const NGINX = 'nginx';
+export const DNSMASQ = 'dnsmasq';
+export const UNBOUND = 'unbound';
+
+/** Paths of the backend. */
+export const SMALL = '/small';
+export const MEBIBYTE = '/1m';
+
+const NAMES = 1_000;
+const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
+
+export class Stage {
+  readonly #processes: Processes;
+  readonly #directory: string;
+  /** Connections that each may have at once. */
+  readonly #connections: number;
+
+  constructor(processes: Processes, directory: string, connections: number) {
+    this.#processes = processes;
+    this.#directory = directory;
+    this.#connections = connections;
+  }
+
+  /** nginx with one worker, without logs: two answers, one of a few bytes from memory, one of 1 MiB by sendfile. */
+  async backend(): Promise<Contender> {
+    const port = await freePort();
+    const root = join(this.#directory, 'www');
+    mkdirSync(root);
+    writeFileSync(join(root, MEBIBYTE), Buffer.alloc(1 << 20, 'x'));
+    const file = this.#write('backend.conf', [
+      ...this.#nginxHead('backend'),
+      'http { access_log off; sendfile on; keepalive_requests 1000000000; keepalive_timeout 3600s;',
+      `  server { listen 127.0.0.1:${port} backlog=4096;`,
+      `    location = ${SMALL} { return 200 "the answer of the bench\\n"; }`,
+      `    location = ${MEBIBYTE} { root ${root}; } } }`,
+    ]);
+    const process = this.#processes.start('backend', 'nginx', ['-c', file, '-p', this.#directory]);
+    await process.listening(port);
+    return { name: DIRECT, port, process: undefined };
+  }
+
+  /** The data plane in a process of its own, main thread included. */
+  async ours(
+    tcpEndpoint: number,
+    udpEndpoint: number,
+  ): Promise<{ readonly tcp: Contender; readonly udp: Contender; readonly dns: Contender }> {
+    const [tcp, udp, dns] = [await freePort(), await freePort(), await freePort()];
+    const options: PlaneOptions = {
+      tcp: { port: tcp, endpoint: tcpEndpoint },
+      udp: { port: udp, endpoint: udpEndpoint },
+      dns: { port: dns, names: hostNames() },
+    };
+    const script = fileURLToPath(new URL('./plane-process.js', import.meta.url));
+    const process = this.#processes.start('vipmesh', globalThis.process.execPath, [script, JSON.stringify(options)]);
+    await process.until(() => answers(dns), 'answer questions');
+    await process.listening(tcp);
+    return {
+      tcp: { name: OURS, port: tcp, process },
+      udp: { name: OURS, port: udp, process },
+      dns: { name: OURS, port: dns, process },
+    };
+  }
+
+  async haproxy(endpoint: number): Promise<Contender> {
+    const port = await freePort();
+    const file = this.#write('haproxy.cfg', [
+      'global',
+      '  nbthread 1',
+      `  maxconn ${this.#connections}`,
+      'defaults',
+      '  mode tcp',
+      '  timeout connect 5s',
+      '  timeout client 1h',
+      '  timeout server 1h',
+      'frontend published',
+      `  bind 127.0.0.1:${port} backlog 4096`,
+      '  default_backend endpoints',
+      'backend endpoints',
+      `  server one 127.0.0.1:${endpoint}`,
+    ]);
+    const process = this.#processes.start('haproxy', 'haproxy', ['-db', '-f', file]);
+    await process.listening(port);
+    return { name: HAPROXY, port, process };
+  }
+
+  /** TCP and UDP in one process. */
+  async nginx(tcpEndpoint: number, udpEndpoint: number): Promise<{ readonly tcp: Contender; readonly udp: Contender }> {
+    const [tcp, udp] = [await freePort(), await freePort()];
+    const file = this.#write('stream.conf', [
+      `load_module ${STREAM_MODULE};`,
+      ...this.#nginxHead('stream'),
+      'stream { access_log off;',
+      `  server { listen 127.0.0.1:${tcp} backlog=4096; proxy_pass 127.0.0.1:${tcpEndpoint}; proxy_timeout 1h; }`,
+      `  server { listen 127.0.0.1:${udp} udp; proxy_pass 127.0.0.1:${udpEndpoint}; proxy_timeout 60s; } }`,
+    ]);
+    const process = this.#processes.start('nginx-stream', 'nginx', ['-c', file, '-p', this.#directory]);
+    await process.listening(tcp);
+    return { tcp: { name: NGINX, port: tcp, process }, udp: { name: NGINX, port: udp, process } };
+  }
+
+  async dnsmasq(): Promise<Contender> {
+    const port = await freePort();
+    const hosts = this.#write(
+      'hosts',
+      hostNames().map(({ name, address }) => `${address} ${name}.bench`),
+    );
+    const process = this.#processes.start('dnsmasq', 'dnsmasq', [
+      ...['--keep-in-foreground', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--user=root', '--pid-file='],
+      ...[
+        `--addn-hosts=${hosts}`,
+        `--port=${port}`,
+        '--listen-address=127.0.0.1',
+        '--bind-interfaces',
+        '--local=/bench/',
+      ],
+    ]);
+    await process.until(() => answers(port), 'answer questions');
+    return { name: DNSMASQ, port, process };
+  }
+
+  async unbound(): Promise<Contender> {
+    const port = await freePort();
+    const file = this.#write('unbound.conf', [
+      'server:',
+      '  num-threads: 1',
+      `  interface: 127.0.0.1@${port}`,
+      '  access-control: 127.0.0.0/8 allow',
+      '  do-daemonize: no',
+      '  use-syslog: no',
+      '  logfile: ""',
+      '  verbosity: 0',
+      '  chroot: ""',
+      '  username: ""',
+      '  pidfile: ""',
+      `  directory: "${this.#directory}"`,
+      '  module-config: "iterator"',
+      '  local-zone: "bench." static',
+      ...hostNames().map(({ name, address }) => `  local-data: "${name}.bench. A ${address}"`),
+      'remote-control:',
+      '  control-enable: no',
+    ]);
+    const process = this.#processes.start('unbound', 'unbound', ['-d', '-c', file]);
+    await process.until(() => answers(port), 'answer questions');
+    return { name: UNBOUND, port, process };
+  }
+
+  /** Every name, once, as dnsperf reads them. */
+  queryFile(): string {
+    return this.#write(
+      'queries',
+      hostNames().map(({ name }) => `${name}.bench A`),
+    );
+  }
+
+  #nginxHead(name: string): readonly string[] {
+    return [
+      `daemon off; user root; worker_processes 1; worker_rlimit_nofile ${2 * this.#connections + 200};`,
+      `pid ${join(this.#directory, `${name}.pid`)}; error_log ${join(this.#directory, `${name}.log`)} crit;`,
+      `events { worker_connections ${2 * this.#connections + 100}; multi_accept on; }`,
+    ];
+  }
+
+  #write(name: string, lines: readonly string[]): string {
+    const file = join(this.#directory, name);
+    writeFileSync(file, `${lines.join('\n')}\n`);
+    return file;
+  }
+}
+
+/** `s0` to `s999`, each with an address of its own. */
+function hostNames(): readonly { readonly name: string; readonly address: string }[] {
+  return Array.from({ length: NAMES }, (_, i) => ({ name: `s${i}`, address: `10.64.${1 + (i >> 8)}.${i & 255}` }));
+}
+
+/** True when the last name has its address. Throws BenchError when it has another. */
+async function answers(port: number): Promise<boolean> {
+  const resolver = new Resolver({ timeout: 200, tries: 1 });
+  resolver.setServers([`127.0.0.1:${port}`]);
+  const { name, address } = hostNames().at(-1) as { readonly name: string; readonly address: string };
+  let found: readonly string[];
+  try {
+    found = await resolver.resolve4(`${name}.bench`);
+  } catch {
+    return false;
+  }
+  if (found.join() !== address) throw new BenchError(`${name}.bench is ${found.join()} instead of ${address}`);
+  return true;
+}

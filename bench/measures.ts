@@ -1,0 +1,156 @@
+// The measurements, one after another; each compares its contenders in rounds.
+import { type Contender, HAPROXY, MEBIBYTE, NGINX, OURS, SMALL, type Stage } from './contenders.ts';
+import { measureIdle } from './idle.ts';
+import { type LoadResult, runDnsperf, runPaced, runWrk } from './load.ts';
+import type { Processes } from './processes.ts';
+import type { Measure } from './report.ts';
+import { alternate, median, pick } from './samples.ts';
+
+/** How much is measured. */
+export interface Extent {
+  readonly rounds: number;
+  /** Of each round and contender. */
+  readonly seconds: number;
+  readonly idleRounds: number;
+  readonly idleConnections: number;
+}
+
+export interface Bench {
+  readonly processes: Processes;
+  readonly extent: Extent;
+  say(text: string): void;
+}
+
+const WARM_UP_SECONDS = 1;
+const PEERS = [HAPROXY, NGINX] as const;
+
+interface WrkCase {
+  readonly title: string;
+  readonly path: string;
+  readonly connections: number;
+  readonly close?: boolean;
+  /** Of the better peer. */
+  readonly atLeast: number;
+}
+
+const WRK_CASES: readonly WrkCase[] = [
+  { title: 'keep-alive, requests/s', path: SMALL, connections: 64, atLeast: 1.0 },
+  { title: 'a connection per request, requests/s', path: SMALL, connections: 64, close: true, atLeast: 0.9 },
+  { title: 'bodies of 1 MiB, bodies/s', path: MEBIBYTE, connections: 16, atLeast: 1.1 },
+];
+
+export async function measureHttp(bench: Bench, contenders: readonly Contender[]): Promise<readonly Measure[]> {
+  const measures: Measure[] = [];
+  for (const one of WRK_CASES) {
+    bench.say(`${one.title} …\n`);
+    for (const contender of contenders) await wrk(bench, contender, one, WARM_UP_SECONDS);
+    const results = await alternate(contenders, bench.extent.rounds, (contender) =>
+      wrk(bench, contender, one, bench.extent.seconds),
+    );
+    measures.push(...rateMeasures(one.title, 'request', results, { kind: 'ratio', of: PEERS, atLeast: one.atLeast }));
+  }
+  return [...measures, ...(await measureLatency(bench, contenders, measures))];
+}
+
+/** At half of what the slowest of the proxies can do, so that all of them are asked the same. */
+async function measureLatency(
+  bench: Bench,
+  contenders: readonly Contender[],
+  measures: readonly Measure[],
+): Promise<readonly Measure[]> {
+  const peaks = [OURS, ...PEERS].map((name) => median(measures[0]?.samples.get(name) ?? []));
+  const rate = Math.floor(Math.min(...peaks) / 2);
+  bench.say(`latency at ${rate} requests/s …\n`);
+  const results = await alternate(contenders, bench.extent.rounds, ({ port }) =>
+    runPaced(bench.processes, { port, path: SMALL, rate, connections: 64, seconds: bench.extent.seconds }),
+  );
+  const load = `at ${rate.toLocaleString('en-US')} requests/s`;
+  return [
+    { title: `median latency ${load}, µs`, samples: pick(results, ({ p50 }) => p50), digits: 0 },
+    { title: `p99 latency ${load}, µs`, samples: pick(results, ({ p99 }) => p99), digits: 0 },
+    ...errorMeasure(pick(results, ({ errors }) => errors)),
+  ];
+}
+
+/** Each proxy is started anew for every round, because memory that was needed once is not given back. */
+export async function measureMemory(
+  bench: Bench,
+  direct: Contender,
+  start: readonly { readonly name: string; readonly start: () => Promise<Contender> }[],
+): Promise<readonly Measure[]> {
+  const { idleConnections: connections, idleRounds } = bench.extent;
+  bench.say(`memory of ${connections} idle connections …\n`);
+  const all = [{ name: direct.name, start: async () => direct }, ...start];
+  const results = await alternate(all, idleRounds, async (one) => {
+    const contender = await one.start();
+    await wrk(bench, contender, { path: SMALL, connections: 64 }, WARM_UP_SECONDS);
+    const result = await measureIdle(contender, connections);
+    if (contender !== direct) await contender.process?.stop();
+    return result;
+  });
+  const amount = connections.toLocaleString('en-US');
+  return [
+    { title: 'resident at rest, MiB', samples: pick(results, ({ restBytes }) => restBytes / 2 ** 20), digits: 1 },
+    {
+      title: `resident, more per connection with ${amount} idle, KiB`,
+      samples: pick(results, ({ rssBytes }) => rssBytes / 1024),
+      digits: 2,
+      goal: { kind: 'most', value: 1 },
+    },
+    {
+      title: 'kernel memory of all sockets on the way, per connection, KiB',
+      samples: pick(results, ({ kernelBytes }) => kernelBytes / 1024),
+      digits: 1,
+    },
+  ];
+}
+
+export async function measureDns(
+  bench: Bench,
+  title: string,
+  contenders: readonly Contender[],
+  stage: Stage,
+  goal?: Measure['goal'],
+): Promise<readonly Measure[]> {
+  bench.say(`${title} …\n`);
+  const queryFile = stage.queryFile();
+  const measure = (contender: Contender, seconds: number): Promise<LoadResult> =>
+    runDnsperf(bench.processes, contender.process, { port: contender.port, queryFile, seconds });
+  for (const contender of contenders) await measure(contender, WARM_UP_SECONDS);
+  const results = await alternate(contenders, bench.extent.rounds, (one) => measure(one, bench.extent.seconds));
+  return rateMeasures(title, 'query (CPU seconds per million queries)', results, goal);
+}
+
+function rateMeasures(
+  title: string,
+  unit: string,
+  results: ReadonlyMap<string, readonly LoadResult[]>,
+  goal: Measure['goal'],
+): readonly Measure[] {
+  return [
+    { title, samples: pick(results, ({ rate }) => rate), digits: 0, ...(goal === undefined ? {} : { goal }) },
+    { title: `– CPU µs per ${unit}`, samples: pick(results, ({ cpuMicroseconds }) => cpuMicroseconds), digits: 2 },
+    ...errorMeasure(pick(results, ({ errors }) => errors)),
+  ];
+}
+
+/** A row for errors only when there were any. */
+function errorMeasure(samples: Measure['samples']): readonly Measure[] {
+  const any = [...samples.values()].some((values) => values.some((value) => value > 0));
+  return any ? [{ title: '– errors', samples, digits: 0 }] : [];
+}
+
+function wrk(
+  bench: Bench,
+  contender: Contender,
+  one: Pick<WrkCase, 'path' | 'connections' | 'close'>,
+  seconds: number,
+): Promise<LoadResult> {
+  return runWrk(bench.processes, contender.process, {
+    port: contender.port,
+    path: one.path,
+    connections: one.connections,
+    seconds,
+    close: one.close ?? false,
+  });
+}

@@ -1,0 +1,46 @@
+// From samples to tables of Markdown.
+import { median, type Samples } from './samples.ts';
+
+export interface Measure {
+  readonly title: string;
+  readonly samples: Samples;
+  /** Digits after the point. */
+  readonly digits: number;
+  /** What vipmesh is held against. */
+  readonly goal?: Goal;
+}
+
+export type Goal =
+  /** At least this part of the best of these. */
+  | { readonly kind: 'ratio'; readonly of: readonly string[]; readonly atLeast: number }
+  | { readonly kind: 'most'; readonly value: number };
+
+/** One row per measure, one column per contender: median, and the least and most of all rounds. */
+export function table(contenders: readonly string[], measures: readonly Measure[], subject: string): string {
+  const rows = measures.map((measure) => [
+    measure.title,
+    ...contenders.map((name) => cell(measure.samples.get(name), measure.digits)),
+    verdict(measure, subject),
+  ]);
+  return [['', ...contenders, 'goal'], ['---', ...contenders.map(() => '--:'), '---'], ...rows]
+    .map((row) => `| ${row.join(' | ')} |`)
+    .join('\n');
+}
+
+function cell(values: readonly number[] | undefined, digits: number): string {
+  const known = (values ?? []).filter((value) => !Number.isNaN(value));
+  if (known.length === 0) return '–';
+  const text = (value: number): string =>
+    value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const spread = known.length === 1 ? '' : ` (${text(Math.min(...known))}–${text(Math.max(...known))})`;
+  return `${text(median(known))}${spread}`;
+}
+
+function verdict({ samples, goal }: Measure, subject: string): string {
+  if (goal === undefined) return '';
+  const own = median(samples.get(subject) ?? []);
+  if (goal.kind === 'most') return `≤ ${goal.value}: ${own <= goal.value ? 'met' : 'missed'}`;
+  const best = Math.max(...goal.of.map((name) => median(samples.get(name) ?? [])));
+  const ratio = own / best;
+  return `${ratio.toFixed(2)} of the better peer, ≥ ${goal.atLeast}: ${ratio >= goal.atLeast ? 'met' : 'missed'}`;
+}

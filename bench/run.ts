@@ -1,0 +1,109 @@
+// `npm run bench`: vipmesh beside its peers on this machine, in one run. `-- --quick`: a minute or two, printed only. See README.md.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { descriptorLimit } from '../src/native/rlimit.ts';
+import { DIRECT, DNSMASQ, HAPROXY, NGINX, OURS, Stage, UNBOUND } from './contenders.ts';
+import { installPeers, peerVersions } from './install.ts';
+import { type AutocannonResult, runAutocannon } from './load.ts';
+import { describeMachine } from './machine.ts';
+import { type Bench, type Extent, measureDns, measureHttp, measureMemory } from './measures.ts';
+import { BenchError, Processes } from './processes.ts';
+import { table } from './report.ts';
+
+const FULL: Extent = { rounds: 5, seconds: 4, idleRounds: 5, idleConnections: 9_000 };
+const QUICK: Extent = { rounds: 3, seconds: 1, idleRounds: 1, idleConnections: 2_000 };
+const AUTOCANNON_SECONDS = { full: 10, quick: 2 } as const;
+/** Descriptors that a proxy needs besides those of its connections. */
+const SPARE_DESCRIPTORS = 500;
+/** Of compiled code: dist/bench; the results belong beside the sources. */
+const RESULTS = fileURLToPath(new URL('../../bench/RESULTS.md', import.meta.url));
+
+async function run(quick: boolean, processes: Processes, directory: string): Promise<void> {
+  const startedAt = performance.now();
+  installPeers(say);
+  const wanted = quick ? QUICK : FULL;
+  const most = Math.floor((descriptorLimit() - SPARE_DESCRIPTORS) / 2);
+  const extent = { ...wanted, idleConnections: Math.min(wanted.idleConnections, most) };
+  const bench: Bench = { processes, extent, say };
+  const stage = new Stage(processes, directory, Math.max(extent.idleConnections + 400, 1_000));
+
+  const backend = await stage.backend();
+  const names = await stage.ours(backend.port, 0);
+  const ours = await stage.ours(backend.port, names.dns.port);
+  const haproxy = await stage.haproxy(backend.port);
+  const nginx = await stage.nginx(backend.port, names.dns.port);
+
+  const http = await measureHttp(bench, [backend, ours.tcp, haproxy, nginx.tcp]);
+  say('autocannon …\n');
+  const cannon = await runAutocannon(
+    processes,
+    `http://localhost:${ours.tcp.port}/small`,
+    AUTOCANNON_SECONDS[quick ? 'quick' : 'full'],
+  );
+  await haproxy.process?.stop();
+  const throughUdp = await measureDns(
+    bench,
+    'datagrams there and back through a UDP port, queries/s',
+    [{ ...names.dns, name: DIRECT, process: undefined }, ours.udp, nginx.udp],
+    stage,
+  );
+  await Promise.all([ours.tcp.process?.stop(), nginx.tcp.process?.stop()]);
+  const memory = await measureMemory(bench, backend, [
+    { name: OURS, start: async () => (await stage.ours(backend.port, names.dns.port)).tcp },
+    { name: HAPROXY, start: () => stage.haproxy(backend.port) },
+    { name: NGINX, start: async () => (await stage.nginx(backend.port, names.dns.port)).tcp },
+  ]);
+  const dns = await measureDns(
+    bench,
+    'names of the mesh, queries/s',
+    [names.dns, await stage.dnsmasq(), await stage.unbound()],
+    stage,
+    { kind: 'ratio', of: [DNSMASQ, UNBOUND], atLeast: 1.2 },
+  );
+  const text = report(extent, (performance.now() - startedAt) / 1000, cannon, [
+    table([DIRECT, OURS, HAPROXY, NGINX], [...http, ...throughUdp, ...memory], OURS),
+    table([OURS, DNSMASQ, UNBOUND], dns, OURS),
+  ]);
+  say(`\n${text}`);
+  if (!quick) writeFileSync(RESULTS, text);
+}
+
+function report(extent: Extent, seconds: number, cannon: AutocannonResult, tables: readonly string[]): string {
+  const cpu = 'CPU time is user and system time of the proxy or server, of all its threads and processes.';
+  return [
+    '# Results of `npm run bench`',
+    '',
+    `${new Date().toISOString().slice(0, 10)}, ${Math.round(seconds)} s in all. Medians of ${extent.rounds} rounds of ${extent.seconds} s (least–most); ${cpu}`,
+    'How it is measured: README.md.',
+    '',
+    ...describeMachine().map((line) => `- ${line}`),
+    `- ${peerVersions().join(', ')}`,
+    '',
+    ...tables.flatMap((one) => [one, '']),
+    `\`autocannon -c 64\` on a published port: ${Math.round(cannon.rate).toLocaleString('en-US')} requests/s, p99 ${cannon.p99Ms} ms, ${cannon.errors} errors.`,
+    '',
+  ].join('\n');
+}
+
+function say(text: string): void {
+  process.stdout.write(text);
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'vipmesh-bench-'));
+const processes = new Processes(directory);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+// Whatever ends this process ends what it started.
+process.on('exit', () => {
+  processes.killAll();
+  rmSync(directory, { recursive: true, force: true });
+});
+try {
+  await run(process.argv.includes('--quick'), processes, directory);
+} catch (error) {
+  process.stderr.write(`${error instanceof BenchError ? error.message : String((error as Error).stack)}\n`);
+  process.exitCode = 1;
+} finally {
+  await processes.stopAll();
+}
