@@ -33,7 +33,7 @@ export interface TcpConnectorPort {
   /** No endpoint takes this client. */
   refuse(client: Fd): void;
   /** A socket could not be made for want of descriptors; the client waits for `retryStarved`. */
-  descriptorsShort(): void;
+  short(error: number): void;
 }
 
 const SOCKET_TYPE = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
@@ -157,13 +157,15 @@ export class TcpConnector {
     if (endpoint.netns !== this.#netns && !this.#moveTo(endpoint.netns)) return false;
     const { connections, loop } = this.#port;
     const fd = socket(endpoint.family, SOCKET_TYPE, 0);
-    if (fd < 0) {
-      const error = errno();
+    if (fd < 0 || fd >= connections.capacity) {
+      const error = fd < 0 ? errno() : EMFILE;
+      if (fd >= 0) close(fd);
       if (error !== EMFILE && error !== ENFILE) return false;
       if (!this.#starved.has(client)) this.#starved.set(client, loop.now());
-      this.#port.descriptorsShort();
+      this.#port.short(error);
       return true;
     }
+    if (this.#starved.size > 0) this.#starved.delete(client);
     const { targetPort } = connections;
     if (
       connect(fd, endpoint.sockaddr(targetPort[client] as number), endpoint.sockaddrLength) < 0 &&

@@ -6,9 +6,9 @@
 // and our own code for each step in the processor's caches, which is worth some 10 % of a short connection.
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../native/constants.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
-import { EMFILE, ENFILE, errno, errnoName } from '../native/errno.ts';
+import { EMFILE, ENFILE, ENOBUFS, ENOMEM, errno, errnoName } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
-import { accept4, type Fd, getsockname } from '../native/libc.ts';
+import { accept4, close, type Fd, getsockname } from '../native/libc.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
 import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
@@ -37,6 +37,11 @@ const SHORTAGE_RETRY_MS = 100;
 /** Looks at the kernel's queue this often before sleeping after a batch that opened or closed connections: about 10 µs. */
 const POLLS_AFTER_CHANGE = 40;
 
+/** Told at most this often. */
+const SHORTAGE_REPORT_MS = 10_000;
+/** Errors that stay until something else in the process, or on the machine, ends. */
+const SHORTAGES: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOBUFS, ENOMEM]);
+
 const ACCEPT_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC;
 const SIDE_EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
@@ -52,6 +57,9 @@ export class TcpProxy {
   #accepted: Fd[] = [];
   /** Descriptors ran out: listeners are not watched until some are free again. */
   #short = false;
+  #nextReportAt = 0;
+  #clientsWhenShort = 0;
+  #shortageTimer = 0;
   readonly #name = Buffer.alloc(SOCKADDR_BYTES);
   readonly #nameLength = new Uint32Array(1);
   readonly #onListener = (fd: Fd): void => this.#accept(fd);
@@ -71,7 +79,7 @@ export class TcpProxy {
       watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),
       established: (client) => this.#relay.start(client),
       refuse: (client) => this.#refuse(client),
-      descriptorsShort: () => this.#runShort(),
+      short: (error) => this.#runShort(error),
     });
     loop.onBatchEnd(() => this.#endBatch());
   }
@@ -135,8 +143,13 @@ export class TcpProxy {
       const client = accept4(fd, null, null, ACCEPT_FLAGS);
       if (client < 0) {
         // Everything else has passed when the next event comes: nobody there any more, a client that gave up, a pause.
-        const error = errno();
-        if (error === EMFILE || error === ENFILE) this.#runShort();
+        if (SHORTAGES.has(errno())) this.#runShort(errno());
+        break;
+      }
+      if (client >= this.#connections.capacity) {
+        // The limit was raised since the tables were made.
+        close(client);
+        this.#runShort(EMFILE);
         break;
       }
       this.#loop.own(client);
@@ -178,6 +191,7 @@ export class TcpProxy {
     }
     this.#connector.endBatch();
     this.#relay.flush();
+    if (this.#short) this.#watchShortage();
     if (accepted.length > 0) this.#loop.pollBeforeSleep(POLLS_AFTER_CHANGE);
   }
 
@@ -187,16 +201,27 @@ export class TcpProxy {
   }
 
   /** Stops accepting: clients wait in the kernel's queue, and the loop does not spin on listeners it cannot serve. */
-  #runShort(): void {
+  #runShort(error: number): void {
     if (this.#short) return;
     this.#short = true;
     this.#add(TOTAL.descriptorsExhausted, 1);
-    this.#env.report('warn', 'out of descriptors: new connections wait until others end', {
-      limit: descriptorLimit(),
-      errno: errnoName(EMFILE),
-    });
+    if (this.#loop.now() >= this.#nextReportAt) {
+      this.#nextReportAt = this.#loop.now() + SHORTAGE_REPORT_MS;
+      this.#env.report('warn', 'out of descriptors or memory: new connections wait until others end', {
+        limit: descriptorLimit(),
+        error: errnoName(error),
+      });
+    }
     for (const fd of this.#listeners.keys()) this.#loop.modify(fd, 0);
-    this.#loop.setTimer(SHORTAGE_RETRY_MS, () => this.#tryAgain());
+    this.#clientsWhenShort = this.#connections.clients;
+    this.#shortageTimer = this.#loop.setTimer(SHORTAGE_RETRY_MS, () => this.#tryAgain());
+  }
+
+  /** As soon as connections have ended, which the loop closes after this batch, there is no need to wait for the timer. */
+  #watchShortage(): void {
+    if (this.#connections.clients >= this.#clientsWhenShort) return;
+    this.#loop.clearTimer(this.#shortageTimer);
+    this.#shortageTimer = this.#loop.setTimer(0, () => this.#tryAgain());
   }
 
   #tryAgain(): void {

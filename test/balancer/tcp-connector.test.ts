@@ -78,7 +78,7 @@ t.test('endpoints that are replaced while others are tried are not tried twice',
 
 t.test('both sides of a connection that grows old are kept alive by the kernel', async (t) => {
   const bench = new TcpBench();
-  const { client, served } = bench.pair(bench.listener());
+  const { client } = bench.pair(bench.listener());
   t.ok(
     bench.proxySockets().some((fd) => !isKeptAlive(fd)),
     'short connections are spared the call',

@@ -125,31 +125,56 @@ for (const [how, code] of [
 
 t.test('K3: when descriptors run out, open connections go on, and those that wait are served in the end', async (t) => {
   const rig = await TcpRig.start(1);
-  const backendPort = await rig.serve(echo);
-  const child = spawn(
-    'sh',
-    ['-c', 'ulimit -n 64 && exec "$0" "$@"', process.execPath, proxyProcess, 'serve', String(backendPort)],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    },
-  );
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const port = Number((await lines.next()).value);
-  const old = await dial(port);
-  old.write('1');
-  await once(old, 'data');
+  const limited = await startLimited(await rig.serve(echo), 64);
+  const old = await dial(limited.port);
+  const hear = async (word: string): Promise<string> => {
+    old.write(word);
+    return String(((await once(old, 'data')) as [Buffer])[0]);
+  };
+  t.equal(await hear('1'), '1');
   const words = Array.from({ length: 100 }, (_, i) => `word ${i}`);
-  const answers = Promise.all(words.map((word) => say(port, word)));
-  old.write('2');
-  t.equal(String(((await once(old, 'data')) as [Buffer])[0]), '2');
+  const answers = Promise.all(words.map((word) => say(limited.port, word)));
+  t.equal(await hear('2'), '2');
   t.same(await answers, words);
-  old.write('3');
-  t.equal(String(((await once(old, 'data')) as [Buffer])[0]), '3');
+  t.equal(await hear('3'), '3');
   old.destroy();
-  child.stdin.end();
-  const { exhausted, active } = JSON.parse(String((await lines.next()).value)) as { exhausted: number; active: number };
+  const { exhausted, active } = await limited.finish();
   t.ok(exhausted > 0, `accepting stopped ${exhausted} times`);
   t.equal(active, 0);
-  t.same(await once(child, 'exit'), [0, null]);
   await rig.stop();
 });
+
+t.test('K3: a crowd larger than the descriptors, after calm and all at once, is served in the end', async (t) => {
+  const rig = await TcpRig.start(1);
+  const backendPort = await rig.serve(echo);
+  const limited = await startLimited(backendPort, 80);
+  for (let crowd = 0; crowd < 3; crowd++) {
+    const words = Array.from({ length: 300 }, (_, i) => `${crowd} ${i}`);
+    t.same(await Promise.all(words.map((word) => say(limited.port, word))), words);
+  }
+  const { active } = await limited.finish();
+  t.equal(active, 0);
+  await rig.stop();
+});
+
+/** A proxy in a process of its own that may have few descriptors. */
+async function startLimited(backendPort: number, descriptors: number) {
+  const command = `ulimit -n ${descriptors} && exec "$0" "$@"`;
+  const child = spawn('sh', ['-c', command, process.execPath, proxyProcess, 'serve', String(backendPort)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const port = Number((await lines.next()).value);
+  return {
+    port,
+    /** Lets it end by itself; what it had counted. */
+    async finish(): Promise<{ exhausted: number; active: number }> {
+      const exited = once(child, 'exit');
+      child.stdin.end();
+      const counted = JSON.parse(String((await lines.next()).value)) as { exhausted: number; active: number };
+      const [code] = await exited;
+      if (code !== 0) throw new Error(`the proxy's process ended with ${code}`);
+      return counted;
+    },
+  };
+}
