@@ -44,6 +44,9 @@ export const TCP_KEEPCNT = 6;
 export const TCP_INFO = 11;
 export const TCP_USER_TIMEOUT = 18;
 
+/** Of level IPPROTO_UDP. */
+export const UDP_SEGMENT = 103;
+
 export const MSG_PEEK = 0x2;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;

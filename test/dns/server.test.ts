@@ -147,6 +147,34 @@ t.test('O1, O5: who asks decides; scopes and zones change under open sockets', a
   t.equal(await ask('www.example.com'), 'REFUSED');
 });
 
+t.test('questions of several clients that come at once: each gets its own answers, whatever their sizes', async (t) => {
+  const worker = await startDnsWorker();
+  await worker.tell(...zone);
+  const asked = ['web', 'tasks.web', 'web.backend', 'web.shop_backend', 'nope', 'web.1', 'many'];
+  const clients = Array.from({ length: 5 }, () => createSocket('udp4').unref());
+  const heard = clients.map((client) => {
+    const answers = new Map<number, string>();
+    return new Promise<Map<number, string>>((resolve) => {
+      client.on('message', (answer) => {
+        answers.set(answer.readUInt16BE(0), decode(answer).questions?.[0]?.name ?? '');
+        if (answers.size === 200) resolve(answers);
+      });
+    });
+  });
+  for (let id = 0; id < 200; id++) {
+    for (const [c, client] of clients.entries()) {
+      client.send(question(asked[(id * (c + 1)) % asked.length] ?? '', 'A', { id }), worker.port, worker.address);
+    }
+    // Ten at a time of each client make full batches and lose nothing.
+    while (id % 10 === 9 && worker.count('dnsQueriesUdp') < 5 * (id - 20)) await new Promise(setImmediate);
+  }
+  for (const [c, answers] of (await Promise.all(heard)).entries()) {
+    const wrong = [...answers].filter(([id, name]) => name !== asked[(id * (c + 1)) % asked.length]);
+    t.strictSame(wrong, [], `client ${c}`);
+  }
+  for (const client of clients) client.close();
+});
+
 t.test('S1: strangers are refused with no more bytes than they sent', async (t) => {
   // A socket on all addresses hears what is sent from an address of the machine that is no loopback one.
   const worker = await startDnsWorker({ address: '0.0.0.0' });
