@@ -36,7 +36,7 @@ const AF_INET = 2;
 const AF_BRIDGE = 7;
 const AF_INET6 = 10;
 const IFF_UP = 0x1;
-const IFLA = { address: 1, name: 3, mtu: 4, master: 10, operState: 16, linkInfo: 18, netnsFd: 28 } as const;
+const IFLA = { address: 1, name: 3, mtu: 4, master: 10, operState: 16, linkInfo: 18, group: 27, netnsFd: 28 } as const;
 /** Operational state (RFC 2863): `unknown` is what links without a carrier, such as the loopback, have while they work. */
 const OPER_STATE = { unknown: 0, up: 6 } as const;
 const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
@@ -56,6 +56,8 @@ const RT_SCOPE = { universe: 0, link: 253, host: 254 } as const;
  * free: the kernel's header reserves 0-4, known routing daemons use 8-18, 42, and 186-193.
  */
 export const ROUTE_PROTOCOL = 118;
+/** The group of links that are far ends of pairs, so that those of one namespace can be removed together. */
+const FAR_END_GROUP = 118;
 const NDA = { destination: 1, mac: 2 } as const;
 const NUD = { noarp: 0x40, permanent: 0x80 } as const;
 const NTF = { self: 0x02, master: 0x04 } as const;
@@ -112,7 +114,10 @@ export interface VethEnd {
 
 /** Makes a pair of virtual Ethernet links, each end in its namespace at once, so that no name clashes in between. */
 export function addVethRequest(end: VethEnd, peer: VethEnd): Request {
-  const peerData = attribute(VETH_INFO_PEER | 0x8000, Buffer.concat([linkHeader(0, 0, 0), ...vethEnd(peer)]));
+  const peerData = attribute(
+    VETH_INFO_PEER | 0x8000,
+    Buffer.concat([linkHeader(0, 0, 0), ...vethEnd(peer), u32(IFLA.group, FAR_END_GROUP)]),
+  );
   const info = nested(IFLA.linkInfo, [text(IFLA_INFO.kind, 'veth'), nested(IFLA_INFO.data, [peerData])]);
   return {
     type: RTM.newLink,
@@ -145,6 +150,15 @@ export function setLinkRequest(index: number, change: LinkChange): Request {
 
 export function deleteLinkRequest(index: number): Request {
   return { type: RTM.deleteLink, flags: 0, body: linkHeader(index, 0, 0) };
+}
+
+/** Removes all far ends in a namespace, and so both ends of their pairs, for the kernel's price of one. */
+export function deleteFarEndsRequest(): Request {
+  return {
+    type: RTM.deleteLink,
+    flags: 0,
+    body: Buffer.concat([linkHeader(0, 0, 0), u32(IFLA.group, FAR_END_GROUP)]),
+  };
 }
 
 export function addAddressRequest(index: number, address: Address): Request {

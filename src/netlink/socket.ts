@@ -28,6 +28,15 @@ const NOTICE = {
 } as const;
 export type NoticeKind = keyof typeof NOTICE;
 
+/**
+ * Sockets that are open. The addon aborts the process when one of them becomes readable while Node tears its environment
+ * down, so whatever is still open is closed before that.
+ */
+const openSockets = new Set<LibrarySocket>();
+process.once('exit', () => {
+  for (const socket of openSockets) socket.close();
+});
+
 /** What a request is about, for its error. */
 export interface Purpose {
   readonly operation: string;
@@ -48,6 +57,7 @@ export class NetlinkSocket {
     } catch (cause) {
       throw socketError({ operation: 'open', object: `a netlink socket (${protocol})` }, cause);
     }
+    openSockets.add(this.#library);
     // The library closes after an error while polling; ENOBUFS while reading only loses what did not fit.
     this.#library.on('error', (error) => this.#lost?.(error));
   }
@@ -101,7 +111,10 @@ export class NetlinkSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    setImmediate(() => this.#library.close());
+    setImmediate(() => {
+      openSockets.delete(this.#library);
+      this.#library.close();
+    });
   }
 
   #inTurn<T>(purpose: Purpose, work: () => Promise<T>): Promise<T> {

@@ -313,8 +313,8 @@ export class OverlayDriver {
     const state = this.#containers.get(taskId);
     if (state === undefined) return;
     this.#containers.delete(taskId);
-    // The near ends are removed by name, so that both ends are gone when this returns; the kernel takes its time over the
-    // namespace itself.
+    // Removed here and now, so that the links are gone when this returns; the kernel takes its time over the namespace itself.
+    await state.namespace.apply({ kind: 'remove-far-ends' });
     for (const { network } of state.spec.attachments) {
       const known = this.#networks.get(network.id);
       if (known === undefined) continue;

@@ -1,6 +1,8 @@
 // The kernel port on the real kernel, in a network namespace of this process.
 import { inOwnNetns } from '../support/own-netns.ts';
+import { spawnSync } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { MacAddress } from '../../src/netlink/kernel.ts';
 import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
@@ -15,7 +17,7 @@ import {
 import { NetlinkSocket } from '../../src/netlink/socket.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
 import { ip, subnet } from '../support/builders.ts';
-import { needsRoot } from '../support/requirements.ts';
+import { needsPackages, needsRoot } from '../support/requirements.ts';
 
 const why = 'it makes network namespaces and links';
 const MAC = '02:42:0a:40:00:02' as MacAddress;
@@ -161,5 +163,12 @@ t.test('changes are told, of links and of nftables', async (t) => {
   const table = once(told, 'change');
   await kernel.own.apply({ kind: 'set-ruleset', name: 'vipmesh_told', ruleset: { chains: [] } });
   await table;
+  t.pass('both');
   await kernel.own.apply({ kind: 'remove-ruleset', name: 'vipmesh_told' });
+});
+
+t.test('a process that ends with a socket open and notices waiting ends well', async (t) => {
+  if (!needsRoot(t, why) || !needsPackages(t, { ip: 'iproute2' })) return;
+  const script = fileURLToPath(new URL('../support/netlink-leaver.js', import.meta.url));
+  t.match(spawnSync(process.execPath, [script]), { status: 0, signal: null });
 });

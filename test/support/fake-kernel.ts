@@ -14,6 +14,7 @@ import { KernelError } from '../../src/netlink/kernel-error.ts';
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 interface FakeLink extends Writable<Link> {
   peer?: { readonly namespace: FakeNamespace; readonly name: string };
+  isFarEnd?: boolean;
 }
 
 export class FakeKernel implements Kernel {
@@ -65,7 +66,10 @@ export class FakeNamespace implements Namespace {
   }
 
   async observe(): Promise<Observed> {
-    const links = [...this.links.values()].map(({ peer: _peer, ...link }) => ({ ...link, ready: true }));
+    const links = [...this.links.values()].map(({ peer: _peer, isFarEnd: _isFarEnd, ...link }) => ({
+      ...link,
+      ready: true,
+    }));
     return { links, addresses: this.addresses, routes: this.routes, neighbours: this.neighbours };
   }
 
@@ -78,7 +82,7 @@ export class FakeNamespace implements Namespace {
   }
 
   async apply(operation: Operation): Promise<void> {
-    const object = 'name' in operation ? operation.name : 'link' in operation ? operation.link : operation.path;
+    const object = objectOf(operation);
     if (this.#kernel.refuses(operation, this)) {
       throw new KernelError('refused', operation.kind, object, 'the test wants it so');
     }
@@ -128,12 +132,15 @@ export class FakeNamespace implements Namespace {
         const other = peer.namespace === '' ? this.#kernel.own : this.#kernel.namespaces.get(peer.namespace);
         if (other === undefined)
           throw new KernelError('absent', operation.kind, name, `no namespace ${peer.namespace}`);
-        other.#add({ ...newLink(peer.name, 'veth'), mac: peer.mac, peer: { namespace: this, name } });
+        other.#add({ ...newLink(peer.name, 'veth'), mac: peer.mac, isFarEnd: true, peer: { namespace: this, name } });
         this.#add({ ...newLink(name, 'veth'), peer: { namespace: other, name: peer.name } });
         return;
       }
       case 'remove-link':
         this.removeLink(operation.name);
+        return;
+      case 'remove-far-ends':
+        for (const [name, { isFarEnd }] of this.links) if (isFarEnd === true) this.removeLink(name);
         return;
       case 'set-link': {
         const { kind: _kind, name, ...change } = operation;
@@ -186,6 +193,12 @@ export class FakeNamespace implements Namespace {
     if (link === undefined) throw new KernelError('absent', 'find', name, 'there is no such link');
     return link;
   }
+}
+
+function objectOf(operation: Operation): string {
+  if ('name' in operation) return operation.name;
+  if ('link' in operation) return operation.link;
+  return 'path' in operation ? operation.path : 'links';
 }
 
 function newLink(name: string, kind: Link['kind']): FakeLink {

@@ -44,6 +44,8 @@ export function operationText(operation: Operation): string {
       return `${operation.kind} ${operation.neighbour.address} on ${operation.link}`;
     case 'set-sysctl':
       return `set-sysctl ${operation.path}=${operation.value}`;
+    case 'remove-far-ends':
+      return operation.kind;
     default:
       return `${operation.kind} ${operation.name}`;
   }

@@ -1,0 +1,315 @@
+// One network namespace on Linux: rtnetlink and nf_tables through netlink sockets, sysctls through /proc.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { parseSubnet } from '../model/address.ts';
+import { closeNetns, inNetns, OWN_NETNS } from '../native/netns.ts';
+import type { Link, Namespace, Observed, OnLink, Operation, Route, RoutedSubnet, StopWatching } from './kernel.ts';
+import { KernelError } from './kernel-error.ts';
+import type { Message, Request } from './message.ts';
+import { codeOf, failure, netnsPath, openIfThere } from './netns-names.ts';
+import { type Batch, getTableRequest, removeTable, replaceTable } from './nftables.ts';
+import {
+  addAddressRequest,
+  addBridgeRequest,
+  addRouteRequest,
+  addVethRequest,
+  type Dumpable,
+  deleteAddressRequest,
+  deleteFarEndsRequest,
+  deleteLinkRequest,
+  deleteNeighbourRequest,
+  deleteRouteRequest,
+  dumpRequest,
+  getLinkRequest,
+  ROUTE_PROTOCOL,
+  readAddress,
+  readLink,
+  readNeighbour,
+  readRoute,
+  setLinkRequest,
+  setNeighbourRequest,
+} from './rtnetlink.ts';
+import { NetlinkSocket, type Purpose } from './socket.ts';
+
+export class LinuxNamespace implements Namespace {
+  readonly name: string;
+  readonly path: string;
+  readonly fd: number;
+  #route: NetlinkSocket | undefined;
+  readonly #notices = new Set<NetlinkSocket>();
+  #isClosed = false;
+  #afterClose: () => void = () => {};
+
+  /** Takes the descriptor over. */
+  constructor(name: string, fd: number) {
+    this.name = name;
+    this.path = netnsPath(name);
+    this.fd = fd;
+  }
+
+  async observe(): Promise<Observed> {
+    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
+    const names = new Map(links.map(({ index, name }) => [index, name]));
+    const addresses = (await this.#dump('address')).map(({ body }) => readAddress(body)).filter(isDefined);
+    const routes = this.#isOwn ? [] : await this.#routes();
+    const neighbours = (await this.#dump('neighbour')).map(({ body }) => readNeighbour(body)).filter(isDefined);
+    return {
+      links: links.map((link) => plainLink(link, names)),
+      addresses: placed(addresses, names),
+      routes: placed(
+        routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL),
+        names,
+      ),
+      neighbours: placed(neighbours, names),
+    };
+  }
+
+  async routed(): Promise<readonly RoutedSubnet[]> {
+    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
+    const routes = (await this.#routes()).filter(({ kind }) => kind === 'unicast');
+    return placed(routes, new Map(links.map(({ index, name }) => [index, name]))).flatMap(destinationOf);
+  }
+
+  async apply(operation: Operation): Promise<void> {
+    const purpose = { operation: operation.kind.replace('-', ' '), object: this.#nameOf(operation) };
+    try {
+      switch (operation.kind) {
+        case 'set-sysctl':
+          this.#setSysctl(operation.path, operation.value);
+          break;
+        case 'set-ruleset':
+          await this.#batch(replaceTable(operation.name, operation.ruleset), purpose);
+          break;
+        case 'remove-ruleset':
+          await this.#batch(removeTable(operation.name), purpose);
+          break;
+        case 'add-veth':
+          await this.#addVeth(operation, purpose);
+          break;
+        case 'set-link':
+          await this.#setLink(operation, purpose);
+          break;
+        default:
+          await this.#socket().request(await this.#requestFor(operation, purpose), purpose);
+      }
+    } catch (error) {
+      const isRemoval = operation.kind.startsWith('remove-');
+      if (isRemoval && error instanceof KernelError && error.code === 'absent') return;
+      throw error;
+    }
+  }
+
+  async hasRuleset(name: string): Promise<boolean> {
+    const purpose = { operation: 'look up', object: `nftables table inet ${name}${this.#where()}` };
+    const socket = new NetlinkSocket(this.fd, 'netfilter');
+    try {
+      await socket.request(getTableRequest(name), purpose);
+      return true;
+    } catch (error) {
+      if (error instanceof KernelError && error.code === 'absent') return false;
+      throw error;
+    } finally {
+      socket.close();
+    }
+  }
+
+  sysctl(path: string): string | undefined {
+    try {
+      return inNetns(this.fd, () => readFileSync(`/proc/sys/net/${path}`, 'latin1')).trim();
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw failure('read sysctl', `net/${path}${this.#where()}`, error);
+    }
+  }
+
+  watch(changed: () => void): StopWatching {
+    // The agent has a table in the node's own namespace only, and no routes there.
+    const kinds = this.#isOwn ? (['links', 'nftables'] as const) : (['links', 'routes'] as const);
+    const sockets = kinds.map((kind) => NetlinkSocket.watching(this.fd, kind, changed));
+    for (const socket of sockets) this.#notices.add(socket);
+    return () => {
+      for (const socket of sockets) {
+        this.#notices.delete(socket);
+        socket.close();
+      }
+    };
+  }
+
+  onClose(then: () => void): void {
+    this.#afterClose = then;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#route?.close();
+    for (const socket of this.#notices) socket.close();
+    if (!this.#isOwn) closeNetns(this.fd);
+    this.#afterClose();
+  }
+
+  async #requestFor(operation: LinkOperation, purpose: Purpose): Promise<Request> {
+    switch (operation.kind) {
+      case 'add-bridge':
+        return addBridgeRequest(operation.name, operation.mac);
+      case 'remove-far-ends':
+        return deleteFarEndsRequest();
+      case 'remove-link':
+        return deleteLinkRequest(await this.#indexOf(operation.name, purpose));
+      case 'add-address':
+        return addAddressRequest(await this.#indexOf(operation.link, purpose), operation.address);
+      case 'remove-address':
+        return deleteAddressRequest(await this.#indexOf(operation.link, purpose), operation.address);
+      case 'add-route':
+        return addRouteRequest(await this.#indexOf(operation.link, purpose), operation.route);
+      case 'remove-route':
+        return deleteRouteRequest(await this.#indexOf(operation.link, purpose), operation.route);
+      case 'set-neighbour':
+        return setNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
+      case 'remove-neighbour':
+        return deleteNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
+    }
+  }
+
+  async #setLink(
+    { kind: _kind, name, master, isolated, ...change }: Extract<Operation, { kind: 'set-link' }>,
+    purpose: Purpose,
+  ): Promise<void> {
+    const index = await this.#indexOf(name, purpose);
+    const bridge = master === undefined ? {} : { master: await this.#indexOf(master, purpose) };
+    await this.#socket().request(setLinkRequest(index, { ...change, ...bridge }), purpose);
+    // The kernel looks at settings of a port before it makes the link one, so they need a request of their own.
+    if (isolated !== undefined) await this.#socket().request(setLinkRequest(index, { isolated }), purpose);
+  }
+
+  async #addVeth({ name, peer }: Extract<Operation, { kind: 'add-veth' }>, purpose: Purpose): Promise<void> {
+    const netnsFd = openIfThere(peer.namespace);
+    if (netnsFd === undefined) {
+      throw new KernelError(
+        'absent',
+        purpose.operation,
+        purpose.object,
+        `there is no network namespace ${netnsPath(peer.namespace)}`,
+      );
+    }
+    try {
+      await this.#socket().request(addVethRequest({ name }, { name: peer.name, mac: peer.mac, netnsFd }), purpose);
+    } finally {
+      closeNetns(netnsFd);
+    }
+  }
+
+  async #indexOf(link: string, purpose: Purpose): Promise<number> {
+    const [answer] = await this.#socket().request(getLinkRequest(link), purpose);
+    const index = answer === undefined ? undefined : readLink(answer.body)?.index;
+    if (index === undefined)
+      throw new KernelError('absent', purpose.operation, purpose.object, `there is no link ${link}`);
+    return index;
+  }
+
+  async #batch({ requests, acknowledged }: Batch, purpose: Purpose): Promise<void> {
+    const socket = new NetlinkSocket(this.fd, 'netfilter');
+    try {
+      await socket.batch(requests, acknowledged, purpose);
+    } finally {
+      socket.close();
+    }
+  }
+
+  get #isOwn(): boolean {
+    return this.fd === OWN_NETNS;
+  }
+
+  async #routes(): Promise<readonly (Route & { linkIndex: number; protocol: number })[]> {
+    return (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
+  }
+
+  async #dump(what: Dumpable): Promise<readonly Message[]> {
+    return this.#socket().dump(dumpRequest(what), { operation: 'list', object: `${PLURAL[what]}${this.#where()}` });
+  }
+
+  #socket(): NetlinkSocket {
+    this.#route ??= new NetlinkSocket(this.fd, 'route');
+    return this.#route;
+  }
+
+  #setSysctl(path: string, value: string): void {
+    if (this.sysctl(path) === undefined || this.sysctl(path) === value) return;
+    try {
+      // Which namespace /proc/sys/net shows depends on the thread, so this must not be left to Node's thread pool.
+      inNetns(this.fd, () => writeFileSync(`/proc/sys/net/${path}`, value));
+    } catch (error) {
+      throw failure('set sysctl', `net/${path} to ${value}${this.#where()}`, error);
+    }
+  }
+
+  #nameOf(operation: Operation): string {
+    switch (operation.kind) {
+      case 'add-address':
+      case 'remove-address':
+        return `${operation.address.address}/${operation.address.prefixLength} on ${operation.link}${this.#where()}`;
+      case 'add-route':
+      case 'remove-route':
+        return `${operation.route.destination}/${operation.route.prefixLength} on ${operation.link}${this.#where()}`;
+      case 'set-neighbour':
+      case 'remove-neighbour':
+        return `${operation.neighbour.address} on ${operation.link}${this.#where()}`;
+      case 'set-ruleset':
+      case 'remove-ruleset':
+        return `nftables table inet ${operation.name}${this.#where()}`;
+      case 'set-sysctl':
+        return `net/${operation.path}${this.#where()}`;
+      case 'remove-far-ends':
+        return `links${this.#where()}`;
+      case 'add-bridge':
+      case 'add-veth':
+      case 'remove-link':
+      case 'set-link':
+        return `${operation.name}${this.#where()}`;
+    }
+  }
+
+  #where(): string {
+    return this.#isOwn ? " in the node's namespace" : ` in ${this.name}`;
+  }
+}
+
+/** Operations that are one rtnetlink request on one link. */
+type LinkOperation = Exclude<
+  Operation,
+  { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'add-veth' | 'set-link' }
+>;
+
+const PLURAL: Readonly<Record<Dumpable, string>> = {
+  link: 'links',
+  address: 'addresses',
+  route: 'routes',
+  neighbour: 'neighbours',
+  fdb: 'forwarding entries',
+};
+
+function plainLink(
+  { index: _index, masterIndex, ...link }: Link & { index: number; masterIndex: number },
+  names: ReadonlyMap<number, string>,
+): Link {
+  return { ...link, master: names.get(masterIndex) };
+}
+
+/** Puts the link's name in place of its index. What is on a link that has just gone is left out. */
+function placed<T extends { readonly linkIndex: number }>(
+  things: readonly T[],
+  names: ReadonlyMap<number, string>,
+): readonly OnLink<Omit<T, 'linkIndex'>>[] {
+  return things.flatMap(({ linkIndex, ...thing }) => {
+    const link = names.get(linkIndex);
+    return link === undefined ? [] : [{ ...thing, link }];
+  });
+}
+
+function destinationOf({ destination, prefixLength, link }: OnLink<Route>): RoutedSubnet[] {
+  const subnet = parseSubnet(`${destination}/${prefixLength}`);
+  return subnet === undefined ? [] : [{ destination: subnet, link }];
+}
+
+function isDefined<T>(value: T | undefined): value is T {
+  return value !== undefined;
+}
