@@ -1,26 +1,21 @@
 // Numbers of the Linux system call interface, by their names in the C headers. Values are those of x86-64 and arm64.
 
-export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
-export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;
-export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_KEEPALIVE = 9;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const SO_RCVBUFFORCE = 33;
-export const SO_INCOMING_CPU = 49;
-export const SO_NETNS_COOKIE = 71;
 
 export const IPPROTO_IP = 0;
 export const IPPROTO_TCP = 6;
@@ -28,10 +23,7 @@ export const IPPROTO_UDP = 17;
 export const IPPROTO_IPV6 = 41;
 
 export const IP_PKTINFO = 8;
-export const IP_RECVERR = 11;
-export const IP_FREEBIND = 15;
 export const IP_RECVORIGDSTADDR = 20;
-export const IPV6_RECVERR = 25;
 export const IPV6_V6ONLY = 26;
 export const IPV6_RECVPKTINFO = 49;
 export const IPV6_PKTINFO = 50;
@@ -39,10 +31,6 @@ export const IPV6_RECVORIGDSTADDR = 74;
 
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
-export const TCP_KEEPINTVL = 5;
-export const TCP_KEEPCNT = 6;
-export const TCP_INFO = 11;
-export const TCP_USER_TIMEOUT = 18;
 
 /** Of level IPPROTO_UDP. */
 export const UDP_SEGMENT = 103;
@@ -50,14 +38,11 @@ export const UDP_SEGMENT = 103;
 export const MSG_PEEK = 0x2;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
-export const MSG_ERRQUEUE = 0x2000;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_MORE = 0x8000;
-export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
-export const SHUT_RDWR = 2;
 
 export const EPOLL_CLOEXEC = 0o2000000;
 export const EPOLL_CTL_ADD = 1;
@@ -74,42 +59,20 @@ export const EPOLLET = 1 << 31;
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
 
-export const O_RDONLY = 0;
-export const O_WRONLY = 1;
-export const O_RDWR = 2;
-export const O_CREAT = 0o100;
-export const O_EXCL = 0o200;
-export const O_NONBLOCK = 0o4000;
-export const O_CLOEXEC = 0o2000000;
-
-export const F_GETFD = 1;
-export const F_SETFD = 2;
-export const F_GETFL = 3;
-export const F_SETFL = 4;
-export const F_DUPFD_CLOEXEC = 1030;
-export const FD_CLOEXEC = 1;
-
 export const RLIMIT_NOFILE = 7;
 
 export const CLONE_NEWNS = 0x00020000;
 export const CLONE_NEWUTS = 0x04000000;
 export const CLONE_NEWNET = 0x40000000;
 
-export const MS_RDONLY = 0x1;
 export const MS_NOSUID = 0x2;
 export const MS_NODEV = 0x4;
 export const MS_NOEXEC = 0x8;
-export const MS_REMOUNT = 0x20;
 export const MS_BIND = 0x1000;
 export const MS_REC = 0x4000;
-export const MS_PRIVATE = 0x40000;
 export const MS_SLAVE = 0x80000;
 export const MS_SHARED = 0x100000;
 export const MNT_DETACH = 2;
-
-export const PR_SET_PDEATHSIG = 1;
-export const PR_SET_NAME = 15;
-export const PR_SET_NO_NEW_PRIVS = 38;
 
 /** Numbers for `syscall`, which differ between the machines. */
 export const SYSCALL =

@@ -3,7 +3,7 @@
 // Every function is a plain blocking call on the calling thread and returns what C returns; -1 means that `errno()` (errno.ts)
 // tells why, until the next call. Pointers are numbers (`addressOf`) or byte arrays; memory given to the kernel by number must
 // stay referenced by the caller for as long as the kernel may use it. Layouts are those of 64-bit little-endian Linux
-// (x86-64, arm64). The variadic ones (open, fcntl, prctl, syscall) are declared with fixed integer arguments, which both
+// (x86-64, arm64). The variadic ones (fcntl, syscall) are declared with fixed integer arguments, which both
 // ABIs pass in the same registers.
 import koffi from 'koffi';
 
@@ -35,7 +35,6 @@ type Flagged = (fd: Fd, memory: Memory, length: number, flags: number) => number
 type Option = (fd: Fd, level: number, option: number, value: Memory, length: number) => number;
 type OptionOut = (fd: Fd, level: number, option: number, value: Memory, length: Memory) => number;
 type Named = (fd: Fd, sockaddr: Memory, length: Memory) => number;
-type Message = (fd: Fd, message: Memory, flags: number) => number;
 type Messages = (fd: Fd, messages: Memory, count: number, flags: number) => number;
 
 export const socket = bind<(family: number, type: number, protocol: number) => number>('socket', 'int', [
@@ -61,8 +60,6 @@ export const send = bind<Flagged>('send', 'int64', ['int', 'void *', 'uint64', '
 export const sendto = bind<
   (fd: Fd, memory: Memory, length: number, flags: number, sockaddr: Memory, sockaddrLength: number) => number
 >('sendto', 'int64', ['int', 'void *', 'uint64', 'int', 'void *', 'uint32']);
-export const recvmsg = bind<Message>('recvmsg', 'int64', ['int', 'void *', 'int']);
-export const sendmsg = bind<Message>('sendmsg', 'int64', ['int', 'void *', 'int']);
 const recvmmsgTimed = bind<(fd: Fd, messages: Memory, count: number, flags: number, timeout: null) => number>(
   'recvmmsg',
   'int',
@@ -91,11 +88,6 @@ export const epollWait = bind<(epoll: Fd, events: Memory, count: number, timeout
 export const eventfd = bind<(initial: number, flags: number) => number>('eventfd', 'int', ['uint32', 'int']);
 export const read = bind<Sized>('read', 'int64', ['int', 'void *', 'uint64']);
 export const write = bind<Sized>('write', 'int64', ['int', 'void *', 'uint64']);
-export const open = bind<(path: string, flags: number, mode: number) => number>('open', 'int', [
-  'str',
-  'int',
-  'uint32',
-]);
 export const fcntl = bind<(fd: Fd, command: number, argument: number) => number>('fcntl', 'int', [
   'int',
   'int',
@@ -109,19 +101,9 @@ export const mount = bind<
   (source: string | null, target: string, type: string | null, flags: number, data: string | null) => number
 >('mount', 'int', ['str', 'str', 'str', 'uint64', 'str']);
 export const umount2 = bind<(target: string, flags: number) => number>('umount2', 'int', ['str', 'int']);
-export const prctl = bind<(option: number, a: number, b: number, c: number, d: number) => number>('prctl', 'int', [
-  'int',
-  'uint64',
-  'uint64',
-  'uint64',
-  'uint64',
-]);
 /** syscall(2) for what the library has no name for. Numbers differ between machines: see SYSCALL. */
 export const syscall = bind<
   (number: number, a: number, b: number, c: number, d: number, e: number, f: number) => number
 >('syscall', 'int64', ['int64', 'int64', 'int64', 'int64', 'int64', 'int64', 'int64']);
-export const getpid = bind<() => number>('getpid', 'int', []);
-export const gettid = bind<() => number>('gettid', 'int', []);
-export const kill = bind<(pid: number, signal: number) => number>('kill', 'int', ['int', 'int']);
 /** Ends the process at once, on any thread (process.abort exists on the main thread only). */
 export const abort = bind<() => never>('abort', 'void', []);
