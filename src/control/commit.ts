@@ -17,6 +17,7 @@ export class Committer {
   readonly #newDraft: () => Draft;
   /** Commands of this agent go one after the other: all of them expect the same head. */
   #last: Promise<unknown> = Promise.resolve();
+  readonly #lastOfTask = new Map<TaskId, Promise<void>>();
 
   constructor(store: Store, catalog: Catalog, newDraft: () => Draft) {
     this.#store = store;
@@ -33,19 +34,30 @@ export class Committer {
 
   /**
    * Changes one task, whatever else happens meanwhile: neither waits for commands nor makes them decide anew, unless they
-   * write the same task.
+   * write the same task. What this agent says of one task takes effect in the order in which it said it.
    */
-  async task(id: TaskId, change: (task: Task) => Task | undefined): Promise<Task> {
+  task(id: TaskId, change: (task: Task) => Task | undefined): Promise<void> {
+    const turn = (this.#lastOfTask.get(id) ?? Promise.resolve()).then(() => this.#changeTask(id, change));
+    const settled = turn
+      .catch(() => {})
+      .then(() => {
+        if (this.#lastOfTask.get(id) === settled) this.#lastOfTask.delete(id);
+      });
+    this.#lastOfTask.set(id, settled);
+    return turn;
+  }
+
+  async #changeTask(id: TaskId, change: (task: Task) => Task | undefined): Promise<void> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const task = this.#catalog.snapshot.tasks.get(id);
       if (task === undefined) throw new ControlError('not-found', `there is no task ${id}; it has been removed`);
       const after = change(task);
-      if (after === task) return task;
+      if (after === task) return;
       const key = recordKey('task', id);
       const write = after === undefined ? { key, value: null } : encodeRecord({ kind: 'task', value: after });
       const result = await this.#commit([write], [{ key, revision: this.#catalog.keyRevision(key) }]);
       await this.#catalog.at(result.revision);
-      if (result.committed) return after ?? task;
+      if (result.committed) return;
     }
     throw contended(`task ${id}`);
   }

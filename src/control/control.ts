@@ -159,18 +159,18 @@ export class Control {
     return this.#command((draft) => addTask(draft, task));
   }
 
-  async setTaskState(id: TaskId, state: TaskState, pid?: number): Promise<void> {
-    await this.#committer.task(id, (task) => withState(task, state, pid, this.#clock.wallTime()));
+  setTaskState(id: TaskId, state: TaskState, pid?: number): Promise<void> {
+    return this.#committer.task(id, (task) => withState(task, state, pid, this.#clock.wallTime()));
   }
 
-  async setTaskHealth(id: TaskId, health: Health): Promise<void> {
-    await this.#committer.task(id, (task) => withHealth(task, health, this.#clock.wallTime()));
+  setTaskHealth(id: TaskId, health: Health): Promise<void> {
+    return this.#committer.task(id, (task) => withHealth(task, health, this.#clock.wallTime()));
   }
 
   /** A static task goes with the endpoints that it stands for. */
-  async removeTask(id: TaskId): Promise<void> {
-    if (this.#catalog.snapshot.tasks.get(id)?.source === 'static') await this.removeEndpoint(id);
-    else await this.#committer.task(id, () => undefined);
+  removeTask(id: TaskId): Promise<void> {
+    if (this.#catalog.snapshot.tasks.get(id)?.source === 'static') return this.removeEndpoint(id);
+    return this.#committer.task(id, () => undefined);
   }
 
   /** After a start: the tasks of this node's commands of before, but for those that `except` names, are gone. */
