@@ -1,5 +1,7 @@
 // From a client's message to ours, whatever it came by: reads, resolves, writes. What must be asked of an upstream is left to
 // the caller, who knows where the answer is to go.
+import { AF_INET, AF_INET6 } from '../native/constants.ts';
+import { isMapped } from '../native/sockaddr.ts';
 import { TOTAL } from '../runtime/worker-env.ts';
 import { AnswerTable, NO_RECORDS } from './answer-table.ts';
 import type { DnsCommand, Scope } from './command.ts';
@@ -12,6 +14,8 @@ import { EDNS_UDP_BYTES, MAX_MESSAGE_BYTES, NOERROR, NXDOMAIN, RCODE_MASK, readU
 
 /** UDP answers that `out` holds at once, EDNS_UDP_BYTES apart. */
 export const UDP_SLOTS = 64;
+
+const LOOPBACK_NET = 127;
 
 /** `respond` wrote nothing: no answer is to be sent. */
 export const NO_REPLY = 0;
@@ -68,11 +72,21 @@ export class Responder {
     return this.#scopes.get(id) ?? NOBODY;
   }
 
-  /** The address that begins at `at` (4 or 16 bytes) lies in one of the scope's networks. */
-  isInside(scope: Scope, bytes: Uint8Array, at: number, length: number): boolean {
-    return scope.networks.some((network) =>
-      this.#table.subnets(network).some((range) => range.bytes.length === length && startsWith(bytes, at, range)),
-    );
+  /**
+   * Only who is in the resolver's own network namespace is served: it asks from a loopback address, or from one on the
+   * networks of the scope. Others could get here where a host routes 127.0.0.0/8 (sysctl route_localnet). The client's
+   * struct sockaddr begins at `at`.
+   */
+  isStranger(scope: Scope, sources: Buffer, at: number): boolean {
+    const family = sources[at] as number;
+    if (family === AF_INET) {
+      return sources[at + 4] !== LOOPBACK_NET && !this.#isInside(scope, sources, at + 4, 4);
+    }
+    if (family !== AF_INET6) return true;
+    if (isMapped(sources, at + 8)) {
+      return sources[at + 20] !== LOOPBACK_NET && !this.#isInside(scope, sources, at + 20, 4);
+    }
+    return !isLoopback6(sources, at + 8) && !this.#isInside(scope, sources, at + 8, 16);
   }
 
   /**
@@ -129,6 +143,13 @@ export class Responder {
     });
   }
 
+  /** The address that begins at `at` (4 or 16 bytes) lies in one of the scope's networks. */
+  #isInside(scope: Scope, bytes: Uint8Array, at: number, length: number): boolean {
+    return scope.networks.some((network) =>
+      this.#table.subnets(network).some((range) => range.bytes.length === length && startsWith(bytes, at, range)),
+    );
+  }
+
   #negative(rcode: number, scope: Scope, at: number): number {
     this.#countRcode(rcode);
     if (rcode === NOERROR) this.#count(TOTAL.dnsNoData, 0);
@@ -155,4 +176,9 @@ export class Responder {
     this.#totals[counter] = (this.#totals[counter] as number) + 1;
     return result;
   }
+}
+
+function isLoopback6(bytes: Uint8Array, at: number): boolean {
+  for (let i = 0; i < 15; i++) if (bytes[at + i] !== 0) return false;
+  return bytes[at + 15] === 1;
 }

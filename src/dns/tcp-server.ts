@@ -11,6 +11,7 @@ import {
 import { EAGAIN, errno } from '../native/errno.ts';
 import type { EventLoop, Handler } from '../native/event-loop.ts';
 import { accept4, addressOf, type Fd, recv, send } from '../native/libc.ts';
+import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
 import { TOTAL } from '../runtime/worker-env.ts';
 import { ASK_UPSTREAM, NO_REPLY, type Responder } from './responder.ts';
 import { MAX_MESSAGE_BYTES, readU16, writeU16 } from './wire.ts';
@@ -37,6 +38,8 @@ const ACCEPT_PAUSE_MS = 100;
 
 const arena = Buffer.alloc(LENGTH_BYTES + MAX_MESSAGE_BYTES);
 const arenaAddress = addressOf(arena);
+const peer = Buffer.alloc(SOCKADDR_BYTES);
+const peerLength = new Uint32Array(1);
 
 interface Listener {
   readonly fd: Fd;
@@ -100,18 +103,26 @@ export class TcpServer {
   #accept(fd: Fd): void {
     const listener = this.#listeners.get(fd);
     for (let i = 0; listener !== undefined && i < ACCEPTS_PER_EVENT; i++) {
-      const accepted = accept4(fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      peerLength[0] = SOCKADDR_BYTES;
+      const accepted = accept4(fd, peer, peerLength, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (accepted < 0) {
         if (errno() !== EAGAIN) this.#pause(listener);
         return;
       }
       this.#loop.own(accepted);
-      if (listener.connections >= this.#limits.perListener || this.#connections.size >= this.#limits.total) {
+      if (this.#isUnwelcome(listener)) {
         this.#loop.close(accepted);
       } else {
         this.#open(accepted, listener);
       }
     }
+  }
+
+  /** The one that was accepted last: a stranger, or one too many. */
+  #isUnwelcome(listener: Listener): boolean {
+    const { perListener, total } = this.#limits;
+    if (listener.connections >= perListener || this.#connections.size >= total) return true;
+    return this.#responder.isStranger(this.#responder.scope(listener.scope), peer, 0);
   }
 
   #pause(listener: Listener): void {

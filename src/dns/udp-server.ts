@@ -1,9 +1,8 @@
 // DNS over UDP: a batch of questions per system call, and as few as can be for the answers.
-import { AF_INET, AF_INET6, EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL } from '../native/constants.ts';
+import { EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL } from '../native/constants.ts';
 import { DatagramBatch } from '../native/datagram-batch.ts';
 import type { EventLoop, Handler } from '../native/event-loop.ts';
 import { type Fd, sendto } from '../native/libc.ts';
-import { isMapped } from '../native/sockaddr.ts';
 import type { Scope } from './command.ts';
 import { ReplyQueue } from './reply-queue.ts';
 import { ASK_UPSTREAM, NO_REPLY, type Responder, UDP_SLOTS } from './responder.ts';
@@ -12,7 +11,6 @@ import { ASK_UPSTREAM, NO_REPLY, type Responder, UDP_SLOTS } from './responder.t
 const MESSAGE_BYTES = 1280;
 /** Batches of one socket before the others get their turn. */
 const BATCHES_PER_EVENT = 4;
-const LOOPBACK_NET = 127;
 const NONE = -1;
 
 interface UdpSocket {
@@ -93,7 +91,7 @@ export class UdpServer {
   }
 
   #answerSender(socket: UdpSocket, scope: Scope, first: number): void {
-    const stranger = this.#isStranger(scope, this.#batch.sourceOffset(first));
+    const stranger = this.#responder.isStranger(scope, this.#batch.sources, this.#batch.sourceOffset(first));
     let same = false;
     for (let i = first; i !== NONE; i = this.#next[i] as number) {
       const start = this.#batch.offset(i);
@@ -120,26 +118,4 @@ export class UdpServer {
       sendto(socket.fd, message, length, MSG_DONTWAIT | MSG_NOSIGNAL, source, source.length);
     });
   }
-
-  /**
-   * Only who is in the resolver's own network namespace is served: it asks from a loopback address, or from one on the
-   * networks of the scope. Others could get here where a host routes 127.0.0.0/8 (sysctl route_localnet).
-   */
-  #isStranger(scope: Scope, at: number): boolean {
-    const { sources } = this.#batch;
-    const family = sources[at] as number;
-    if (family === AF_INET) {
-      return sources[at + 4] !== LOOPBACK_NET && !this.#responder.isInside(scope, sources, at + 4, 4);
-    }
-    if (family !== AF_INET6) return true;
-    if (isMapped(sources, at + 8)) {
-      return sources[at + 20] !== LOOPBACK_NET && !this.#responder.isInside(scope, sources, at + 20, 4);
-    }
-    return !isLoopback6(sources, at + 8) && !this.#responder.isInside(scope, sources, at + 8, 16);
-  }
-}
-
-function isLoopback6(bytes: Uint8Array, at: number): boolean {
-  for (let i = 0; i < 15; i++) if (bytes[at + i] !== 0) return false;
-  return bytes[at + 15] === 1;
 }

@@ -190,6 +190,8 @@ t.test('S1: strangers are refused with no more bytes than they sent', async (t) 
   const answer = await askUdp({ address: outside, port: worker.port }, message);
   t.equal(summary(answer), 'REFUSED | OPT 1232');
   t.ok(answer.length <= message.length);
+  const overTcp = await askTcp({ address: outside, port: worker.port }, [message]).catch(() => []);
+  t.strictSame(overTcp, [], 'by TCP it is hung up on');
   const subnet = outside.replace(/\d+$/, '0/24');
   await worker.tell({ kind: 'zone-add', network: 0, name: 'here', subnets: [subnet] });
   const inside = await askUdp({ address: outside, port: worker.port }, question('web', 'A'));
