@@ -154,7 +154,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   const plane = await DataPlane.start({ workers: config.workers, log });
   opened.add('data plane', () => plane.stop(WORKER_STOP_MS));
   plane.post({ kind: 'upstreams', upstreams: config.upstreams });
-  const overlay = config.privileged ? openOverlay(config, nodeId, log, opened) : undefined;
+  const overlay = config.privileged ? openOverlay(config, nodeId, log, opened, () => containers.isEmpty) : undefined;
   const mesh = new Mesh({ nodeId, plane, log, ...(overlay === undefined ? {} : { overlay }) });
   opened.add('mesh', () => mesh.close());
   const containers = new Containers(catalog, mesh, overlay);
@@ -218,16 +218,24 @@ async function takeUp(
   await tasks.recover(own);
 }
 
-function openOverlay(config: Config, nodeId: NodeId, log: Log, opened: Teardown): OverlayDriver {
+/** Containers outlive the agent, and with them all that they need; without any, nothing is left in the kernel. */
+function openOverlay(
+  config: Config,
+  nodeId: NodeId,
+  log: Log,
+  opened: Teardown,
+  unused: () => boolean,
+): OverlayDriver {
   const kernel = new LinuxKernel();
   opened.add('kernel', () => kernel.close());
+  const { egressSubnet } = config;
   const overlay = new OverlayDriver({
     instance: kernelInstance(nodeId),
     kernel,
     log,
-    egressSubnet: config.egressSubnet,
+    ...(egressSubnet === undefined ? {} : { egressSubnet }),
   });
-  opened.add('overlay', () => overlay.close());
+  opened.add('overlay', () => (unused() ? overlay.removeAll() : overlay.close()));
   return overlay;
 }
 

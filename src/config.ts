@@ -48,8 +48,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly nodeName: string;
-  /** Addresses of the bridge through which containers reach what is outside; root only. */
-  readonly egressSubnet: Subnet;
+  /** Addresses of the bridge through which containers reach what is outside; root only. Absent: a free part of 100.127.0.0/16. */
+  readonly egressSubnet?: Subnet;
   /** Accept networks that ask for encryption, and carry them in clear. */
   readonly allowPlaintextOverlays: boolean;
   /** The agent runs as root: overlays, containers and ports below 1024. */
@@ -136,7 +136,7 @@ export const SETTINGS: readonly Setting[] = [
   {
     flag: '--egress-subnet <SUBNET>',
     help: "addresses of the bridge to containers' outside world",
-    defaultText: '100.127.0.0/16',
+    defaultText: 'a free part of 100.127.0.0/16',
   },
   { flag: '--allow-plaintext-overlays', help: 'accept networks that ask for encryption, without encrypting' },
 ];
@@ -152,8 +152,6 @@ const DRAIN_MS = 10_000;
 const MAX_WORKERS = 256;
 /** A day: longer than that, a stopping agent is a forgotten one. */
 const MAX_DRAIN_MS = 24 * 3_600_000;
-/** The end of the shared address space (RFC 6598), away from the ranges of overlays, Docker and home networks. */
-const EGRESS_SUBNET = '100.127.0.0/16' as Subnet;
 /** sun_path holds 108 bytes with the final zero (unix(7)). */
 const MAX_SOCKET_PATH = 107;
 
@@ -179,7 +177,7 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
     logLevel: read.one('log-level', oneOf(LOG_LEVELS)) ?? 'info',
     logFormat: read.one('log-format', oneOf(LOG_FORMATS)) ?? (machine.stderrIsTerminal ? 'pretty' : 'json'),
     nodeName: read.one('node-name', nodeName) ?? defaultNodeName(machine.hostname),
-    egressSubnet: read.one('egress-subnet', egressSubnet) ?? EGRESS_SUBNET,
+    ...optional('egressSubnet', read.one('egress-subnet', egressSubnet)),
     allowPlaintextOverlays: read.flag('allow-plaintext-overlays'),
     privileged,
   });
@@ -203,6 +201,10 @@ export function resolvConfServers(text: string, own: HostPort): readonly HostPor
 
 export function formatAddress({ address, port }: HostPort): string {
   return formatHostPort(address, port);
+}
+
+function optional<Name extends string, T>(name: Name, value: T | undefined): { readonly [Key in Name]?: T } {
+  return value === undefined ? {} : ({ [name]: value } as { readonly [Key in Name]?: T });
 }
 
 type Parse<T> = (text: string, flag: string) => T;
@@ -350,7 +352,7 @@ function defaultNodeName(hostname: string): string {
 function egressSubnet(text: string, flag: string): Subnet {
   const subnet = parseSubnet(text);
   if (subnet === undefined || ipVersion(subnet) !== 4 || prefixLength(subnet) > 28 || prefixLength(subnet) < 8) {
-    throw new ConfigError(flag, `should be an IPv4 subnet from /8 to /28, such as ${EGRESS_SUBNET}, not "${text}"`);
+    throw new ConfigError(flag, `should be an IPv4 subnet from /8 to /28, such as 100.127.0.0/16, not "${text}"`);
   }
   return subnet;
 }

@@ -36,7 +36,6 @@ t.test('defaults of root', (t) => {
     logLevel: 'info',
     logFormat: 'json',
     nodeName: 'alpha.example.org',
-    egressSubnet: '100.127.0.0/16',
     allowPlaintextOverlays: false,
     privileged: true,
   });

@@ -18,6 +18,11 @@ export class Containers {
     this.#overlay = overlay;
   }
 
+  /** No task of this node is on an overlay. */
+  get isEmpty(): boolean {
+    return this.#attached.size === 0;
+  }
+
   /** The path of the task's namespace, made now or found as it was left; null for a task that is on no overlay. */
   async attach(task: Task): Promise<string | null> {
     const known = this.#attached.get(task.id);

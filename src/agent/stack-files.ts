@@ -27,10 +27,15 @@ export interface StackFilesOptions {
   /** Makes the cluster's state agree with the file. Rejects with an error for the user, having changed nothing it names. */
   readonly apply: (name: string, stack: ComposeStack) => Promise<void>;
   readonly now: () => number;
+  /** Absent: RETRY_MS. */
+  readonly retryMs?: number;
 }
 
 /** Editors write a file in several steps; it is read when it has been quiet for this long. */
 const SETTLE_MS = 100;
+
+/** What could not be applied is tried again this often: a port that was taken may be free by then, a store may be back. */
+const RETRY_MS = 2000;
 
 interface State {
   readonly source: StackFile;
@@ -116,6 +121,7 @@ export class StackFiles {
       return;
     }
     if (text === state.text) return;
+    clearTimeout(state.timer);
     state.text = text;
     const result = readComposeFile({ file, text, stack: name, environment, defaultDriver });
     if (!result.ok) {
@@ -131,10 +137,14 @@ export class StackFiles {
       log.info('stack file is in effect', { stack: name, file, services: result.services.length });
     } catch (error) {
       this.#failed(state, [`${file}: ${error instanceof Error ? error.message : String(error)}`]);
+      state.text = undefined;
+      if (!this.#closed) state.timer = setTimeout(() => void this.#apply(state), this.#options.retryMs ?? RETRY_MS);
     }
   }
 
   #failed(state: State, errors: readonly string[]): void {
+    // Said once, although it is tried again and again.
+    if (errors.join() === state.status.errors.join()) return;
     const kept = state.status.appliedAt === undefined ? 'nothing of it is in effect' : 'the last good state stays';
     for (const error of errors)
       this.#options.log.error('stack file is not applied', { stack: state.source.name, error, kept });

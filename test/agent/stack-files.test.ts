@@ -26,6 +26,7 @@ async function harness(text: string, apply: (stack: ComposeStack) => Promise<voi
     environment: {},
     log: { ...SILENT_LOG, error: (_message, fields) => tell(`error ${String(fields?.['error'])}`) },
     now: () => 1,
+    retryMs: 10,
     apply: async (_name, stack) => {
       await apply(stack);
       tell(`applied ${stack.services.map((service) => service.name).join(' ')}`);
@@ -64,11 +65,22 @@ t.test('a broken file is reported with its place, and what was good stays', asyn
   t.match(files.status(), [{ errors: [] }]);
 });
 
+t.test('what could not be applied is tried again, and complained of once', async (t) => {
+  let attempts = 0;
+  const { seen, next } = await harness(GOOD, async () => {
+    attempts++;
+    if (attempts < 3) throw new Error('port 80 is taken');
+  });
+  await next();
+  t.match(seen, [/error .*port 80 is taken/, 'applied shop_web']);
+});
+
 t.test('a file that cannot be applied, or is not there, is reported', async (t) => {
   const refused = await harness(GOOD, async () => {
     throw new Error('port 80 is taken');
   });
   t.match(refused.files.status(), [{ appliedAt: undefined, errors: [/shop\.yaml: port 80 is taken/] }]);
+  t.equal(refused.seen.length, 1);
   rmSync(refused.file);
   const files = new StackFiles({
     files: [{ name: 'x', file: refused.file }],
@@ -76,6 +88,7 @@ t.test('a file that cannot be applied, or is not there, is reported', async (t) 
     environment: {},
     log: SILENT_LOG,
     now: () => 1,
+    retryMs: 10,
     apply: async () => {},
   });
   t.match(await files.start(), [{ errors: [/there is no such file/] }]);
