@@ -1,10 +1,9 @@
 // Who is compared: the backend itself, vipmesh, and the peers, each with one worker or thread.
 import { Resolver } from 'node:dns/promises';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { PlaneOptions } from './plane-process.ts';
-import { BenchError, freePort, type Processes, type Running } from './processes.ts';
+import { freePort, type Processes, type Running } from './processes.ts';
 
 /** Something that takes load on a port of 127.0.0.1. */
 export interface Contender {
@@ -26,6 +25,9 @@ export const SMALL = '/small';
 export const MEBIBYTE = '/1m';
 
 const NAMES = 1_000;
+const STACK = 'bench';
+/** What the names of the stack's network end in, and hence those of the peers. */
+const DOMAIN = `${STACK}_default`;
 const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
 export class Stage {
@@ -58,26 +60,28 @@ export class Stage {
     return { name: DIRECT, port, process: undefined };
   }
 
-  /** The data plane in a process of its own, main thread included. */
-  async ours(
-    tcpEndpoint: number,
-    udpEndpoint: number,
-  ): Promise<{ readonly tcp: Contender; readonly udp: Contender; readonly dns: Contender }> {
-    const [tcp, udp, dns] = [await freePort(), await freePort(), await freePort()];
-    const options: PlaneOptions = {
-      tcp: { port: tcp, endpoint: tcpEndpoint },
-      udp: { port: udp, endpoint: udpEndpoint },
-      dns: { port: dns, names: hostNames() },
-    };
-    const script = fileURLToPath(new URL('./plane-process.js', import.meta.url));
-    const process = this.#processes.start('vipmesh', globalThis.process.execPath, [script, JSON.stringify(options)]);
-    await process.until(() => answers(dns), 'answer questions');
+  /** An agent with one worker and two published ports, TCP and UDP. */
+  async ours(tcpEndpoint: number, udpEndpoint: number): Promise<{ readonly tcp: Contender; readonly udp: Contender }> {
+    const [tcp, udp] = [await freePort(), await freePort()];
+    const process = await this.#agent('ports', await freePort(), [
+      '  published:',
+      `    ports: ["${tcp}:80", "${udp}:53/udp"]`,
+      `    x-vipmesh: { endpoints: ["80=127.0.0.1:${tcpEndpoint}", "53=127.0.0.1:${udpEndpoint}"], health: none }`,
+    ]);
     await process.listening(tcp);
-    return {
-      tcp: { name: OURS, port: tcp, process },
-      udp: { name: OURS, port: udp, process },
-      dns: { name: OURS, port: dns, process },
-    };
+    return { tcp: { name: OURS, port: tcp, process }, udp: { name: OURS, port: udp, process } };
+  }
+
+  /** An agent with one worker and a service for each name. */
+  async oursNames(): Promise<Contender> {
+    const port = await freePort();
+    const process = await this.#agent(
+      'names',
+      port,
+      hostNames().map(({ name }) => `  ${name}: {}`),
+    );
+    await process.until(() => answers(port), 'answer questions');
+    return { name: OURS, port, process };
   }
 
   async haproxy(endpoint: number): Promise<Contender> {
@@ -121,7 +125,7 @@ export class Stage {
     const port = await freePort();
     const hosts = this.#write(
       'hosts',
-      hostNames().map(({ name, address }) => `${address} ${name}.bench`),
+      hostNames().map(({ name, address }) => `${address} ${name}.${DOMAIN}`),
     );
     const process = this.#processes.start('dnsmasq', 'dnsmasq', [
       ...['--keep-in-foreground', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--user=root', '--pid-file='],
@@ -130,7 +134,7 @@ export class Stage {
         `--port=${port}`,
         '--listen-address=127.0.0.1',
         '--bind-interfaces',
-        '--local=/bench/',
+        `--local=/${DOMAIN}/`,
       ],
     ]);
     await process.until(() => answers(port), 'answer questions');
@@ -153,8 +157,8 @@ export class Stage {
       '  pidfile: ""',
       `  directory: "${this.#directory}"`,
       '  module-config: "iterator"',
-      '  local-zone: "bench." static',
-      ...hostNames().map(({ name, address }) => `  local-data: "${name}.bench. A ${address}"`),
+      `  local-zone: "${DOMAIN}." static`,
+      ...hostNames().map(({ name, address }) => `  local-data: "${name}.${DOMAIN}. A ${address}"`),
       'remote-control:',
       '  control-enable: no',
     ]);
@@ -167,8 +171,26 @@ export class Stage {
   queryFile(): string {
     return this.#write(
       'queries',
-      hostNames().map(({ name }) => `${name}.bench A`),
+      hostNames().map(({ name }) => `${name}.${DOMAIN} A`),
     );
+  }
+
+  async #agent(name: string, dns: number, services: readonly string[]): Promise<Running> {
+    const directory = mkdtempSync(join(this.#directory, `${name}-`));
+    const stack = join(directory, 'stack.yml');
+    writeFileSync(stack, ['networks: { default: { driver: local } }', 'services:', ...services, ''].join('\n'));
+    return this.#processes.start(`vipmesh-${name}`, process.execPath, [
+      ...[fileURLToPath(new URL('../src/main.js', import.meta.url)), 'agent', '--workers', '1', '--drain', '1s'],
+      ...[
+        '--stack',
+        `${STACK}=${stack}`,
+        '--state-dir',
+        join(directory, 'state'),
+        '--socket',
+        join(directory, 'api.sock'),
+      ],
+      ...['--dns', `127.0.0.1:${dns}`, '--admin', `127.0.0.1:${await freePort()}`],
+    ]);
   }
 
   #nginxHead(name: string): readonly string[] {
@@ -191,17 +213,13 @@ function hostNames(): readonly { readonly name: string; readonly address: string
   return Array.from({ length: NAMES }, (_, i) => ({ name: `s${i}`, address: `10.64.${1 + (i >> 8)}.${i & 255}` }));
 }
 
-/** True when the last name has its address. Throws BenchError when it has another. */
+/** True when the last name has an address. */
 async function answers(port: number): Promise<boolean> {
   const resolver = new Resolver({ timeout: 200, tries: 1 });
   resolver.setServers([`127.0.0.1:${port}`]);
-  const { name, address } = hostNames().at(-1) as { readonly name: string; readonly address: string };
-  let found: readonly string[];
   try {
-    found = await resolver.resolve4(`${name}.bench`);
+    return (await resolver.resolve4(`${hostNames().at(-1)?.name}.${DOMAIN}`)).length === 1;
   } catch {
     return false;
   }
-  if (found.join() !== address) throw new BenchError(`${name}.bench is ${found.join()} instead of ${address}`);
-  return true;
 }

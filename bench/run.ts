@@ -30,10 +30,10 @@ async function run(quick: boolean, processes: Processes, directory: string): Pro
   const stage = new Stage(processes, directory, Math.max(extent.idleConnections + 400, 1_000));
 
   const backend = await stage.backend();
-  const names = await stage.ours(backend.port, 0);
-  const ours = await stage.ours(backend.port, names.dns.port);
+  const names = await stage.oursNames();
+  const ours = await stage.ours(backend.port, names.port);
   const haproxy = await stage.haproxy(backend.port);
-  const nginx = await stage.nginx(backend.port, names.dns.port);
+  const nginx = await stage.nginx(backend.port, names.port);
 
   const http = await measureHttp(bench, [backend, ours.tcp, haproxy, nginx.tcp]);
   say('autocannon …\n');
@@ -46,19 +46,19 @@ async function run(quick: boolean, processes: Processes, directory: string): Pro
   const throughUdp = await measureDns(
     bench,
     'datagrams there and back through a UDP port, queries/s',
-    [{ ...names.dns, name: DIRECT, process: undefined }, ours.udp, nginx.udp],
+    [{ ...names, name: DIRECT, process: undefined }, ours.udp, nginx.udp],
     stage,
   );
   await Promise.all([ours.tcp.process?.stop(), nginx.tcp.process?.stop()]);
   const memory = await measureMemory(bench, backend, [
-    { name: OURS, start: async () => (await stage.ours(backend.port, names.dns.port)).tcp },
+    { name: OURS, start: async () => (await stage.ours(backend.port, names.port)).tcp },
     { name: HAPROXY, start: () => stage.haproxy(backend.port) },
-    { name: NGINX, start: async () => (await stage.nginx(backend.port, names.dns.port)).tcp },
+    { name: NGINX, start: async () => (await stage.nginx(backend.port, names.port)).tcp },
   ]);
   const dns = await measureDns(
     bench,
     'names of the mesh, queries/s',
-    [names.dns, await stage.dnsmasq(), await stage.unbound()],
+    [names, await stage.dnsmasq(), await stage.unbound()],
     stage,
     { kind: 'ratio', of: [DNSMASQ, UNBOUND], atLeast: 1.2 },
   );
@@ -93,7 +93,15 @@ function say(text: string): void {
 
 const directory = mkdtempSync(join(tmpdir(), 'vipmesh-bench-'));
 const processes = new Processes(directory);
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+let interrupted = false;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    // The first time everybody may tidy up; whoever asks twice does not want to wait.
+    if (interrupted) process.exit(1);
+    interrupted = true;
+    void processes.stopAll().finally(() => process.exit(1));
+  });
+}
 // Whatever ends this process ends what it started.
 process.on('exit', () => {
   processes.killAll();
@@ -102,7 +110,9 @@ process.on('exit', () => {
 try {
   await run(process.argv.includes('--quick'), processes, directory);
 } catch (error) {
-  process.stderr.write(`${error instanceof BenchError ? error.message : String((error as Error).stack)}\n`);
+  // What fails because it was interrupted is no news.
+  if (!interrupted)
+    process.stderr.write(`${error instanceof BenchError ? error.message : String((error as Error).stack)}\n`);
   process.exitCode = 1;
 } finally {
   await processes.stopAll();
