@@ -43,7 +43,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'api',
     'config',
   ],
-  cli: ['model', 'api/client', 'api/schema', 'runtime'],
+  cli: ['model', 'api/client', 'api/schema', 'api/requests', 'runtime'],
 };
 
 const ONLY_IMPORTER: Readonly<Record<string, string>> = {

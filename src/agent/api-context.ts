@@ -3,7 +3,6 @@ import { arch, cpus, release, totalmem } from 'node:os';
 import type {
   AgentFacts,
   ApiContext,
-  Commands,
   EndpointFacts,
   FrontendFacts,
   RuntimeStatus,
@@ -11,6 +10,7 @@ import type {
 } from '../api/context.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Config } from '../config.ts';
+import type { Control } from '../control/control.ts';
 import type { DataPlane } from '../datapath/plane.ts';
 import type { HealthMonitor } from '../health/monitor.ts';
 import { formatHostPort } from '../model/address.ts';
@@ -18,6 +18,7 @@ import type { NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
 import { vipOn } from '../model/service.ts';
 import type { TaskId } from '../model/task.ts';
+import { apiCommands } from './api-commands.ts';
 import { resolveName } from './resolution.ts';
 import type { Mesh } from './mesh.ts';
 
@@ -27,7 +28,7 @@ export interface ContextParts {
   readonly plane: DataPlane;
   readonly mesh: Mesh;
   readonly monitor: HealthMonitor;
-  readonly commands: Commands;
+  readonly commands: Control;
   readonly tasks: TaskRunner;
   readonly status: () => RuntimeStatus;
 }
@@ -54,9 +55,10 @@ export function apiContext(parts: ContextParts): ApiContext {
   const { catalog, plane, mesh, monitor } = parts;
   return {
     facts: parts.facts,
-    commands: parts.commands,
+    commands: apiCommands(parts.commands, parts.facts.privileged ? 'overlay' : 'local'),
     tasks: parts.tasks,
     snapshot: () => catalog.snapshot,
+    subscribe: (listener) => catalog.subscribe(listener),
     revisionOf: (id) => objectRevision(catalog, id),
     frontends: () => [...nodeFrontends(mesh, plane), ...overlayFrontends(mesh, plane, catalog)],
     endpoint: (taskId, networkId) => endpointFacts(mesh, plane, monitor, taskId, networkId),

@@ -1,10 +1,12 @@
 // What the API needs of the agent. The composition root fulfils it; tests fulfil it with plain data.
+import type { Change } from '../catalog/change.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
-import type { NetworkId } from '../model/network.ts';
-import type { NodeId } from '../model/node.ts';
+import type { Network, NetworkId, NetworkSpec } from '../model/network.ts';
+import type { Availability, Node, NodeId } from '../model/node.ts';
 import type { Protocol, PublishMode } from '../model/port.ts';
-import type { ServiceId } from '../model/service.ts';
-import type { Task, TaskId } from '../model/task.ts';
+import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
+import type { Task, TaskId, TaskState } from '../model/task.ts';
+import type { StackChange } from '../control/stacks.ts';
 import type { AgentStatus, Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
 
 /** What is fixed for as long as the agent runs. */
@@ -99,13 +101,45 @@ export interface Commands {
   addEndpoint(service: ServiceId, endpoint: string): Promise<Task>;
   /** Only for tasks whose source is `static`. */
   removeEndpoint(task: TaskId): Promise<void>;
+  setTaskState(task: TaskId, state: TaskState): Promise<void>;
+  createService(spec: ServiceSpec): Promise<Service>;
+  /** `expectedVersion`: the revision of the service that the caller has seen. */
+  updateService(service: ServiceId, spec: ServiceSpec, expectedVersion: number): Promise<Service>;
+  removeService(service: ServiceId): Promise<Service>;
+  createNetwork(spec: NetworkSpec): Promise<Network>;
+  removeNetwork(network: NetworkId): Promise<Network>;
+  /** Of this node. */
+  setAvailability(availability: Availability): Promise<Node>;
+  deployStack(name: string, file: StackFileInput): Promise<StackDeployment>;
+  removeStack(name: string): Promise<StackChange>;
 }
+
+export interface StackFileInput {
+  /** How messages call it. */
+  readonly file: string;
+  readonly text: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Remove what the stack had and the file does not name. */
+  readonly prune: boolean;
+}
+
+/** Not `ok`: the file has mistakes, each told in a line that begins with its place, and nothing was changed. */
+export type StackDeployment =
+  | { readonly ok: false; readonly errors: readonly string[] }
+  | {
+      readonly ok: true;
+      readonly change: StackChange;
+      readonly warnings: readonly string[];
+      readonly unused: readonly string[];
+    };
 
 export interface ApiContext {
   readonly facts: AgentFacts;
   readonly commands: Commands;
   readonly tasks: TaskRunner;
   snapshot(): Snapshot;
+  /** Called after every commit, in order. Returns how to stop. */
+  subscribe(listener: (snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]) => void): () => void;
   /** The commit that last changed this object: Docker's Version.Index. */
   revisionOf(id: string): number;
   frontends(): readonly FrontendFacts[];

@@ -22,7 +22,10 @@ const endpointSpec = z.object({ Mode: z.enum(['vip', 'dnsrr']).optional(), Ports
 
 const networkTarget = z.object({ Target: z.string(), Aliases: z.array(z.string()).optional() });
 
-/** Durations in nanoseconds, as everywhere in Docker's API. */
+/**
+ * Durations in nanoseconds, as everywhere in Docker's API. What is absent is Docker's default: every 30 s, within 30 s,
+ * 3 failures, no start period.
+ */
 const healthConfig = z.object({
   Test: z.array(z.string()),
   Interval: z.number().optional(),
@@ -37,18 +40,33 @@ const serviceMode = z.union([
   z.object({ Global: z.object({}) }),
 ]);
 
-const dockerServiceSpec = z.object({
+/** A check that the agent makes itself. Durations in nanoseconds. */
+const probeConfig = z.object({
+  TCP: z.object({ Port: port.optional() }).optional(),
+  HTTP: z.object({ Port: port.optional(), Path: z.string(), Status: z.number().optional() }).optional(),
+  Interval: z.number(),
+  Timeout: z.number(),
+  Retries: z.number(),
+  StartPeriod: z.number().optional(),
+});
+export type ProbeShape = z.infer<typeof probeConfig>;
+
+/** Parts that have no meaning here (the image, mounts, UpdateConfig) are there as they were sent. */
+const dockerServiceSpec = z.looseObject({
   Name: z.string(),
   Labels: labels,
-  TaskTemplate: z.object({
-    ContainerSpec: z.object({ Healthcheck: healthConfig.optional() }),
+  TaskTemplate: z.looseObject({
+    ContainerSpec: z.looseObject({ Image: z.string().optional(), Healthcheck: healthConfig.optional() }),
     Networks: z.array(networkTarget),
     ForceUpdate: z.number(),
     Runtime: z.string(),
   }),
   Mode: serviceMode,
   EndpointSpec: endpointSpec,
+  UpdateConfig: z.looseObject({ Order: z.string().optional() }).optional(),
   Vipmesh: z.object({
+    /** A tcp or http check; a command is in TaskTemplate.ContainerSpec.Healthcheck. */
+    Health: probeConfig.optional(),
     Expose: z.array(z.object({ Protocol: z.enum(['tcp', 'udp']), Port: port, Name: z.string().optional() })),
     Endpoints: z.array(z.object({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() })),
     /** Nanoseconds. */

@@ -59,6 +59,8 @@ export interface ServiceSpec {
   readonly health?: HealthCheck | 'none';
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */
   readonly drainTimeoutMs: number;
+  /** What a Docker client said besides, in the shape of Docker's ServiceSpec: shown again, and otherwise without effect. */
+  readonly docker?: Readonly<Record<string, unknown>>;
 }
 
 /** A service's address on one network; absent for `dnsrr`. */

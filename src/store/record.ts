@@ -158,6 +158,7 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   endpoints: z.array(staticEndpoint),
   health: optional(z.union([healthCheck, z.literal('none')])),
   drainTimeoutMs: time,
+  docker: optional(z.record(text, z.unknown())),
 });
 
 const service: z.ZodType<Service> = z.object({

@@ -6,6 +6,7 @@ import type { ApiContext, EndpointFacts, FrontendFacts, TaskSession } from '../.
 import type { Resolution, RunTaskRequest, TaskEvent } from '../../src/api/schema.ts';
 import { type ApiServer, startApiServer } from '../../src/api/server.ts';
 import { applyChanges, type Snapshot } from '../../src/catalog/snapshot.ts';
+import type { StackChange } from '../../src/control/stacks.ts';
 import type { Network, NetworkId } from '../../src/model/network.ts';
 import type { Node, NodeId } from '../../src/model/node.ts';
 import type { PortNumber } from '../../src/model/port.ts';
@@ -80,6 +81,39 @@ export function fakeApi(): FakeApi {
           return shopTasks()[2] as Task;
         },
         removeEndpoint: (id) => call(`remove ${id}`),
+        setTaskState: (id, state) => call(`state ${id} ${state}`),
+        async createService(spec) {
+          await call(`create service ${JSON.stringify(spec)}`);
+          return { ...service(spec.name), spec };
+        },
+        async updateService(id, spec, version) {
+          await call(`update service ${id} ${version} ${JSON.stringify(spec)}`);
+          return { ...service(spec.name), id, spec };
+        },
+        async removeService(id) {
+          await call(`remove service ${id}`);
+          return fake.snapshot.services.get(id) as Service;
+        },
+        async createNetwork(spec) {
+          await call(`create network ${JSON.stringify(spec)}`);
+          return { ...network(spec.name), spec };
+        },
+        async removeNetwork(id) {
+          await call(`remove network ${id}`);
+          return fake.snapshot.networks.get(id) as Network;
+        },
+        async setAvailability(availability) {
+          await call(`availability ${availability}`);
+          return { ...(fake.snapshot.nodes.get(NODE) as Node), availability };
+        },
+        async deployStack(name, file) {
+          await call(`deploy ${name} ${JSON.stringify(file)}`);
+          return { ok: true, change: UNCHANGED, warnings: [], unused: [] };
+        },
+        async removeStack(name) {
+          await call(`remove stack ${name}`);
+          return { ...UNCHANGED, removed: [`service ${name}_db`] };
+        },
       },
       tasks: {
         async start(request: RunTaskRequest): Promise<TaskSession> {
@@ -96,6 +130,7 @@ export function fakeApi(): FakeApi {
         probed: (id, number, result) => call(`probed ${id} ${number} ${result.exitCode} ${result.output}`),
       },
       snapshot: () => fake.snapshot,
+      subscribe: () => () => {},
       revisionOf: (id) => id.length,
       frontends: () => fake.frontends,
       endpoint: (id) => fake.endpointFacts[id],
@@ -116,6 +151,8 @@ export function fakeApi(): FakeApi {
   };
   return fake;
 }
+
+const UNCHANGED: StackChange = { created: [], updated: [], removed: [], unchanged: [], overridden: [], kept: [] };
 
 /** A server of this fake on a socket of its own; both end with the test. */
 export async function serveFake(

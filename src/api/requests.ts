@@ -1,0 +1,225 @@
+// What clients send, and what commands and streams answer. Docker's names where Docker has the request; its clients send empty
+// fields as null, as "" or not at all, so all three mean the same here. What is not named in a schema is refused in our own
+// requests, and kept or passed over in Docker's.
+import { z } from 'zod';
+
+const port = z.number().int().min(1).max(65535);
+/** Docker's clients say 0 for "none". */
+const portOrNone = z.number().int().min(0).max(65535);
+const labels = z.record(z.string(), z.string());
+const protocol = z.enum(['tcp', 'udp']);
+/** Nanoseconds, as everywhere in Docker's API; at most 100 days, so that every number is exact. */
+const duration = z.number().int().min(0).max(8_640_000_000_000_000);
+const aliases = z.array(z.string()).max(100);
+
+const portRequest = z.object({
+  Name: z.string().nullish(),
+  Protocol: z.enum(['', 'tcp', 'udp', 'sctp']).nullish(),
+  TargetPort: portOrNone.nullish(),
+  PublishedPort: portOrNone.nullish(),
+  PublishMode: z.enum(['', 'ingress', 'host']).nullish(),
+  HostIP: z
+    .string()
+    .nullish()
+    .describe(
+      'Not in Docker: the one local address that listens. Absent in an update: as it was; "" for every address.',
+    ),
+});
+
+const networkTarget = z.object({ Target: z.string().min(1), Aliases: aliases.nullish() });
+
+const timing = {
+  Interval: duration.nullish(),
+  Timeout: duration.nullish(),
+  Retries: z.number().int().min(0).max(1_000_000).nullish(),
+  StartPeriod: duration.nullish(),
+};
+
+const healthRequest = z.object({
+  Test: z
+    .array(z.string())
+    .max(1000)
+    .nullish()
+    .describe('[], or NONE, CMD or CMD-SHELL and what to run inside the task.'),
+  ...timing,
+});
+
+/** A check that the agent makes itself, without starting anything. Timing in nanoseconds. */
+const probeRequest = z.strictObject({
+  TCP: z.strictObject({ Port: port.optional() }).optional(),
+  HTTP: z
+    .strictObject({
+      Port: port.optional(),
+      Path: z.string().max(2000),
+      Status: z.number().int().min(100).max(599).optional(),
+    })
+    .optional(),
+  ...timing,
+});
+
+const vipmeshRequest = z
+  .strictObject({
+    Health: probeRequest.nullish().describe("A tcp or http check in place of Docker's Healthcheck; null removes it."),
+    Expose: z
+      .array(z.strictObject({ Protocol: protocol.optional(), Port: port, Name: z.string().max(15).optional() }))
+      .max(1000)
+      .nullish()
+      .describe('Target ports that are not published. Name is for SRV records.'),
+    Endpoints: z
+      .array(z.strictObject({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() }))
+      .max(10_000)
+      .nullish()
+      .describe('Endpoints that something else runs.'),
+    DrainTimeout: duration.nullish().describe('How long open connections of a leaving endpoint may take, nanoseconds.'),
+  })
+  .describe(
+    "What Docker's service spec has no words for. In an update, what is absent here (or all of it, as Docker's own client leaves it out) stays as it was.",
+  );
+
+const modeRequest = z.looseObject({
+  Replicated: z.object({ Replicas: z.number().int().min(0).nullish() }).nullish(),
+  Global: z.looseObject({}).nullish(),
+});
+
+/** POST /services/create and /services/{id}/update. Parts that are not named here are kept and shown as they were sent. */
+export const serviceSpecRequest = z.looseObject({
+  Name: z.string().min(1),
+  Labels: labels.nullish(),
+  TaskTemplate: z
+    .looseObject({
+      ContainerSpec: z.looseObject({ Healthcheck: healthRequest.nullish() }).nullish(),
+      Networks: z.array(networkTarget).max(100).nullish(),
+      Runtime: z.string().nullish(),
+    })
+    .nullish(),
+  Mode: modeRequest.nullish(),
+  EndpointSpec: z
+    .looseObject({
+      Mode: z.enum(['', 'vip', 'dnsrr']).nullish(),
+      Ports: z.array(portRequest).max(10_000).nullish(),
+    })
+    .nullish(),
+  Networks: z.array(networkTarget).max(100).nullish().describe('The place of old clients for TaskTemplate.Networks.'),
+  Vipmesh: vipmeshRequest.nullish(),
+});
+export type ServiceSpecRequest = z.input<typeof serviceSpecRequest>;
+
+/** `version`: the Version.Index that the client has seen. `rollback=previous`: back to the spec before, whatever is sent. */
+export const serviceUpdateQuery = z.object({
+  version: z.string().regex(/^\d{1,15}$/, 'is the Version.Index of the service, a whole number'),
+  rollback: z.enum(['', 'previous']).optional(),
+});
+
+export const serviceCreated = z.object({ ID: z.string(), Warnings: z.array(z.string()).optional() });
+export type ServiceCreated = z.infer<typeof serviceCreated>;
+
+export const serviceUpdated = z.object({ Warnings: z.array(z.string()).nullable() });
+export type ServiceUpdated = z.infer<typeof serviceUpdated>;
+
+/** POST /networks/create. `Driver`: `overlay`, `local`, or `bridge` or nothing for the agent's default of the two. */
+export const networkCreateRequest = z.looseObject({
+  Name: z.string().min(1),
+  Driver: z.string().nullish(),
+  Internal: z.boolean().nullish(),
+  Attachable: z.boolean().nullish(),
+  Ingress: z.boolean().nullish(),
+  ConfigOnly: z.boolean().nullish(),
+  ConfigFrom: z.looseObject({ Network: z.string().nullish() }).nullish(),
+  EnableIPv6: z.boolean().nullish(),
+  Scope: z.enum(['', 'local', 'swarm']).nullish(),
+  IPAM: z
+    .looseObject({
+      Driver: z.string().nullish(),
+      Config: z
+        .array(
+          z.looseObject({
+            Subnet: z.string().nullish(),
+            Gateway: z.string().nullish(),
+            IPRange: z.string().nullish(),
+            AuxiliaryAddresses: labels.nullish(),
+          }),
+        )
+        .max(100)
+        .nullish(),
+    })
+    .nullish(),
+  Options: labels.nullish(),
+  Labels: labels.nullish(),
+});
+export type NetworkCreateRequest = z.input<typeof networkCreateRequest>;
+
+export const networkCreated = z.object({ Id: z.string(), Warning: z.string() });
+export const networksPruned = z.object({ NetworksDeleted: z.array(z.string()).nullable() });
+
+/** POST /nodes/{id}/update?version=N */
+export const nodeSpecRequest = z.looseObject({
+  Name: z.string().nullish(),
+  Labels: labels.nullish(),
+  Role: z.string().nullish(),
+  Availability: z.enum(['active', 'pause', 'drain']).nullish(),
+});
+export const nodeUpdateQuery = z.object({
+  version: z.string().regex(/^\d{1,15}$/, 'is the Version.Index of the node, a whole number'),
+});
+
+/** GET /events: one of these a line, for as long as the client wants or until `until`. */
+export const dockerEvent = z.object({
+  Type: z.enum(['service', 'network', 'node', 'task']),
+  /** create, update, remove (networks of this node alone: destroy); of tasks also start, drain, `health_status: healthy`. */
+  Action: z.string(),
+  Actor: z.object({ ID: z.string(), Attributes: labels }),
+  scope: z.enum(['swarm', 'local']),
+  /** Seconds since the epoch. */
+  time: z.number(),
+  timeNano: z.number(),
+});
+export type DockerEvent = z.infer<typeof dockerEvent>;
+
+const timestamp = z.string().regex(/^\d{1,11}(\.\d{1,9})?$/, 'is seconds since the epoch, such as 1795214023.5');
+export const eventsQuery = z.object({
+  since: timestamp.optional(),
+  until: timestamp.optional(),
+  filters: z.string().optional(),
+});
+
+/** POST /vipmesh/stacks/{name}: makes the stack what a Compose file says, all or nothing. */
+export const stackDeployRequest = z.strictObject({
+  /** How messages call the file; it is not opened. */
+  File: z.string().min(1).max(4096),
+  Text: z.string(),
+  /** The client's variables that the file names; unset ones are left out. */
+  Environment: labels.optional(),
+  /** Remove the stack's services and networks that the file does not name. */
+  Prune: z.boolean().optional(),
+});
+export type StackDeployRequest = z.input<typeof stackDeployRequest>;
+
+/** `service shop_web`, `network shop_default`; the warnings are whole lines. */
+export const stackDeployed = z.object({
+  Name: z.string(),
+  Created: z.array(z.string()),
+  Updated: z.array(z.string()),
+  Removed: z.array(z.string()),
+  Unchanged: z.array(z.string()),
+  /** Of `Updated`: edits made by hand that this took back. */
+  Overridden: z.array(z.string()),
+  /** No longer in the file, and still used by services outside the stack. */
+  Kept: z.array(z.string()),
+  Warnings: z.array(z.string()),
+  /** Keys of the file that are accepted and have no effect. */
+  Unused: z.array(z.string()),
+});
+export type StackDeployed = z.infer<typeof stackDeployed>;
+
+/** GET /vipmesh/stacks, by name. */
+export const stackListing = z.object({
+  Name: z.string(),
+  Services: z.number(),
+  Networks: z.number(),
+  /** The file that keeps it, when the agent that answers was started with `--stack`. */
+  File: z.string().optional(),
+});
+export type StackListing = z.infer<typeof stackListing>;
+
+/** DELETE /vipmesh/stacks/{name} */
+export const stackRemoved = z.object({ Removed: z.array(z.string()) });
