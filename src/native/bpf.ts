@@ -119,7 +119,7 @@ export const MAP_NO_PREALLOC = 1;
 export const PROGRAM_TYPE = { skLookup: 30 } as const;
 export const ATTACH_TYPE = { skLookup: 36 } as const;
 
-const COMMAND = { mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, programLoad: 5, linkCreate: 28 } as const;
+const COMMAND = { mapCreate: 0, mapUpdate: 2, mapDelete: 3, programLoad: 5, linkCreate: 28 } as const;
 const ATTRIBUTE_BYTES = 128;
 /** Characters of a name that `bpftool` shows (BPF_OBJ_NAME_LEN less its NUL). */
 const NAME_LENGTH = 15;
@@ -158,13 +158,6 @@ export function deleteFromMap(map: Fd, key: Uint8Array): boolean {
   if (element(COMMAND.mapDelete, map, key) >= 0) return true;
   // A sockmap answers EINVAL for a slot that is empty.
   if (errno() === ENOENT || errno() === EINVAL) return false;
-  throw new NativeError(errno(), 'bpf', `map element of descriptor ${map}`);
-}
-
-/** Reads an element into `value`; false when there is none. */
-export function lookUpInMap(map: Fd, key: Uint8Array, value: Uint8Array): boolean {
-  if (element(COMMAND.mapLookup, map, key, value) >= 0) return true;
-  if (errno() === ENOENT) return false;
   throw new NativeError(errno(), 'bpf', `map element of descriptor ${map}`);
 }
 

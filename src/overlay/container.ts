@@ -3,8 +3,10 @@ import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { MacAddress, Namespace, Observed } from '../netlink/kernel.ts';
-import { containerLink, macOf, portLink } from './names.ts';
-import type { ContainerSpec, EgressPlace } from './plan.ts';
+import type { Egress } from './egress-bridge.ts';
+import { BRIDGE, containerLink, EGRESS_LINK, macOf, portLink } from './names.ts';
+import type { ContainerSpec } from './plan.ts';
+import { linksReady } from './reconciler.ts';
 
 /** A container's namespace, ready for processes and for the resolver's sockets. */
 export interface Container {
@@ -31,7 +33,7 @@ export function describeContainer(
   spec: ContainerSpec,
   namespace: Namespace,
   observed: Observed,
-  egress: { readonly place: EgressPlace; readonly gateway: IpAddress } | undefined,
+  egress: Egress | undefined,
 ): Container {
   return {
     taskId: spec.taskId,
@@ -46,6 +48,40 @@ export function describeContainer(
     })),
     ...(egress === undefined ? {} : { egressGateway: egress.gateway }),
   };
+}
+
+/** The namespaces that a container's links are in. */
+export interface Places {
+  readonly container: Namespace;
+  /** Of its networks, in their order. */
+  readonly networks: readonly Namespace[];
+  readonly node: Namespace;
+}
+
+/** Links are ready some milliseconds after they were made; this long means that the machine is overloaded. */
+const LINKS_READY_MS = 3000;
+
+/**
+ * Waits until the container can be reached, and can reach, over all its links. Resolves with those that are still not ready
+ * after LINKS_READY_MS; the container is usable all the same, if slow at first.
+ */
+export async function awaitLinks(
+  spec: ContainerSpec,
+  { container, networks, node }: Places,
+  egress: Egress | undefined,
+): Promise<readonly string[]> {
+  const own = spec.attachments.map((_, i) => containerLink(i));
+  const waits: readonly (readonly [Namespace, readonly string[]])[] = [
+    ...networks.map((network) => [network, [BRIDGE, portLink(spec.taskId)]] as const),
+    [container, egress === undefined ? own : [...own, EGRESS_LINK]],
+    ...(egress === undefined ? [] : [[node, [egress.bridge, egress.port]] as const]),
+  ];
+  const slow: string[] = [];
+  for (const [namespace, links] of waits) {
+    if (!(await linksReady(namespace, links, LINKS_READY_MS)))
+      slow.push(...links.map((link) => `${link} in ${namespace.path}`));
+  }
+  return slow;
 }
 
 /**

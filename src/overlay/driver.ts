@@ -6,14 +6,13 @@ import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { Kernel, Namespace } from '../netlink/kernel.ts';
+import { KernelError } from '../netlink/kernel-error.ts';
 import type { Log } from '../runtime/log.ts';
-import { type Container, describeContainer, removeBrokenPairs } from './container.ts';
-import { type Egress, EgressBridge, type EgressOptions } from './egress-bridge.ts';
+import { awaitLinks, type Container, describeContainer, removeBrokenPairs } from './container.ts';
+import { EgressBridge, type EgressOptions } from './egress-bridge.ts';
 import {
   BRIDGE,
-  containerLink,
   containerNamespace,
-  EGRESS_LINK,
   type Instance,
   isInstance,
   namespacePrefix,
@@ -21,8 +20,8 @@ import {
   portLink,
 } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
-import { type ContainerSpec, hasEgress, type Plan, planContainer, planNetwork, wantedNetworks } from './plan.ts';
-import { linksReady, type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
+import { type ContainerSpec, hasEgress, planContainer, planNetwork, wantedNetworks } from './plan.ts';
+import { type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
 
 export interface OverlayOptions extends EgressOptions {
   /** Six lower-case letters and digits; the same at every start of one agent, another for every agent of a machine. */
@@ -63,9 +62,6 @@ interface ContainerState {
  */
 const NOTICE_SETTLE_MS = 50;
 
-/** Links are ready some milliseconds after they were made; this long means that the machine is overloaded. */
-const LINKS_READY_MS = 3000;
-
 export class OverlayDriver {
   readonly #instance: Instance;
   readonly #kernel: Kernel;
@@ -73,6 +69,7 @@ export class OverlayDriver {
   readonly #egress: EgressBridge;
   readonly #networks = new Map<NetworkId, NetworkState>();
   readonly #containers = new Map<TaskId, ContainerState>();
+  readonly #problems = new Map<NetworkId, KernelError>();
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
   #noticed: NodeJS.Timeout | undefined;
@@ -126,24 +123,34 @@ export class OverlayDriver {
     return this.#inTurn(async () => this.#removeNetwork(networkId));
   }
 
-  /** Makes all overlay networks and VIPs be as in a snapshot. A network that still has containers here is kept, with a warning. */
+  /**
+   * Makes all overlay networks and VIPs be as in a snapshot. A network that cannot be made is left out of the result and told
+   * by `problems`; a removed one that still has containers here is kept, with a warning.
+   */
   applySnapshot(snapshot: Snapshot): Promise<ReadonlyMap<NetworkId, NetworkPlace>> {
     return this.#inTurn(async () => {
+      const wanted = wantedNetworks(snapshot);
       const places = new Map<NetworkId, NetworkPlace>();
-      for (const { network, vips } of wantedNetworks(snapshot)) {
-        const state = await this.#openNetwork(network);
-        state.vips = vips;
-        await this.#settleNetwork(state);
-        places.set(network.id, placeOf(state));
+      for (const { network, vips } of wanted) {
+        try {
+          const state = await this.#openNetwork(network);
+          state.vips = vips;
+          await this.#settleNetwork(state);
+          places.set(network.id, placeOf(state));
+        } catch (error) {
+          if (!(error instanceof KernelError)) throw error;
+          this.#problems.set(network.id, error);
+          this.#log.error('an overlay network is not as it should be', { network: network.spec.name, error });
+        }
       }
-      for (const [id, { network }] of this.#networks) {
-        if (places.has(id)) continue;
-        if (this.#isUsed(id))
-          this.#log.warn('a removed network is kept while it has containers', { network: network.spec.name });
-        else this.#removeNetwork(id);
-      }
+      this.#removeNetworksBut(new Set(wanted.map(({ network }) => network.id)));
       return places;
     });
+  }
+
+  /** Networks that are not as they should be, each with the first thing that failed. */
+  get problems(): ReadonlyMap<NetworkId, KernelError> {
+    return this.#problems;
   }
 
   /**
@@ -236,12 +243,24 @@ export class OverlayDriver {
     return state;
   }
 
-  async #settleNetwork(state: NetworkState): Promise<Outcome> {
-    return throwFirst(await reconcile(state.namespace, this.#networkPlan(state)));
+  async #settleNetwork(state: NetworkState): Promise<void> {
+    throwFirst(await this.#reconcileNetwork(state));
   }
 
-  #networkPlan(state: NetworkState): Plan {
-    return planNetwork(this.#instance, state, this.#specs());
+  async #reconcileNetwork(state: NetworkState): Promise<Outcome> {
+    const outcome = await reconcile(state.namespace, planNetwork(this.#instance, state, this.#specs()));
+    const [problem] = outcome.failures;
+    if (problem === undefined) this.#problems.delete(state.network.id);
+    else this.#problems.set(state.network.id, problem);
+    return outcome;
+  }
+
+  #removeNetworksBut(kept: ReadonlySet<NetworkId>): void {
+    for (const [id, { network }] of this.#networks) {
+      if (kept.has(id)) continue;
+      if (!this.#isUsed(id)) this.#removeNetwork(id);
+      else this.#log.warn('a removed network is kept while it has containers', { network: network.spec.name });
+    }
   }
 
   async #setVips(networkId: NetworkId, vips: readonly IpAddress[]): Promise<void> {
@@ -260,6 +279,7 @@ export class OverlayDriver {
       );
     }
     this.#networks.delete(networkId);
+    this.#problems.delete(networkId);
     state.namespace.close();
     this.#kernel.deleteNamespace(state.namespace.name);
   }
@@ -284,29 +304,17 @@ export class OverlayDriver {
     if (namespace === undefined) throw new RangeError(`container ${spec.taskId} was not opened`);
     for (const { network } of spec.attachments) {
       const state = this.#networkState(network.id);
-      const outcome = await reconcile(state.namespace, this.#networkPlan(state));
+      const outcome = await this.#reconcileNetwork(state);
       // A failure may be another container's; what counts here is this one's port.
       throwUnlessPort(outcome, portLink(spec.taskId), BRIDGE);
     }
     const egress = hasEgress(spec) ? await this.#egress.settle(spec.taskId) : undefined;
     const { observed } = throwFirst(await reconcile(namespace, planContainer(spec, egress)));
-    await this.#awaitLinks(spec, namespace, egress);
+    const networks = spec.attachments.map(({ network }) => this.#networkState(network.id).namespace);
+    const slow = await awaitLinks(spec, { container: namespace, networks, node: this.#kernel.own }, egress);
+    if (slow.length > 0)
+      this.#log.warn('links of a container are slow to come up', { taskId: spec.taskId, links: slow });
     return describeContainer(spec, namespace, observed, egress);
-  }
-
-  /** Until the container can be reached; it is usable, if slow at first, even when that takes too long. */
-  async #awaitLinks(spec: ContainerSpec, namespace: Namespace, egress: Egress | undefined): Promise<void> {
-    const waits: (readonly [Namespace, readonly string[]])[] = spec.attachments.map(({ network }) => [
-      this.#networkState(network.id).namespace,
-      [BRIDGE, portLink(spec.taskId)],
-    ]);
-    const own = spec.attachments.map((_, i) => containerLink(i));
-    waits.push([namespace, egress === undefined ? own : [...own, EGRESS_LINK]]);
-    if (egress !== undefined) waits.push([this.#kernel.own, [egress.bridge, egress.port]]);
-    for (const [where, links] of waits) {
-      if (await linksReady(where, links, LINKS_READY_MS)) continue;
-      this.#log.warn('links of a container are slow to come up', { taskId: spec.taskId, namespace: where.path, links });
-    }
   }
 
   async #detachContainer(taskId: TaskId): Promise<void> {
@@ -318,7 +326,7 @@ export class OverlayDriver {
     for (const { network } of state.spec.attachments) {
       const known = this.#networks.get(network.id);
       if (known === undefined) continue;
-      const { failures } = await reconcile(known.namespace, this.#networkPlan(known));
+      const { failures } = await this.#reconcileNetwork(known);
       for (const error of failures) this.#log.warn('cannot remove a container from its network', { taskId, error });
     }
     await this.#egress.dismiss(taskId);
@@ -359,7 +367,7 @@ export class OverlayDriver {
   async #repair(): Promise<number> {
     let mended = 0;
     for (const state of this.#networks.values()) {
-      mended += this.#report(await reconcile(state.namespace, this.#networkPlan(state)), state.network.spec.name);
+      mended += this.#report(await this.#reconcileNetwork(state), state.network.spec.name);
     }
     const outcome = await this.#egress.repair();
     return mended + (outcome === undefined ? 0 : this.#report(outcome, 'egress'));

@@ -165,6 +165,21 @@ t.test('a snapshot: networks come, VIPs change, networks go', async (t) => {
   t.strictSame(kernel.listNamespaces(''), ['vipmesh-ab12cd-net-fron']);
 });
 
+t.test('a network that cannot be made keeps no other from being made, and is told until it is', async (t) => {
+  const { kernel, driver } = make();
+  const snapshot = applyChanges(
+    EMPTY_SNAPSHOT,
+    1,
+    [front, inner].map((after) => ({ kind: 'network', after })),
+  );
+  kernel.refuses = (operation, { name }) => operation.kind === 'add-bridge' && name.endsWith('-net-fron');
+  t.strictSame([...(await driver.applySnapshot(snapshot)).keys()], [inner.id]);
+  t.match([...driver.problems], [[front.id, { code: 'refused', object: 'br0' }]]);
+  kernel.refuses = () => false;
+  t.ok((await driver.repair()) > 0);
+  t.equal(driver.problems.size, 0);
+});
+
 t.test('a notice leads to repair', async (t) => {
   const kernel = new FakeKernel();
   const told = new Promise<unknown>((resolve) => {
