@@ -1,4 +1,6 @@
 // The only writer of the store: every command that changes something.
+import { randomBytes } from 'node:crypto';
+import { ID_BYTES, idFromBytes } from '../allocate/ids.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { parseStaticEndpoint } from '../compose/static-endpoint.ts';
 import type { IpAddress } from '../model/address.ts';
@@ -8,7 +10,6 @@ import type { Service, ServiceSpec, StaticEndpoint } from '../model/service.ts';
 import type { Health, Task, TaskId, TaskState } from '../model/task.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import { type Log, SILENT_LOG } from '../runtime/log.ts';
-import { newId, type Random, systemRandom } from '../runtime/random.ts';
 import { decodeRecord, recordKey, type StackRecord } from '../store/record.ts';
 import type { Store } from '../store/store.ts';
 import { AddressMemory } from './address-memory.ts';
@@ -42,7 +43,8 @@ export interface ControlOptions {
   readonly portProblem: Surroundings['portProblem'];
   readonly log?: Log;
   readonly clock?: Clock;
-  readonly random?: Random;
+  /** A new id each time; from the kernel's random numbers unless a test says otherwise. */
+  readonly newId?: () => string;
 }
 
 /**
@@ -62,7 +64,7 @@ export class Control {
 
   /** Puts this node on record. */
   static async open(options: ControlOptions): Promise<Control> {
-    const nodeId = options.nodeId ?? (await ownNodeId(options.store, options.random ?? systemRandom));
+    const nodeId = options.nodeId ?? (await ownNodeId(options.store, options.newId ?? randomId));
     const control = new Control(options, nodeId);
     await control.#command((draft) => registerNode(draft, options.nodeName));
     return control;
@@ -70,7 +72,7 @@ export class Control {
 
   private constructor(options: ControlOptions, nodeId: NodeId) {
     const { store, catalog, privileged, allowPlaintextOverlays, portProblem } = options;
-    const { log = SILENT_LOG, clock = systemClock, random = systemRandom } = options;
+    const { log = SILENT_LOG, clock = systemClock, newId = randomId } = options;
     const memory = new AddressMemory();
     const defaultDriver = privileged ? 'overlay' : 'local';
     const surroundings: Surroundings = { nodeId, privileged, defaultDriver, allowPlaintextOverlays, portProblem };
@@ -91,7 +93,7 @@ export class Control {
           memory,
           wallTime: clock.wallTime(),
           now: clock.now(),
-          newId: () => newId(random),
+          newId,
         }),
     );
   }
@@ -225,12 +227,16 @@ export class Control {
 /** Under this key the store of a single node remembers whose it is. */
 const OWN_NODE_KEY = 'self';
 
-async function ownNodeId(store: Store, random: Random): Promise<NodeId> {
+async function ownNodeId(store: Store, newId: () => string): Promise<NodeId> {
   const found = await store.get(OWN_NODE_KEY);
   if (found !== undefined) return found.value as NodeId;
-  const id = newId(random) as NodeId;
+  const id = newId() as NodeId;
   await store.commit([{ key: OWN_NODE_KEY, value: id }]);
   return id;
+}
+
+function randomId(): string {
+  return idFromBytes(randomBytes(ID_BYTES));
 }
 
 function endpointOf(endpoint: StaticEndpoint | string): StaticEndpoint {

@@ -166,7 +166,7 @@ export class Draft {
     const known = this.#taken.get(networkId);
     if (known !== undefined) return known;
     const taken = new Set<IpAddress>();
-    for (const snapshot of [this.base, this.#snapshot]) {
+    for (const snapshot of new Set([this.base, this.#snapshot])) {
       for (const service of snapshot.servicesByNetwork.get(networkId)?.values() ?? []) {
         for (const vip of service.vips) if (vip.networkId === networkId) taken.add(vip.address);
         for (const task of snapshot.tasksByService.get(service.id)?.values() ?? []) {

@@ -11,14 +11,14 @@ import { ControlError } from './errors.ts';
 export function findService(snapshot: Snapshot, text: string): Service {
   const id = snapshot.serviceByName.get(text);
   const named = id === undefined ? undefined : snapshot.services.get(id);
-  return named ?? find('service', text, [...snapshot.services.values()].map(named_));
+  return named ?? find('service', text, [...snapshot.services.values()].map(candidateOf));
 }
 
 /** Throws ControlError `not-found` or `ambiguous`. */
 export function findNetwork(snapshot: Snapshot, text: string): Network {
   const id = snapshot.networkByName.get(text);
   const named = id === undefined ? undefined : snapshot.networks.get(id);
-  return named ?? find('network', text, [...snapshot.networks.values()].map(named_));
+  return named ?? find('network', text, [...snapshot.networks.values()].map(candidateOf));
 }
 
 /** Throws ControlError `not-found` or `ambiguous`. `SERVICE.SLOT` is taken too. */
@@ -37,7 +37,7 @@ interface Candidate<T> {
   readonly short: string | undefined;
 }
 
-function named_<T extends Service | Network>(value: T): Candidate<T> {
+function candidateOf<T extends Service | Network>(value: T): Candidate<T> {
   return { value, id: value.id, name: value.spec.name, short: shortName(value.spec.name, value.spec.labels) };
 }
 

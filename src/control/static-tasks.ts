@@ -68,7 +68,7 @@ export function syncStaticTasks(draft: Draft, service: Service): void {
   for (const plan of plans) {
     const task = kept.get(plan);
     if (task === undefined) createStaticTask(draft, service, plan);
-    else keepStaticTask(draft, service, task);
+    else keepStaticTask(draft, service, plan, task);
   }
 }
 
@@ -118,8 +118,8 @@ function createStaticTask(draft: Draft, service: Service, plan: StaticPlan): voi
 }
 
 /** A check that is introduced takes nothing out of service: the task stays as it is until the check has spoken. */
-function keepStaticTask(draft: Draft, service: Service, task: Task): void {
-  const attachments = attachmentsOf(service, task.attachments[0]?.address ?? ('' as never));
+function keepStaticTask(draft: Draft, service: Service, plan: StaticPlan, task: Task): void {
+  const attachments = attachmentsOf(service, plan.address);
   const health = initialHealth(service, { ...task, attachments }) === 'none' ? 'none' : task.health;
   const same = health === task.health && JSON.stringify(attachments) === JSON.stringify(task.attachments);
   if (!same) draft.putTask({ ...task, attachments, health, updatedAt: draft.wallTime });

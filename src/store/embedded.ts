@@ -58,7 +58,7 @@ export function openEmbeddedStore(options: EmbeddedOptions): Store {
     rmSync(marker);
     return store;
   } catch (error) {
-    void database?.close();
+    database?.close().catch(() => {});
     rmSync(marker, { force: true });
     lock.release();
     throw explain(marker, error);

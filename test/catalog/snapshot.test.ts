@@ -94,7 +94,7 @@ function change(model: Model, { kind, id, remove, name, groups }: Step): readonl
   const before = objects.get(key);
   if (remove && before === undefined) return [];
   if (remove) objects.delete(key);
-  else objects.set(key, build_(kind, key, freeName(model, kind, key, `name${name}`), groups));
+  else objects.set(key, objectFor(kind, key, freeName(model, kind, key, `name${name}`), groups));
   const after = objects.get(key);
   return [{ kind, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) } as Change];
 }
@@ -106,7 +106,7 @@ function freeName(model: Model, kind: Change['kind'], key: string, name: string)
   return others.some((other) => other.id !== key && other.spec?.name === name) ? `${name}-${key}` : name;
 }
 
-function build_(kind: Change['kind'], id: string, name: string, groups: readonly number[]): unknown {
+function objectFor(kind: Change['kind'], id: string, name: string, groups: readonly number[]): unknown {
   switch (kind) {
     case 'network':
       return { ...build.network(name), id: id as NetworkId };

@@ -1,6 +1,7 @@
 // Control with a real store in a temporary directory, and specs of which a test says only what matters.
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { ID_BYTES, idFromBytes } from '../../src/allocate/ids.ts';
 import { Catalog } from '../../src/catalog/catalog.ts';
 import { Control, type ControlOptions } from '../../src/control/control.ts';
 import type { NetworkSpec } from '../../src/model/network.ts';
@@ -39,7 +40,7 @@ export async function openWorld(t: Test, options: Partial<ControlOptions> = {}):
     catalog,
     nodeName: 'one',
     nodeId: 'node1' as NodeId,
-    random: seededRandom(1),
+    newId: seededIds(1),
     ...options,
   });
   const catalogs = [catalog];
@@ -56,10 +57,15 @@ export async function openWorld(t: Test, options: Partial<ControlOptions> = {}):
     async second(nodeId, nodeName) {
       const other = await Catalog.open(store, { clock });
       catalogs.push(other);
-      return Control.open({ ...common, catalog: other, nodeId: nodeId as NodeId, nodeName, random: seededRandom(99) });
+      return Control.open({ ...common, catalog: other, nodeId: nodeId as NodeId, nodeName, newId: seededIds(99) });
     },
     revision: async () => (await store.list('')).revision,
   };
+}
+
+function seededIds(seed: number): () => string {
+  const random = seededRandom(seed);
+  return () => idFromBytes(Uint8Array.from({ length: ID_BYTES }, () => Math.floor(random.unit() * 256)));
 }
 
 export function networkSpec(name: string, more: Partial<NetworkSpec> = {}): NetworkSpec {
