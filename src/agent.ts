@@ -219,13 +219,7 @@ async function takeUp(
 }
 
 /** Containers outlive the agent, and with them all that they need; without any, nothing is left in the kernel. */
-function openOverlay(
-  config: Config,
-  nodeId: NodeId,
-  log: Log,
-  opened: Teardown,
-  unused: () => boolean,
-): OverlayDriver {
+function openOverlay(config: Config, nodeId: NodeId, log: Log, opened: Teardown, unused: () => boolean): OverlayDriver {
   const kernel = new LinuxKernel();
   opened.add('kernel', () => kernel.close());
   const { egressSubnet } = config;
