@@ -189,7 +189,7 @@ function vniFor(draft: Draft): number {
 
 /** Docker takes the option's presence for a yes, whatever it is set to but "false". */
 export function encryptionWanted(spec: NetworkSpec): boolean {
-  const value = spec.options['encrypted'];
+  const value = spec.options.encrypted;
   return value !== undefined && value !== 'false';
 }
 
