@@ -2,7 +2,7 @@
 // and closes them; workers only borrow the numbers, so a worker that dies takes no port with it.
 import { close, type Fd } from '../native/libc.ts';
 import { NativeError } from '../native/errno.ts';
-import { bindUdp } from '../native/datagram-socket.ts';
+import { bindUdp, pauseUdp } from '../native/datagram-socket.ts';
 import { listenTcp, pauseListener, resumeListener } from '../native/stream-socket.ts';
 import type { Log } from '../runtime/log.ts';
 import type { BalancerCommand } from './command.ts';
@@ -42,6 +42,8 @@ export class ListenerSet {
   /** Removing waits for the workers, and what follows may want the same port, so changes are made one after another. */
   #tail: Promise<void> = Promise.resolve();
   #closed = false;
+  /** Sockets that workers are told to let go of. */
+  readonly #leaving: Fd[] = [];
 
   /** `ids` are the numbers of the frontends' counters. */
   constructor(ids: Slots<string>, port: ListenerPort) {
@@ -84,14 +86,19 @@ export class ListenerSet {
 
   async #update(remove: readonly FrontendKey[], set: readonly FrontendWanted[]): Promise<void> {
     const gone = [...remove, ...set.filter((wanted) => this.#differs(wanted)).map((wanted) => wanted.plan.key)];
-    const sockets = gone.flatMap((key) => this.#withdraw(key));
-    if (sockets.length > 0) {
-      // A number may only be closed, and so used again, when no worker still has it in its loop.
-      await this.#port.barrier();
-      for (const fd of sockets) close(fd);
-    }
+    this.#leaving.push(...gone.flatMap((key) => this.#withdraw(key)));
+    await this.#closeLeaving();
     if (this.#closed) return;
     for (const wanted of set) this.#set(wanted);
+    await this.#closeLeaving();
+  }
+
+  /** A number may only be closed, and so used again, when no worker still has it in its loop. */
+  async #closeLeaving(): Promise<void> {
+    const leaving = this.#leaving.splice(0);
+    if (leaving.length === 0) return;
+    await this.#port.barrier();
+    for (const fd of leaving) close(fd);
   }
 
   /** The same port for something else: the sockets are made anew, so that nothing of the old one's queue reaches the new. */
@@ -103,8 +110,8 @@ export class ListenerSet {
   #withdraw(key: FrontendKey): readonly Fd[] {
     const group = this.#groups.get(key);
     if (group === undefined) return [];
-    for (const fd of group.sockets)
-      if (group.wanted.plan.protocol === 'tcp' && group.state.state === 'listening') pauseListener(fd);
+    if (group.wanted.plan.protocol === 'tcp' && group.state.state === 'listening')
+      for (const fd of group.sockets) pauseListener(fd);
     this.#lend(group, false);
     this.#groups.delete(key);
     this.#ids.release(key);
@@ -136,7 +143,7 @@ export class ListenerSet {
   #open(group: Group): void {
     const { plan } = group.wanted;
     try {
-      group.sockets = this.#makeGroup(plan);
+      group.sockets = this.#makeGroup(plan, true);
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
       this.#blocked(group, error.message);
@@ -148,21 +155,49 @@ export class ListenerSet {
     group.state = { state: 'refusing' };
   }
 
-  /** TCP without an eligible endpoint is refused by the kernel; a UDP socket stays, and its worker drops what comes. */
+  /** Without an eligible endpoint the kernel refuses clients, and the port stays held. */
   #openOrRefuse(group: Group): void {
     if (group.state.state === 'blocked') return;
-    const tcp = group.wanted.plan.protocol === 'tcp';
-    const listening = group.state.state === 'listening';
-    if (group.wanted.hasEligible === listening) return;
-    if (group.wanted.hasEligible) {
-      if (tcp) for (const fd of group.sockets) resumeListener(fd);
-      this.#lend(group, true);
-    } else {
-      if (tcp) for (const fd of group.sockets) pauseListener(fd);
-      // A paused listener is always "hung up" for epoll, so the workers must not watch it.
-      this.#lend(group, false);
+    if (group.wanted.hasEligible === (group.state.state === 'listening')) return;
+    if (group.wanted.plan.protocol === 'udp') {
+      this.#exchangeDatagramSockets(group);
+      return;
     }
+    for (const fd of group.sockets) {
+      if (group.wanted.hasEligible) resumeListener(fd);
+      else pauseListener(fd);
+    }
+    // A paused listener is always "hung up" for epoll, so the workers must not watch it.
+    this.#lend(group, group.wanted.hasEligible);
     group.state = { state: group.wanted.hasEligible ? 'listening' : 'refusing' };
+  }
+
+  /**
+   * A UDP socket refuses while it is connected, and connecting takes it out of its SO_REUSEPORT group for good. So one socket of its
+   * own holds a port that refuses, and those of the workers are made anew each time.
+   */
+  #exchangeDatagramSockets(group: Group): void {
+    const { wanted, sockets: before } = group;
+    const { hasEligible } = wanted;
+    let sockets: readonly Fd[];
+    try {
+      sockets = this.#makeGroup(wanted.plan, !hasEligible);
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      this.#blocked(group, error.message);
+      sockets = [];
+    }
+    if (hasEligible) {
+      // No worker ever had the one that refused.
+      for (const fd of before) close(fd);
+    } else {
+      this.#lend(group, false);
+      this.#leaving.push(...before);
+    }
+    group.sockets = sockets;
+    if (group.state.state === 'blocked') return;
+    if (hasEligible) this.#lend(group, true);
+    group.state = { state: hasEligible ? 'listening' : 'refusing' };
   }
 
   #lend(group: Group, lend: boolean): void {
@@ -201,12 +236,15 @@ export class ListenerSet {
     }
   }
 
-  /** One socket per worker on the same address; none stays when one fails. Throws NativeError. */
-  #makeGroup(plan: FrontendPlan): readonly Fd[] {
+  /**
+   * One socket per worker on the same address, or the one that holds a refusing UDP port; none stays when one fails. Throws
+   * NativeError.
+   */
+  #makeGroup(plan: FrontendPlan, refusing: boolean): readonly Fd[] {
     const addresses = plan.address === undefined ? ['::', '0.0.0.0'] : [plan.address];
     for (const [index, address] of addresses.entries()) {
       try {
-        return this.#makeGroupOn(plan, address);
+        return this.#makeGroupOn(plan, address, refusing);
       } catch (error) {
         // A kernel without IPv6 has only the second.
         const noFamily = error instanceof NativeError && error.code === 'EAFNOSUPPORT';
@@ -216,11 +254,12 @@ export class ListenerSet {
     return [];
   }
 
-  #makeGroupOn(plan: FrontendPlan, address: string): readonly Fd[] {
-    if (!this.#holdsPort(plan)) close(makeSocket(plan, address, false));
+  #makeGroupOn(plan: FrontendPlan, address: string, refusing: boolean): readonly Fd[] {
+    if (!this.#holdsPort(plan)) close(makeSocket(plan, address, { reusePort: false, refusing }));
     const sockets: Fd[] = [];
+    const count = plan.protocol === 'udp' && refusing ? 1 : this.#port.workers;
     try {
-      for (let i = 0; i < this.#port.workers; i++) sockets.push(makeSocket(plan, address, true));
+      for (let i = 0; i < count; i++) sockets.push(makeSocket(plan, address, { reusePort: true, refusing }));
     } catch (error) {
       for (const fd of sockets) close(fd);
       throw error;
@@ -246,7 +285,7 @@ export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: str
   for (const candidate of address === undefined ? ['::', '0.0.0.0'] : [address]) {
     try {
       const plan = { protocol, port };
-      close(makeSocket(plan, candidate, false));
+      close(makeSocket(plan, candidate, { reusePort: false, refusing: true }));
       return undefined;
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
@@ -256,8 +295,13 @@ export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: str
   return 'this kernel has neither IPv4 nor IPv6';
 }
 
-function makeSocket(plan: Pick<FrontendPlan, 'protocol' | 'port'>, address: string, reusePort: boolean): Fd {
-  return plan.protocol === 'tcp'
-    ? listenTcp(address, plan.port, { reusePort, paused: true })
-    : bindUdp(address, plan.port, { reusePort, packetInfo: true });
+function makeSocket(
+  plan: Pick<FrontendPlan, 'protocol' | 'port'>,
+  address: string,
+  { reusePort, refusing }: { readonly reusePort: boolean; readonly refusing: boolean },
+): Fd {
+  if (plan.protocol === 'tcp') return listenTcp(address, plan.port, { reusePort, paused: refusing });
+  const fd = bindUdp(address, plan.port, { reusePort, packetInfo: true });
+  if (refusing) pauseUdp(fd);
+  return fd;
 }

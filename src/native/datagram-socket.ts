@@ -20,7 +20,9 @@ import { check } from './errno.ts';
 import { bindSocket, connect, type Fd, socket } from './libc.ts';
 import { inNetns, OWN_NETNS } from './netns.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
-import { closingOnError, formatAddress, setOption } from './stream-socket.ts';
+import { closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
+
+const DISCARD_PORT = 9;
 
 export interface BindUdpOptions {
   /** Where the socket lives; OWN_NETNS by default. */
@@ -68,6 +70,17 @@ export function connectUdp(address: string, port: number, netns: Fd = OWN_NETNS)
     );
     return closingOnError(fd, () => connectDatagram(fd, address, port, family));
   });
+}
+
+/**
+ * Senders are refused from now on (ICMP port unreachable), and the port stays ours. For good: a socket that is connected takes
+ * datagrams of its peer only, so it gets one that never sends, the discard port (RFC 863) of its own address; and connecting
+ * takes it out of its SO_REUSEPORT group, into which no later call brings it back (udp_lib_rehash).
+ */
+export function pauseUdp(fd: Fd): void {
+  const { address } = localAddress(fd);
+  const self = address === '::' ? '::1' : address === '0.0.0.0' ? '127.0.0.1' : address;
+  connectDatagram(fd, self, DISCARD_PORT, address.includes(':') ? AF_INET6 : AF_INET);
 }
 
 function connectDatagram(fd: Fd, address: string, port: number, family: number): void {

@@ -5,6 +5,10 @@ import type { BalancerCommand } from '../../src/balancer/command.ts';
 import type { FrontendPlan } from '../../src/balancer/frontends.ts';
 import { ListenerSet, portProblem } from '../../src/balancer/listener-set.ts';
 import { Slots } from '../../src/balancer/slots.ts';
+import { bindUdp, connectUdp } from '../../src/native/datagram-socket.ts';
+import { ECONNREFUSED, errno } from '../../src/native/errno.ts';
+import { close, type Fd, recv, send } from '../../src/native/libc.ts';
+import { localAddress } from '../../src/native/stream-socket.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
 
 function harness() {
@@ -132,4 +136,54 @@ t.test('two groups on one port: a VIP beside a published port', async (t) => {
     listeners.all().map((one) => one.state.state),
     ['listening', 'listening'],
   );
+});
+
+/** What a client's first datagram meets: `refused` by the kernel, or taken and not answered. */
+function knockUdp(port: number): string {
+  const client = connectUdp('127.0.0.1', port);
+  send(client, Buffer.from('x'), 1, 0);
+  const refused = recv(client, Buffer.alloc(1), 1, 0) < 0 && errno() === ECONNREFUSED;
+  close(client);
+  return refused ? 'refused' : 'taken';
+}
+
+t.test('a UDP port is refused without an eligible endpoint, too, and shared by the workers with one', async (t) => {
+  const lent = new Map<number, Fd>();
+  const listeners = new ListenerSet(new Slots(8), {
+    workers: 2,
+    postTo: (worker: number, command: BalancerCommand) => {
+      if (command.kind === 'frontend-add') lent.set(worker, command.frontend.fd);
+      else lent.delete(worker);
+    },
+    barrier: async () => {},
+    log: SILENT_LOG,
+  });
+  t.teardown(() => listeners.refuseAll());
+  const probe = bindUdp('127.0.0.1', 0);
+  const { port } = localAddress(probe);
+  close(probe);
+  const one: FrontendPlan = { ...plan(port), protocol: 'udp', key: `udp/127.0.0.1/${port}` };
+  const buffer = Buffer.alloc(1);
+  for (let time = 0; time < 2; time++) {
+    await listeners.update([], [{ plan: one, backend: 0, hasEligible: false }]);
+    t.same(listeners.state(one.key), { state: 'refusing' });
+    t.equal(lent.size, 0);
+    t.equal(knockUdp(port), 'refused');
+    t.ok(portProblem('udp', port, '127.0.0.1'), 'and yet it stays ours');
+    await listeners.update([], [{ plan: one, backend: 0, hasEligible: true }]);
+    t.same(listeners.state(one.key), { state: 'listening' });
+    for (let i = 0; i < 64; i++) t.equal(knockUdp(port), 'taken');
+    const counts = [...lent.values()].map((fd) => {
+      let count = 0;
+      while (recv(fd, buffer, 1, 0) >= 0) count++;
+      return count;
+    });
+    t.equal((counts[0] as number) + (counts[1] as number), 64);
+    t.ok(
+      counts.every((count) => count > 0),
+      'each worker has its share',
+    );
+  }
+  await listeners.update([one.key], []);
+  t.equal(portProblem('udp', port, '127.0.0.1'), undefined, 'removed: free');
 });
