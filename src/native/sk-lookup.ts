@@ -43,7 +43,8 @@ export function openVipGroup(netns: Fd, workers: number, port = VIP_GROUP_PORT):
   try {
     for (let worker = 0; worker < workers; worker++) {
       tcp.push(listenTcp('::', port, { netns, reusePort: true }));
-      udp.push(bindUdp('::', port, { netns, reusePort: true, originalDestination: true }));
+      // SO_REUSEADDR, so that a flow's own socket can be bound to this port of a VIP beside it.
+      udp.push(bindUdp('::', port, { netns, reusePort: true, reuseAddress: true, originalDestination: true }));
     }
     return { tcp, udp };
   } catch (error) {
