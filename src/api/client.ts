@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 import { defaultSocket } from '../runtime/paths.ts';
-import { ApiError, codeOfStatus } from './errors.ts';
+import { ApiError, codeOfAnswer } from './errors.ts';
 import { errorBody, type RunTaskRequest, type TaskEvent, taskEvent } from './schema.ts';
 
 export interface ApiClient {
@@ -13,6 +13,12 @@ export interface ApiClient {
   get<T extends z.ZodType>(path: string, schema: T, query?: Query): Promise<z.infer<T>>;
   post(path: string, body?: unknown, query?: Query): Promise<unknown>;
   delete(path: string): Promise<void>;
+  /** What is answered line by line, until the agent ends it, or `close` does. */
+  stream<T extends z.ZodType>(
+    path: string,
+    schema: T,
+    query?: Query,
+  ): Promise<{ readonly events: AsyncIterable<z.infer<T>>; close(): void }>;
   /** Asks for a task. Its events end with the task or the agent; `close` ends the connection and hence the task. */
   runTask(body: RunTaskRequest): Promise<{ readonly events: AsyncIterable<TaskEvent>; close(): void }>;
 }
@@ -32,6 +38,15 @@ export function createClient(socket: string): ApiClient {
     },
     async delete(path) {
       await bodyOf(await exchange(socket, 'DELETE', path));
+    },
+    async stream(path, schema, query) {
+      const answer = await exchange(socket, 'GET', withQuery(path, query));
+      return {
+        events: lines(answer, schema, path),
+        close: () => {
+          answer.destroy();
+        },
+      };
     },
     async runTask(body) {
       const path = '/vipmesh/tasks';
@@ -138,7 +153,7 @@ function refusal(status: number, text: string): ApiError {
   } catch {
     // Not our error body: the text itself is the best there is.
   }
-  return new ApiError(codeOfStatus(status), message === '' ? `the agent answered ${status}` : message);
+  return new ApiError(codeOfAnswer(status, message), message === '' ? `the agent answered ${status}` : message);
 }
 
 function unreachable(socket: string, cause: NodeJS.ErrnoException): ApiError {

@@ -1,22 +1,19 @@
-// Docker Engine's paths (API 1.41) for what exists here, read from the snapshot.
+// Docker Engine's paths (API 1.41) that read, for what exists here, from the snapshot.
 import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
 import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { ApiContext } from './context.ts';
-import {
-  type ShapeSource,
-  shapeInfo,
-  shapeNetwork,
-  shapeNetworkDetail,
-  shapeNode,
-  shapeService,
-  shapeTask,
-  shapeVersion,
-} from './docker-shape.ts';
+import { shapeInfo, shapeNetwork, shapeNetworkDetail, shapeNode, shapeTask, shapeVersion } from './docker-shape.ts';
 import { networkMatches, nodeMatches, parseFilters, serviceMatches, taskMatches } from './filters.ts';
 import { findNode } from './lookup.ts';
+import { described } from './openapi.ts';
+import { dockerInfo, dockerNetwork, dockerNode, dockerService, dockerTask, dockerVersion } from './schema.ts';
+import { shapeService } from './service-shape.ts';
+import type { ShapeSource } from './shape.ts';
+import { validated } from './validate.ts';
 
 /** First parts of Docker's paths that have no meaning here, and the sentence that says what to do instead. */
-export const NOT_HERE: Readonly<Record<string, string>> = {
+const NOT_HERE: Readonly<Record<string, string>> = {
   containers:
     'vipmesh does not run containers; start a task with `vipmesh run`, or add what something else runs with `vipmesh endpoint add`',
   exec: 'vipmesh does not run containers; use the tool that started the task',
@@ -34,70 +31,105 @@ export const NOT_HERE: Readonly<Record<string, string>> = {
   system: 'vipmesh stores no images or volumes',
 };
 
-interface ListQuery {
-  readonly Querystring: { readonly filters?: string; readonly status?: string };
+/** What is not here below paths that are. */
+const PARTS_NOT_HERE: readonly (readonly [RegExp, string])[] = [
+  [/^DELETE \/nodes\/[^/]+$/, 'vipmesh removes no nodes; a node is gone when its agent has stopped'],
+  [
+    /^GET \/(services|tasks)\/[^/]+\/logs$/,
+    'vipmesh keeps no output of tasks; look where the command or container writes it',
+  ],
+  [
+    /^POST \/networks\/[^/]+\/(connect|disconnect)$/,
+    'vipmesh attaches no containers by this path; a task joins the networks of its service when it starts',
+  ],
+];
+
+/** Why a path that Docker has does not exist here; undefined when Docker has no such path either. */
+export function notHere(method: string, path: string): string | undefined {
+  const part = PARTS_NOT_HERE.find(([pattern]) => pattern.test(`${method} ${path}`));
+  if (part !== undefined) return part[1];
+  const room = path.split('/')[1] ?? '';
+  return Object.hasOwn(NOT_HERE, room) ? NOT_HERE[room] : undefined;
 }
+
+const listQuery = z.object({
+  filters: z.string().optional().describe('JSON of lists: {"name":["web"],"label":["tier=front"]}'),
+});
+const serviceListQuery = listQuery.extend({ status: z.string().optional().describe('true: with ServiceStatus') });
+
 interface OneParams {
   readonly Params: { readonly id: string };
 }
 
 export function addDockerRoutes(app: FastifyInstance, context: ApiContext): void {
+  addSystemRoutes(app, context);
   const { facts } = context;
   const source = (): ShapeSource => ({ snapshot: context.snapshot(), revisionOf: (id) => context.revisionOf(id) });
+  const filtersOf = (query: unknown) => parseFilters(validated(listQuery, query, 'query').filters);
 
-  app.get('/_ping', (_request, reply) => {
-    reply.header('Cache-Control', 'no-cache, no-store, must-revalidate').header('Pragma', 'no-cache');
-    reply.header('Docker-Experimental', 'false').header('Swarm', 'active/manager');
-    return reply.type('text/plain; charset=utf-8').send('OK');
-  });
-  app.get('/version', () => shapeVersion(facts));
-  app.get('/info', () => shapeInfo(facts, context.snapshot()));
-
-  app.get<ListQuery>('/services', (request) => {
-    const filters = parseFilters(request.query.filters);
-    const withStatus = request.query.status === 'true' || request.query.status === '1';
+  app.get('/services', list('The services, the oldest first', dockerService, serviceListQuery), ({ query }) => {
+    const filters = filtersOf(query);
+    const { status } = validated(serviceListQuery, query, 'query');
     const from = source();
     return byAge(from.snapshot.services.values(), (service) => serviceMatches(service, filters)).map((service) =>
-      shapeService(service, from, withStatus),
+      shapeService(service, from, status === 'true' || status === '1'),
     );
   });
-  app.get<OneParams>('/services/:id', (request) => {
+  app.get<OneParams>('/services/:id', one('A service', dockerService), ({ params }) => {
     const from = source();
-    return shapeService(findService(from.snapshot, request.params.id), from);
+    return shapeService(findService(from.snapshot, params.id), from);
   });
-
-  app.get<ListQuery>('/tasks', (request) => {
-    const filters = parseFilters(request.query.filters);
+  app.get('/tasks', list('The tasks, the oldest first', dockerTask), ({ query }) => {
+    const filters = filtersOf(query);
     const from = source();
     return byAge(from.snapshot.tasks.values(), (task) => taskMatches(task, filters, from.snapshot)).map((task) =>
       shapeTask(task, from),
     );
   });
-  app.get<OneParams>('/tasks/:id', (request) => {
+  app.get<OneParams>('/tasks/:id', one('A task', dockerTask), ({ params }) => {
     const from = source();
-    return shapeTask(findTask(from.snapshot, request.params.id), from);
+    return shapeTask(findTask(from.snapshot, params.id), from);
   });
-
-  app.get<ListQuery>('/networks', (request) => {
-    const filters = parseFilters(request.query.filters);
-    return byAge(source().snapshot.networks.values(), (network) => networkMatches(network, filters)).map(shapeNetwork);
+  app.get('/networks', list('The networks, the oldest first', dockerNetwork), ({ query }) => {
+    const filters = filtersOf(query);
+    const { snapshot } = source();
+    return byAge(snapshot.networks.values(), (network) => networkMatches(network, filters, snapshot)).map(shapeNetwork);
   });
-  app.get<OneParams>('/networks/:id', (request) => {
+  app.get<OneParams>('/networks/:id', one('A network and what is on it', dockerNetwork), ({ params }) => {
     const from = source();
-    return shapeNetworkDetail(findNetwork(from.snapshot, request.params.id), from, facts);
+    return shapeNetworkDetail(findNetwork(from.snapshot, params.id), from, facts);
   });
-
-  app.get<ListQuery>('/nodes', (request) => {
-    const filters = parseFilters(request.query.filters);
+  app.get('/nodes', list('The nodes, the oldest first', dockerNode), ({ query }) => {
+    const filters = filtersOf(query);
     const from = source();
     return byAge(from.snapshot.nodes.values(), (node) => nodeMatches(node, filters)).map((node) =>
       shapeNode(node, from, facts),
     );
   });
-  app.get<OneParams>('/nodes/:id', (request) => {
+  app.get<OneParams>('/nodes/:id', one('A node; `self` is the one that answers', dockerNode), ({ params }) => {
     const from = source();
-    return shapeNode(findNode(from.snapshot, request.params.id, facts.nodeId), from, facts);
+    return shapeNode(findNode(from.snapshot, params.id, facts.nodeId), from, facts);
   });
+}
+
+function addSystemRoutes(app: FastifyInstance, context: ApiContext): void {
+  const { facts } = context;
+  const ping = described({ summary: 'Whether an agent is there', answers: [{ status: 200, what: 'OK, as text' }] });
+  app.get('/_ping', ping, (_request, reply) => {
+    reply.header('Cache-Control', 'no-cache, no-store, must-revalidate').header('Pragma', 'no-cache');
+    reply.header('Docker-Experimental', 'false').header('Swarm', 'active/manager');
+    return reply.type('text/plain; charset=utf-8').send('OK');
+  });
+  app.get('/version', one('What answers, and which versions of the API', dockerVersion), () => shapeVersion(facts));
+  app.get('/info', one('The node that answers', dockerInfo), () => shapeInfo(facts, context.snapshot()));
+}
+
+function one(summary: string, schema: z.ZodType) {
+  return described({ summary, answers: [{ status: 200, what: summary, schema }] });
+}
+
+function list(summary: string, schema: z.ZodType, query: z.ZodObject = listQuery) {
+  return described({ summary, query, answers: [{ status: 200, what: summary, schema: z.array(schema) }] });
 }
 
 /** Oldest first: hash tries have no order of their own, and a list should not change its order when something is added. */

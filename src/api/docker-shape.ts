@@ -1,145 +1,18 @@
 // PURE: the model as Docker Engine's API (1.41) shows it. Field names and nesting are those of swarm.Service, swarm.Task,
 // swarm.Node and types.NetworkResource; what has no meaning here keeps Docker's empty value.
 import type { Snapshot } from '../catalog/snapshot.ts';
-import { type IpAddress, prefixLength, type Subnet, subnetContains } from '../model/address.ts';
+import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import type { Node } from '../model/node.ts';
-import type { PublishedPort, PublishSpec } from '../model/port.ts';
-import { type HealthCheck, type Service, type ServiceSpec, vipOn, wantedTasks } from '../model/service.ts';
+import { vipOn } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 import type { AgentFacts } from './context.ts';
-import type {
-  DockerHealth,
-  DockerInfo,
-  DockerNetwork,
-  DockerNode,
-  DockerPort,
-  DockerService,
-  DockerServiceSpec,
-  DockerTask,
-  DockerVersion,
-} from './schema.ts';
+import type { DockerInfo, DockerNetwork, DockerNode, DockerTask, DockerVersion } from './schema.ts';
+import { cidr, rfc3339, type ShapeSource, shapeTaskState } from './shape.ts';
+import { shapeNetworkTargets, shapePort } from './service-shape.ts';
 
 /** The newest API that Docker's own fixtures were compared with, and the oldest prefix that is accepted. */
 export const API_VERSION = { newest: '1.43', oldest: '1.25' } as const;
-
-/** What a shape needs besides the object itself. */
-export interface ShapeSource {
-  readonly snapshot: Snapshot;
-  revisionOf(id: string): number;
-}
-
-const NANOSECONDS_PER_MS = 1_000_000;
-
-export function shapeService(service: Service, source: ShapeSource, withStatus = false): DockerService {
-  const { spec } = service;
-  const ports = service.ports.map(shapePort);
-  const virtualIps = service.vips.map(({ networkId, address }) => ({
-    NetworkID: networkId,
-    Addr: cidr(address, source.snapshot.networks.get(networkId)),
-  }));
-  const isVip = spec.endpointMode === 'vip';
-  return {
-    ID: service.id,
-    Version: { Index: source.revisionOf(service.id) },
-    CreatedAt: rfc3339(service.createdAt),
-    UpdatedAt: rfc3339(service.updatedAt),
-    Spec: shapeServiceSpec(spec, source.snapshot),
-    ...(service.previousSpec === undefined
-      ? {}
-      : { PreviousSpec: shapeServiceSpec(service.previousSpec, source.snapshot) }),
-    Endpoint: {
-      Spec: isVip ? { Mode: 'vip', ...(ports.length > 0 ? { Ports: ports } : {}) } : {},
-      ...(ports.length > 0 ? { Ports: ports } : {}),
-      ...(virtualIps.length > 0 ? { VirtualIPs: virtualIps } : {}),
-    },
-    ...(withStatus ? { ServiceStatus: shapeServiceStatus(service, source.snapshot) } : {}),
-  };
-}
-
-function shapeServiceSpec(spec: ServiceSpec, snapshot: Snapshot): DockerServiceSpec {
-  const ports = spec.publish.map(shapePort);
-  const health = shapeHealth(spec.health);
-  return {
-    Name: spec.name,
-    Labels: { ...spec.labels },
-    TaskTemplate: {
-      ContainerSpec: health === undefined ? {} : { Healthcheck: health },
-      Networks: spec.networks.map(({ network, aliases }) => ({
-        Target: snapshot.networkByName.get(network) ?? network,
-        ...(aliases.length > 0 ? { Aliases: [...aliases] } : {}),
-      })),
-      ForceUpdate: 0,
-      Runtime: 'container',
-    },
-    Mode: spec.mode.kind === 'global' ? { Global: {} } : { Replicated: { Replicas: spec.mode.replicas } },
-    EndpointSpec: { Mode: spec.endpointMode, ...(ports.length > 0 ? { Ports: ports } : {}) },
-    Vipmesh: {
-      Expose: spec.expose.map(({ protocol, port, name }) => ({
-        Protocol: protocol,
-        Port: port,
-        ...(name === undefined ? {} : { Name: name }),
-      })),
-      Endpoints: spec.endpoints.map(({ address, targetPort, port }) => ({
-        Address: address,
-        ...(targetPort === undefined ? {} : { TargetPort: targetPort }),
-        ...(port === undefined ? {} : { Port: port }),
-      })),
-      DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
-    },
-  };
-}
-
-/** Docker's words for a check, with two of our own first words: `TCP` and `HTTP`. */
-function shapeHealth(health: HealthCheck | 'none' | undefined): DockerHealth | undefined {
-  if (health === undefined) return undefined;
-  if (health === 'none') return { Test: ['NONE'] };
-  return {
-    Test: shapeProbe(health.probe),
-    Interval: health.intervalMs * NANOSECONDS_PER_MS,
-    Timeout: health.timeoutMs * NANOSECONDS_PER_MS,
-    Retries: health.retries,
-    ...(health.startPeriodMs > 0 ? { StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS } : {}),
-  };
-}
-
-function shapeProbe(probe: HealthCheck['probe']): string[] {
-  const port = (value: number | undefined) => (value === undefined ? [] : [String(value)]);
-  switch (probe.kind) {
-    case 'tcp':
-      return ['TCP', ...port(probe.port)];
-    case 'http':
-      return ['HTTP', `${probe.port === undefined ? '' : `:${probe.port}`}${probe.path}`, ...port(probe.expectStatus)];
-    case 'exec':
-      return [probe.shell ? 'CMD-SHELL' : 'CMD', ...probe.command];
-  }
-}
-
-function shapePort(spec: PublishSpec | PublishedPort): DockerPort {
-  return {
-    Protocol: spec.protocol,
-    TargetPort: spec.targetPort,
-    ...(spec.publishedPort === undefined ? {} : { PublishedPort: spec.publishedPort }),
-    PublishMode: spec.mode,
-    ...(spec.hostAddress === undefined ? {} : { HostIP: spec.hostAddress }),
-  };
-}
-
-/** Running: eligible tasks, since a task that gets no connections does not do what it is wanted for. */
-function shapeServiceStatus(service: Service, snapshot: Snapshot): NonNullable<DockerService['ServiceStatus']> {
-  const tasks = [...(snapshot.tasksByService.get(service.id)?.values() ?? [])];
-  const active = [...snapshot.nodes.values()].filter((node) => node.availability === 'active').length;
-  return {
-    RunningTasks: tasks.filter((task) => shapeTaskState(task) === 'running' && task.state !== 'draining').length,
-    DesiredTasks: wantedTasks(service.spec.mode, active),
-    CompletedTasks: 0,
-  };
-}
-
-/** Docker has no health in a task's state: a task is `starting` until its first healthy check. */
-function shapeTaskState(task: Task): 'starting' | 'running' {
-  return task.state === 'starting' || task.health === 'starting' ? 'starting' : 'running';
-}
 
 export function shapeTask(task: Task, source: ShapeSource): DockerTask {
   const service = source.snapshot.services.get(task.serviceId);
@@ -152,7 +25,7 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
     Name: task.name,
     Labels: {},
     Spec: {
-      Networks: service === undefined ? [] : shapeServiceSpec(service.spec, source.snapshot).TaskTemplate.Networks,
+      Networks: service === undefined ? [] : shapeNetworkTargets(service.spec, source.snapshot),
       ForceUpdate: 0,
     },
     ServiceID: task.serviceId,
@@ -321,10 +194,6 @@ export function shapeInfo(facts: AgentFacts, snapshot: Snapshot): DockerInfo {
   };
 }
 
-export function rfc3339(milliseconds: number): string {
-  return new Date(milliseconds).toISOString();
-}
-
 function scopeOf(network: Network): 'local' | 'swarm' {
   return network.spec.driver === 'overlay' ? 'swarm' : 'local';
 }
@@ -337,12 +206,6 @@ function networkOptions(network: Network): Record<string, string> {
 
 function ipamConfig(network: Network): { Subnet: string; Gateway: string }[] {
   return network.subnets.map((subnet) => ({ Subnet: subnet, Gateway: gatewayOf(subnet) }));
-}
-
-/** `10.64.0.2/24`: the address with the length of the network's subnet that holds it. */
-function cidr(address: IpAddress, network: Network | undefined): string {
-  const subnet: Subnet | undefined = network?.subnets.find((one) => subnetContains(one, address));
-  return `${address}/${subnet === undefined ? (address.includes(':') ? 128 : 32) : prefixLength(subnet)}`;
 }
 
 function cidrOrEmpty(address: IpAddress | undefined, network: Network): string {

@@ -5,6 +5,8 @@ export type ApiErrorCode =
   | 'FORBIDDEN'
   | 'NOT_FOUND'
   | 'CONFLICT'
+  /** The object has changed since the version that the client has seen. */
+  | 'OUT_OF_SEQUENCE'
   | 'NOT_SUPPORTED'
   | 'UNAVAILABLE'
   | 'INTERNAL'
@@ -16,10 +18,17 @@ export type ApiErrorCode =
 /** Names the object and the likely cause, in one sentence that may be shown to a user as it is. */
 export class ApiError extends Error {
   readonly code: ApiErrorCode;
-  constructor(code: ApiErrorCode, message: string, options?: ErrorOptions) {
+  /** The mistakes one by one, where the message has several lines of them. */
+  readonly errors: readonly string[] | undefined;
+  constructor(
+    code: ApiErrorCode,
+    message: string,
+    { errors, ...options }: ErrorOptions & { readonly errors?: readonly string[] } = {},
+  ) {
     super(message, options);
     this.name = 'ApiError';
     this.code = code;
+    this.errors = errors;
   }
 }
 
@@ -28,6 +37,8 @@ const STATUS: Readonly<Record<ApiErrorCode, number>> = {
   FORBIDDEN: 403,
   NOT_FOUND: 404,
   CONFLICT: 409,
+  // Docker's answer; its clients know it by the words "update out of sequence" and not by the status.
+  OUT_OF_SEQUENCE: 500,
   NOT_SUPPORTED: 501,
   UNAVAILABLE: 503,
   INTERNAL: 500,
@@ -41,8 +52,16 @@ export function httpStatus(code: ApiErrorCode): number {
   return STATUS[code];
 }
 
-/** The inverse, for the client: what an answer's status means. */
-export function codeOfStatus(status: number): ApiErrorCode {
+const OUT_OF_SEQUENCE = 'rpc error: code = Unknown desc = update out of sequence';
+
+/** In Docker's words, because its clients look for them. */
+export function outOfSequence(what: string, cause?: unknown): ApiError {
+  return new ApiError('OUT_OF_SEQUENCE', `${OUT_OF_SEQUENCE}: ${what}`, { cause });
+}
+
+/** The inverse, for the client: what an answer's status and message mean. */
+export function codeOfAnswer(status: number, message: string): ApiErrorCode {
+  if (message.startsWith(OUT_OF_SEQUENCE)) return 'OUT_OF_SEQUENCE';
   if (status === 403) return 'FORBIDDEN';
   if (status === 404) return 'NOT_FOUND';
   if (status === 409) return 'CONFLICT';

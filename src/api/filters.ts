@@ -9,6 +9,21 @@ import { ApiError } from './errors.ts';
 
 export type Filters = ReadonlyMap<string, readonly string[]>;
 
+/** Docker's filters of a prune: labels that must or must not be there, and the time (seconds) before which it was made. */
+export function isPruned(network: Network, filters: Filters): boolean {
+  const { labels } = network.spec;
+  return holds(filters, {
+    label: (value) => hasLabel(labels, value),
+    'label!': (value) => !hasLabel(labels, value),
+    until: (value) => network.createdAt <= pruneTime(value) * 1000,
+  });
+}
+
+function pruneTime(value: string): number {
+  if (/^\d{1,11}(\.\d{1,9})?$/.test(value)) return Number(value);
+  throw new ApiError('BAD_REQUEST', `filter until=${value} should be seconds since the epoch`);
+}
+
 /** Both of Docker's spellings: `{"name":["a"]}` and the older `{"name":{"a":true}}`. Throws ApiError BAD_REQUEST. */
 export function parseFilters(text: string | undefined): Filters {
   if (text === undefined || text === '') return new Map();
@@ -28,6 +43,7 @@ export function serviceMatches(service: Service, filters: Filters): boolean {
     id: (value) => service.id.startsWith(value),
     name: (value) => spec.name.startsWith(value),
     mode: (value) => spec.mode.kind === value,
+    runtime: (value) => value === 'container',
     label: (value) => hasLabel(spec.labels, value),
   });
 }
@@ -40,11 +56,14 @@ export function taskMatches(task: Task, filters: Filters, snapshot: Snapshot): b
     service: (value) => task.serviceId.startsWith(value) || service?.spec.name === value,
     node: (value) => task.nodeId.startsWith(value) || snapshot.nodes.get(task.nodeId)?.name === value,
     'desired-state': (value) => (task.state === 'draining' ? 'shutdown' : 'running') === value,
+    runtime: (value) => value === 'container',
+    // Docker's client asks for tasks of the newest spec while it waits for an update; here all are.
+    '_up-to-date': (value) => value === 'true' || value === '1',
     label: (value) => hasLabel(service?.spec.labels ?? {}, value),
   });
 }
 
-export function networkMatches(network: Network, filters: Filters): boolean {
+export function networkMatches(network: Network, filters: Filters, snapshot: Snapshot): boolean {
   const { spec } = network;
   return holds(filters, {
     id: (value) => network.id.startsWith(value),
@@ -52,6 +71,7 @@ export function networkMatches(network: Network, filters: Filters): boolean {
     driver: (value) => spec.driver === value,
     scope: (value) => (spec.driver === 'overlay' ? 'swarm' : 'local') === value,
     type: (value) => value === 'custom',
+    dangling: (value) => ['true', '1'].includes(value) !== snapshot.servicesByNetwork.has(network.id),
     label: (value) => hasLabel(spec.labels, value),
   });
 }
@@ -61,6 +81,7 @@ export function nodeMatches(node: Node, filters: Filters): boolean {
     id: (value) => node.id.startsWith(value),
     name: (value) => node.name.startsWith(value),
     role: (value) => value === 'manager',
+    membership: (value) => value === 'accepted',
     'node.label': (value) => hasLabel(node.labels, value),
     label: (value) => hasLabel(node.labels, value),
   });
@@ -75,7 +96,7 @@ function holds(filters: Filters, tests: Tests): boolean {
       throw new ApiError('BAD_REQUEST', `invalid filter '${key}'; known ones are ${Object.keys(tests).join(', ')}`);
     }
     if (values.length === 0) continue;
-    const matches = key.endsWith('label') ? values.every(test) : values.some(test);
+    const matches = /label!?$/.test(key) ? values.every(test) : values.some(test);
     if (!matches) return false;
   }
   return true;

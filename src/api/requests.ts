@@ -87,9 +87,10 @@ export const serviceSpecRequest = z.looseObject({
   Labels: labels.nullish(),
   TaskTemplate: z
     .looseObject({
-      ContainerSpec: z.looseObject({ Healthcheck: healthRequest.nullish() }).nullish(),
+      ContainerSpec: z.looseObject({ Image: z.string().nullish(), Healthcheck: healthRequest.nullish() }).nullish(),
       Networks: z.array(networkTarget).max(100).nullish(),
       Runtime: z.string().nullish(),
+      ForceUpdate: z.number().nullish(),
     })
     .nullish(),
   Mode: modeRequest.nullish(),
@@ -99,6 +100,7 @@ export const serviceSpecRequest = z.looseObject({
       Ports: z.array(portRequest).max(10_000).nullish(),
     })
     .nullish(),
+  UpdateConfig: z.looseObject({ Order: z.string().nullish() }).nullish(),
   Networks: z.array(networkTarget).max(100).nullish().describe('The place of old clients for TaskTemplate.Networks.'),
   Vipmesh: vipmeshRequest.nullish(),
 });
@@ -149,6 +151,8 @@ export const networkCreateRequest = z.looseObject({
 export type NetworkCreateRequest = z.input<typeof networkCreateRequest>;
 
 export const networkCreated = z.object({ Id: z.string(), Warning: z.string() });
+/** POST /networks/prune. Filters: `label`, `label!`, `until`. */
+export const pruneQuery = z.object({ filters: z.string().optional() });
 export const networksPruned = z.object({ NetworksDeleted: z.array(z.string()).nullable() });
 
 /** POST /nodes/{id}/update?version=N */

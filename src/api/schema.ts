@@ -231,7 +231,8 @@ export const dockerInfo = z.object({
 });
 export type DockerInfo = z.infer<typeof dockerInfo>;
 
-export const errorBody = z.object({ message: z.string() });
+/** `Errors`: the lines of the message one by one, when a file has several mistakes. */
+export const errorBody = z.object({ message: z.string(), Errors: z.array(z.string()).optional() });
 
 // What Docker lacks.
 
@@ -350,6 +351,8 @@ export type Resolution = z.infer<typeof resolution>;
 
 /** POST /vipmesh/endpoints. `Endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. */
 export const addEndpointRequest = z.strictObject({ Service: z.string().min(1), Endpoint: z.string().min(1).max(100) });
+
+export const endpointAdded = z.object({ ID: z.string(), Name: z.string() });
 
 export const endpointListing = endpoint.extend({ Service: z.string() });
 export type EndpointListing = z.infer<typeof endpointListing>;

@@ -1,13 +1,19 @@
-// The API over HTTP on a unix socket: routing, versions, limits and errors. What is answered stands in docker-routes and
-// vipmesh-routes.
+// The API over HTTP on a unix socket: routing, versions, limits and errors. What is answered stands in the files
+// named after the routes.
 import { createServer, type Server } from 'node:http';
 import { type FastifyInstance, fastify } from 'fastify';
+import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { ApiContext } from './context.ts';
 import { API_VERSION } from './docker-shape.ts';
-import { addDockerRoutes, NOT_HERE } from './docker-routes.ts';
+import { addDockerRoutes, notHere } from './docker-routes.ts';
+import { addDockerWrites } from './docker-writes.ts';
 import { ApiError, type ApiErrorCode, httpStatus } from './errors.ts';
+import { EventLog } from './event-log.ts';
+import { addEventRoutes } from './event-routes.ts';
+import { addOpenApi } from './openapi.ts';
 import { bindSocket, releaseSocket } from './socket-file.ts';
+import { addStackRoutes } from './stack-routes.ts';
 import { addVipmeshRoutes } from './vipmesh-routes.ts';
 
 export interface ApiServer {
@@ -20,6 +26,7 @@ export interface ApiServerOptions {
   readonly mode: number;
   readonly context: ApiContext;
   readonly log: Log;
+  readonly clock?: Clock;
 }
 
 /** A stack of a thousand services is about 300 KiB of JSON. */
@@ -31,7 +38,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Throws ApiError SOCKET_IN_USE when another agent answers there, SOCKET_UNUSABLE when the path cannot be taken. */
 export async function startApiServer(options: ApiServerOptions): Promise<ApiServer> {
-  const { context, log, socket, mode } = options;
+  const { context, log, socket, mode, clock = systemClock } = options;
   let server: Server | undefined;
   const app = fastify({
     bodyLimit: BODY_LIMIT_BYTES,
@@ -51,13 +58,31 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     reply.header('Ostype', 'linux');
     reply.header('Server', `vipmesh/${context.facts.version} (linux)`);
   });
+  const events = new EventLog(
+    (listener) => context.subscribe(listener),
+    () => clock.wallTime(),
+  );
+  addOpenApi(app, context.facts.version);
   addDockerRoutes(app, context);
+  addDockerWrites(app, context);
+  addEventRoutes(app, events, clock, streams);
   addVipmeshRoutes(app, context, streams);
+  addStackRoutes(app, context);
   await app.ready();
   if (server === undefined) throw new ApiError('INTERNAL', 'the HTTP server was not made');
   const bound: Server = server;
-  await bindSocket(bound, socket, mode);
-  return { close: onceAsync(() => closeServer(app, bound, socket, streams)) };
+  try {
+    await bindSocket(bound, socket, mode);
+  } catch (error) {
+    events.close();
+    throw error;
+  }
+  return {
+    close: onceAsync(() => {
+      events.close();
+      return closeServer(app, bound, socket, streams);
+    }),
+  };
 }
 
 async function closeServer(
@@ -93,18 +118,19 @@ function addErrorHandling(app: FastifyInstance, log: Log): void {
     const path = request.url.split('?')[0] ?? '/';
     const version = /^\/v(\d+\.\d+)\//.exec(path)?.[1];
     if (version !== undefined) throw new ApiError('BAD_REQUEST', versionProblem(version));
-    const room = path.split('/')[1] ?? '';
-    const notHere = Object.hasOwn(NOT_HERE, room) ? NOT_HERE[room] : undefined;
-    if (notHere !== undefined) throw new ApiError('NOT_SUPPORTED', notHere);
+    const missing = notHere(request.method, path);
+    if (missing !== undefined) throw new ApiError('NOT_SUPPORTED', missing);
     throw new ApiError('NOT_FOUND', `no such path: ${request.method} ${path}`);
   });
   app.setErrorHandler((error: unknown, request, reply) => {
     const status = statusOf(error);
     const message = error instanceof Error ? error.message : String(error);
-    if (status >= 500 && status !== 501 && status !== 503)
+    const expected = status < 500 || status === 501 || status === 503;
+    if (!expected && !(error instanceof ApiError && error.code === 'OUT_OF_SEQUENCE'))
       log.error('api request failed', { method: request.method, url: request.url, error });
     else log.debug('api request refused', { method: request.method, url: request.url, status, error: message });
-    return reply.status(status).send({ message });
+    const errors = error instanceof ApiError ? error.errors : undefined;
+    return reply.status(status).send({ message, ...(errors === undefined ? {} : { Errors: errors }) });
   });
 }
 

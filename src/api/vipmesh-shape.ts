@@ -4,9 +4,10 @@ import { type IpAddress, isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
 import { isEligible, servedPort, type Task } from '../model/task.ts';
 import type { ApiContext, EndpointFacts, FrontendFacts } from './context.ts';
-import { rfc3339, shapeService } from './docker-shape.ts';
 import { networkName, serviceName } from './lookup.ts';
 import type { AgentStatus, EndpointShape, FrontendShape, ServiceDetail } from './schema.ts';
+import { shapeService } from './service-shape.ts';
+import { rfc3339 } from './shape.ts';
 
 export function shapeServiceDetail(service: Service, context: ApiContext): ServiceDetail {
   const snapshot = context.snapshot();

@@ -6,10 +6,10 @@ import {
   shapeNetwork,
   shapeNetworkDetail,
   shapeNode,
-  shapeService,
   shapeTask,
   shapeVersion,
 } from '../../src/api/docker-shape.ts';
+import { shapeService } from '../../src/api/service-shape.ts';
 import {
   dockerInfo,
   dockerNetwork,
@@ -72,9 +72,7 @@ t.test('services', (t) => {
       Name: 'web',
       Labels: { tier: 'front' },
       TaskTemplate: {
-        ContainerSpec: {
-          Healthcheck: { Test: ['HTTP', '/up'], Interval: 1e9, Timeout: 5e8, Retries: 2 },
-        },
+        ContainerSpec: {},
         Networks: [{ Target: 'net-default', Aliases: ['www'] }],
       },
       Mode: { Replicated: { Replicas: 3 } },
@@ -82,6 +80,7 @@ t.test('services', (t) => {
         Mode: 'vip',
         Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' }],
       },
+      Vipmesh: { Health: { HTTP: { Path: '/up' }, Interval: 1e9, Timeout: 5e8, Retries: 2 } },
     },
     Endpoint: { Spec: { Mode: 'vip' }, VirtualIPs: [{ NetworkID: 'net-default', Addr: '127.64.0.2/16' }] },
     ServiceStatus: { RunningTasks: 2, DesiredTasks: 3, CompletedTasks: 0 },
