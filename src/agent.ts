@@ -94,6 +94,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
     log,
     apply: async (name, stack) => {
       await control.applyStack(name, stack, { prune: true });
+      await mesh.settled();
     },
     now: () => Date.now(),
   });
@@ -253,7 +254,7 @@ function runtimeStatus(
       State: errors.length === 0 ? 'applied' : 'rejected',
       ...(errors.length === 0 ? {} : { Error: errors.join('\n') }),
     })),
-    warnings: [...catalog.problems, ...(mesh.overlayProblem === undefined ? [] : [mesh.overlayProblem])],
+    warnings: [...catalog.problems, ...mesh.overlayProblems],
   };
 }
 

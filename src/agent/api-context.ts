@@ -62,10 +62,7 @@ export function apiContext(parts: ContextParts): ApiContext {
     revisionOf: (id) => objectRevision(catalog, id),
     frontends: () => [...nodeFrontends(mesh, plane), ...overlayFrontends(mesh, plane, catalog)],
     endpoint: (taskId, networkId) => endpointFacts(mesh, plane, monitor, taskId, networkId),
-    warnings: () =>
-      mesh.overlayProblem === undefined
-        ? []
-        : [`overlay networks are not as they should be on this node: ${mesh.overlayProblem}`],
+    warnings: () => mesh.overlayProblems.map((problem) => `overlay networks are not as they should be on this node: ${problem}`),
     status: parts.status,
     resolve: async (name, network) =>
       resolveName(catalog.snapshot, (id, label) => mesh.lookup(id, label), name, network),
@@ -122,7 +119,7 @@ function overlayFrontends(mesh: Mesh, plane: DataPlane, catalog: Catalog): reado
         protocol,
         address,
         state: here ? (eligible ? ('listening' as const) : ('refusing' as const)) : ('blocked' as const),
-        ...(here ? {} : { reason: mesh.overlayProblem ?? 'overlay networks need an agent that runs as root' }),
+        ...(here ? {} : { reason: mesh.overlayProblems[0] ?? 'overlay networks need an agent that runs as root' }),
         openConnections: counts.reduce((sum, one) => sum + one.active, 0),
         totalConnections: counts.reduce((sum, one) => sum + one.total, 0),
       }));

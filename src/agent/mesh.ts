@@ -42,7 +42,7 @@ export class Mesh {
   /** Commits are carried out one after another: each may have to wait for the kernel. */
   #tail: Promise<void> = Promise.resolve();
   #listening: Promise<void> = Promise.resolve();
-  #overlayProblem: string | undefined;
+  #socketProblem: string | undefined;
 
   constructor(options: MeshOptions) {
     const { plane, log } = options;
@@ -75,9 +75,11 @@ export class Mesh {
     );
   }
 
-  /** Why overlay networks are not as they should be on this node; undefined when they are. */
-  get overlayProblem(): string | undefined {
-    return this.#overlayProblem;
+  /** Why overlay networks are not as they should be on this node; empty when they are. */
+  get overlayProblems(): readonly string[] {
+    const own = this.#socketProblem === undefined ? [] : [this.#socketProblem];
+    const ofNetworks = [...(this.#options.overlay?.problems.values() ?? [])].map((error) => error.message);
+    return [...own, ...ofNetworks];
   }
 
   /** What a name means on a network, as the resolver answers it. */
@@ -97,6 +99,11 @@ export class Mesh {
       .catch((error: unknown) =>
         this.#options.log.error('a change could not be carried out', { error, revision: snapshot.revision }),
       );
+  }
+
+  /** Compares overlay networks with a snapshot again: one that was removed goes when its last container has gone. */
+  refreshOverlay(snapshot: Snapshot): void {
+    this.#tail = this.#tail.then(() => this.#applyOverlay(snapshot));
   }
 
   /** Resolves when everything that was applied before is in effect in every worker. */
@@ -145,14 +152,19 @@ export class Mesh {
   }
 
   async #apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): Promise<void> {
-    if (changesOverlay(snapshot, previous, changes)) await this.#applyOverlay(snapshot);
-    for (const command of this.#zones.apply(changes, snapshot)) this.#options.plane.post(command);
+    const removed = changes.flatMap((change) =>
+      change.kind === 'network' && change.after === undefined && change.before !== undefined ? [change.before] : [],
+    );
+    const overlay = changesOverlay(snapshot, previous, changes);
+    // A network that goes is needed until nothing uses it: its namespace is where sockets and endpoints are.
+    if (overlay) await this.#applyOverlay(withNetworks(snapshot, removed));
     this.publisher.apply(snapshot, previous, changes);
+    // A name leads to nobody before its ports are open.
+    await this.#listening;
+    for (const command of this.#zones.apply(changes, snapshot)) this.#options.plane.post(command);
     if (changes.some((change) => change.kind === 'network')) this.#nodeScope(snapshot);
-    for (const change of changes) {
-      if (change.kind === 'network' && change.after === undefined && change.before !== undefined)
-        await this.#forget(change.before.id);
-    }
+    for (const network of removed) await this.#forget(network.id);
+    if (overlay && removed.length > 0) await this.#applyOverlay(snapshot);
   }
 
   async #applyOverlay(snapshot: Snapshot): Promise<void> {
@@ -163,9 +175,9 @@ export class Mesh {
         const network = snapshot.networks.get(id);
         if (network !== undefined) this.overlaySockets.open(network, place.netnsFd);
       }
-      this.#overlayProblem = undefined;
+      this.#socketProblem = undefined;
     } catch (error) {
-      this.#overlayProblem = error instanceof Error ? error.message : String(error);
+      this.#socketProblem = error instanceof Error ? error.message : String(error);
       log.error('overlay networks are not as they should be', { error });
     }
   }
@@ -196,6 +208,11 @@ export class Mesh {
     }, delayMs);
     this.#timers.add(timer);
   }
+}
+
+/** A snapshot in which these networks are still there. */
+function withNetworks(snapshot: Snapshot, networks: readonly Network[]): Snapshot {
+  return { ...snapshot, networks: networks.reduce((all, network) => all.set(network.id, network), snapshot.networks) };
 }
 
 /** A snapshot as the changes that lead to it from nothing. */

@@ -12,6 +12,8 @@ import { decode, encode, type Packet, type RecordType, RECURSION_DESIRED } from 
 import t from 'tap';
 
 export const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/** A test that ran out of time is killed and tears nothing down: what it started goes with it (util-linux's setpriv). */
+const WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL'];
 const AGENT_TIMEOUT_MS = 20_000;
 
 export interface Outcome {
@@ -102,7 +104,13 @@ export function run(
   words: readonly string[],
   options: { readonly env?: Readonly<Record<string, string>>; readonly through?: readonly string[] } = {},
 ): Promise<Outcome> {
-  const [program = process.execPath, ...rest] = [...(options.through ?? []), process.execPath, PROGRAM, ...words];
+  const [program = process.execPath, ...rest] = [
+    ...(options.through ?? []),
+    ...WITH_PARENT,
+    process.execPath,
+    PROGRAM,
+    ...words,
+  ];
   return new Promise((resolve) => {
     execFile(program, rest, { env: { ...process.env, ...options.env }, timeout: 60_000 }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
@@ -167,6 +175,7 @@ function agentWords(folder: AgentFolder, options: AgentOptions): readonly string
 function launch(folder: AgentFolder, options: AgentOptions) {
   const [program = process.execPath, ...rest] = [
     ...(options.through ?? []),
+    ...WITH_PARENT,
     process.execPath,
     PROGRAM,
     ...agentWords(folder, options),
