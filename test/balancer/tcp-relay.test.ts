@@ -1,7 +1,8 @@
+import fc from 'fast-check';
 import t from 'tap';
 import { SHUT_WR } from '../../src/native/constants.ts';
 import { ECONNRESET, errno } from '../../src/native/errno.ts';
-import { recv, shutdown } from '../../src/native/libc.ts';
+import { type Fd, recv, shutdown } from '../../src/native/libc.ts';
 import { drain, fill, TcpBench } from '../support/tcp-bench.ts';
 
 for (const [writer, piece] of [
@@ -129,3 +130,85 @@ t.test('what a client said, and its end, wait for the endpoint', async (t) => {
   t.equal(read, 20_000);
   bench.destroy();
 });
+
+/** One direction of a connection. */
+interface Way {
+  readonly from: Fd;
+  readonly to: Fd;
+  sent: number;
+  read: number;
+  ended: boolean;
+  sawEnd: boolean;
+}
+
+function wayFrom(from: Fd, to: Fd): Way {
+  return { from, to, sent: 0, read: 0, ended: false, sawEnd: false };
+}
+
+t.test(
+  'any order of writing, reading and ending, in any pieces, on many connections: every byte and every end arrives',
+  async () => {
+    const size = fc.oneof(
+      fc.integer({ min: 1, max: 2000 }),
+      fc.integer({ min: 16_000, max: 17_000 }),
+      fc.constant(500_000),
+    );
+    const side = fc.boolean();
+    const which = fc.nat(2);
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant('write' as const), which, side, size }),
+      fc.record({ kind: fc.constant('write' as const), which, side, size }),
+      fc.record({ kind: fc.constant('read' as const), which, side, size }),
+      fc.record({ kind: fc.constant('end' as const), which, side }),
+      fc.record({ kind: fc.constant('settle' as const) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const bench = new TcpBench();
+        const server = bench.listener();
+        const pairs = [0, 1, 2].map(() => {
+          const { client, served } = bench.pair(server);
+          return [wayFrom(client, served), wayFrom(served, client)] as const;
+        });
+        const take = (way: Way, most: number): void => {
+          const part = drain(way.to, way.read, most);
+          if (!part.intact) throw new Error(`wrong bytes after ${way.read}`);
+          way.read += part.bytes;
+          way.sawEnd ||= part.ended;
+          if (part.ended && !(way.ended && way.read === way.sent))
+            throw new Error('an end that nobody sent, or too early');
+        };
+        for (const one of steps) {
+          if (one.kind === 'settle') {
+            bench.settle();
+            continue;
+          }
+          const way = (pairs[one.which] as readonly [Way, Way])[one.side ? 1 : 0];
+          if (one.kind === 'read') take(way, one.size);
+          else if (way.ended) continue;
+          else if (one.kind === 'write') way.sent += fill(way.from, way.sent, one.size);
+          else {
+            way.ended = true;
+            shutdown(way.from, SHUT_WR);
+          }
+        }
+        for (const way of pairs.flat()) {
+          if (!way.ended) shutdown(way.from, SHUT_WR);
+          way.ended = true;
+        }
+        let batches = 0;
+        bench.until(() => {
+          if (++batches > 1_000_000) throw new Error('stuck');
+          bench.loop.again();
+          for (const way of pairs.flat()) take(way, Number.POSITIVE_INFINITY);
+          return pairs.flat().every((way) => way.sawEnd && way.read === way.sent) && bench.proxy.connectionCount === 0;
+        });
+        const { bytesToClient, bytesToEndpoint } = bench.counters.endpoint(0);
+        const sum = (i: 0 | 1): number => pairs.reduce((total, pair) => total + pair[i].sent, 0);
+        bench.destroy();
+        return bytesToEndpoint === sum(0) && bytesToClient === sum(1) && bench.proxy.heldBytes === 0;
+      }),
+      { numRuns: 200 },
+    );
+  },
+);

@@ -11,6 +11,8 @@ import { seededRandom } from '../../src/runtime/random.ts';
 import { endpoint } from './tcp-rig.ts';
 
 const PIECE = Buffer.alloc(64 * 1024);
+/** What the streams of a test consist of; long enough to be looked at from any of its 251 phases. */
+const PATTERN = Buffer.from(Array.from({ length: PIECE.length + 251 }, (_, i) => i % 251));
 
 export class TcpBench {
   readonly #ledger = new Uint8Array(descriptorLimit());
@@ -118,8 +120,7 @@ export function fill(fd: Fd, from: number, most = Number.POSITIVE_INFINITY): num
   let written = 0;
   while (written < most) {
     const length = Math.min(PIECE.length, most - written);
-    for (let i = 0; i < length; i++) PIECE[i] = (from + written + i) % 251;
-    const sent = send(fd, PIECE, length, 0x4000);
+    const sent = send(fd, PATTERN.subarray((from + written) % 251), length, 0x4000);
     if (sent < 0) break;
     written += sent;
   }
@@ -127,10 +128,14 @@ export function fill(fd: Fd, from: number, most = Number.POSITIVE_INFINITY): num
 }
 
 /** Reads what is there and checks it: how many bytes, and whether the end was among them. */
-export function drain(fd: Fd, from: number): { bytes: number; ended: boolean; intact: boolean } {
+export function drain(
+  fd: Fd,
+  from: number,
+  most = Number.POSITIVE_INFINITY,
+): { bytes: number; ended: boolean; intact: boolean } {
   let bytes = 0;
-  for (;;) {
-    const length = recv(fd, PIECE, PIECE.length, 0);
+  while (bytes < most) {
+    const length = recv(fd, PIECE, Math.min(PIECE.length, most - bytes), 0);
     if (length === 0) return { bytes, ended: true, intact: true };
     if (length < 0) {
       if (errno() !== EAGAIN) throw new Error(`recv: errno ${errno()}`);
@@ -140,4 +145,5 @@ export function drain(fd: Fd, from: number): { bytes: number; ended: boolean; in
       if (PIECE[i] !== (from + bytes + i) % 251) return { bytes, ended: false, intact: false };
     bytes += length;
   }
+  return { bytes, ended: false, intact: true };
 }
