@@ -33,9 +33,8 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   const id = draft.newId<TaskId>();
   const slot = freeSlot(draft, service);
   const name = wanted.name ?? `${service.spec.name}.${slot}.${id}`;
-  const attachments = networksOf(draft, service, wanted.networks).map((network) =>
-    attachTask(draft, network, `task ${name}`, wanted.aliases ?? []),
-  );
+  const networks = networksOf(draft, service, wanted.networks);
+  const attachments = networks.map((network) => attachTask(draft, network, `task ${name}`, wanted.aliases ?? []));
   return draft.putTask({
     id,
     serviceId: service.id,
@@ -48,7 +47,7 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     ...(wanted.hostname === undefined ? {} : { hostname: wanted.hostname }),
     ...(wanted.pid === undefined ? {} : { pid: wanted.pid }),
     attachments,
-    ...servingOf(service, wanted),
+    ...servingOf(draft, service, wanted, networks),
     createdAt: draft.wallTime,
     updatedAt: draft.wallTime,
   });
@@ -120,7 +119,12 @@ function attachTask(draft: Draft, network: Network, whose: string, aliases: read
   return { networkId: network.id, address, ...(more.length === 0 ? {} : { moreAddresses: more }), aliases };
 }
 
-function servingOf(service: Service, { port, ports }: NewTask): Pick<Task, 'portMap' | 'ownPort'> {
+function servingOf(
+  draft: Draft,
+  service: Service,
+  { port, ports }: NewTask,
+  networks: readonly Network[],
+): Pick<Task, 'portMap' | 'ownPort'> {
   const targets = [...new Set<number>(declaredTargets(service.spec).map((target) => target.port))];
   for (const number of [...(port === undefined ? [] : [port]), ...(ports ?? []).map((one) => one.port)]) {
     if (!isPortNumber(number)) throw new ControlError('invalid', `port ${number}; ports are 1 to 65535`);
@@ -132,7 +136,7 @@ function servingOf(service: Service, { port, ports }: NewTask): Pick<Task, 'port
       `service ${service.spec.name} does not declare target port ${unknown.targetPort}; it declares ${targets.join(', ') || 'none'}`,
     );
   }
-  if (port === undefined) return { portMap: ports ?? [] };
+  if (port === undefined) return { portMap: ports ?? movedPorts(draft, targets, networks) };
   const [only, ...more] = targets;
   if (only === undefined) return { portMap: [], ownPort: port };
   if (more.length === 0) return { portMap: port === only ? [] : [{ targetPort: only, port }] };
@@ -141,3 +145,30 @@ function servingOf(service: Service, { port, ports }: NewTask): Pick<Task, 'port
     `service ${service.spec.name} has the target ports ${targets.join(', ')}; one port cannot stand for all of them`,
   );
 }
+
+/**
+ * A task on `local` networks shares its ports with the node, and so cannot have one that the node publishes on every address
+ * (the kernel lets nobody listen beside a wildcard), nor, without privilege, one below 1024. It serves those targets on another
+ * port, which it is told in $PORT.
+ */
+function movedPorts(draft: Draft, targets: readonly number[], networks: readonly Network[]): readonly PortMapping[] {
+  if (networks.some((network) => network.spec.driver !== 'local')) return [];
+  const published = new Set<number>();
+  for (const service of draft.snapshot.services.values()) {
+    for (const port of service.ports) if (port.hostAddress === undefined) published.add(port.publishedPort);
+  }
+  const unusable = (port: number) => published.has(port) || (port < FIRST_FREE_PORT && !draft.surroundings.privileged);
+  const taken = new Set(targets);
+  return targets.filter(unusable).map((targetPort) => {
+    let port = (targetPort + MOVED_BY) % LAST_PORT;
+    while (port < FIRST_FREE_PORT || unusable(port) || taken.has(port)) port = (port + 1) % LAST_PORT;
+    taken.add(port);
+    return { targetPort, port };
+  });
+}
+
+/** What anybody may listen on (ip(7), ip_unprivileged_port_start). */
+const FIRST_FREE_PORT = 1024;
+const LAST_PORT = 65_535;
+/** 8080 becomes 18080, which a reader of `ss` still recognises. */
+const MOVED_BY = 10_000;

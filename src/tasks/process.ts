@@ -274,6 +274,7 @@ export class ProcessTasks {
         VIPMESH_TASK: task.name,
         ...(address === undefined ? {} : { VIPMESH_ADDR: address }),
         ...(port === undefined ? {} : { PORT: String(port) }),
+        ...eachPort(service, task),
       },
     };
     if (namespace === null) return prepared;
@@ -369,6 +370,12 @@ export class ProcessTasks {
 }
 
 /** The port that the command should listen on: the first declared one, as it is served by this task, or the task's own. */
+/** `PORT_80` and so on, for services with several target ports. */
+function eachPort(service: Service | undefined, task: Task): Record<string, string> {
+  const targets = service === undefined ? [] : declaredTargets(service.spec);
+  return Object.fromEntries(targets.map(({ port }) => [`PORT_${port}`, String(servedPort(task, port))]));
+}
+
 function taskPort(service: Service, task: Task): number | undefined {
   const [first] = declaredTargets(service.spec);
   return first === undefined ? task.ownPort : servedPort(task, first.port);

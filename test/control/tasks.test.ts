@@ -262,3 +262,20 @@ t.test('the tasks of a former run', async (t) => {
   );
   t.same([...w.catalog.snapshot.tasks.keys()].filter((id) => id === stays.id || id === elsewhere.id).length, 2);
 });
+
+t.test('on a local network, a task moves out of the way of what its node publishes', async (t) => {
+  const w = await openWorld(t, { privileged: false });
+  await w.control.createNetwork(networkSpec('near', { driver: 'local' }));
+  await w.control.createService(
+    serviceSpec('web', { networks: ['near'], publish: ['8080:8080'], expose: ['9000', '80'] }),
+  );
+  const task = await w.control.addTask({ service: 'web' });
+  t.same(
+    task.portMap,
+    [
+      { targetPort: 8080, port: 18_080 },
+      { targetPort: 80, port: 10_080 },
+    ],
+    'nobody can listen beside the wildcard, nor an ordinary user below 1024; 9000 is left as it is',
+  );
+});
