@@ -2,20 +2,23 @@
 import { Command } from 'commander';
 import { z } from 'zod';
 import { type ApiClient, apiPath } from '../api/client.ts';
-import { type EndpointListing, endpointListing } from '../api/schema.ts';
+import { type EndpointListing, endpointAdded, endpointListing } from '../api/schema.ts';
+import { forEach } from './each.ts';
 import { type Column, formatList, type Row, shortId } from './format.ts';
+import { listOptions } from './list-options.ts';
 import { formatMappings } from './service-pretty.ts';
-import { apiCommand, CliError, clientOf, type Shell } from './shell.ts';
+import type { RowOptions } from './service-rows.ts';
+import { apiCommand, CliError, clientOf, filterQuery, type Shell, withExamples } from './shell.ts';
 
 export function endpointCommand(shell: Shell): Command {
-  return new Command('endpoint')
-    .description('add, remove and see endpoints')
+  const command = new Command('endpoint')
+    .description('add, remove, drain and see endpoints')
     .addCommand(addCommand(shell))
+    .addCommand(drainCommand(shell))
     .addCommand(listCommand(shell))
     .addCommand(removeCommand(shell));
+  return withExamples(command, ['vipmesh endpoint add db 10.0.0.5:5432', 'vipmesh endpoint ls db']);
 }
-
-const added = z.object({ ID: z.string(), Name: z.string() });
 
 function addCommand(shell: Shell): Command {
   return apiCommand('add', 'add what something else serves to a service', [
@@ -27,10 +30,10 @@ function addCommand(shell: Shell): Command {
     .argument('<ENDPOINT...>', 'ADDRESS, ADDRESS:PORT or TARGETPORT=ADDRESS:PORT')
     .action(async (service: string, endpoints: readonly string[], _flags: object, command: Command) => {
       const client = clientOf(command, shell);
-      for (const endpoint of endpoints) {
+      await forEach(shell, endpoints, async (endpoint) => {
         const answer = await client.post('/vipmesh/endpoints', { Service: service, Endpoint: endpoint });
-        shell.out(`${added.parse(answer).ID}\n`);
-      }
+        return endpointAdded.parse(answer).ID;
+      });
     });
 }
 
@@ -45,18 +48,36 @@ function removeCommand(shell: Shell): Command {
     .action(async (service: string, endpoints: readonly string[], _flags: object, command: Command) => {
       const client = clientOf(command, shell);
       const listed = await listEndpoints(client, service);
-      for (const endpoint of endpoints) {
+      await forEach(shell, endpoints, async (endpoint) => {
         const { TaskID } = findEndpoint(listed, service, endpoint);
         await client.delete(apiPath`/vipmesh/endpoints/${TaskID}`);
-        shell.out(`${TaskID}\n`);
-      }
+        return TaskID;
+      });
     });
 }
 
-interface ListFlags {
-  readonly format?: string;
-  readonly quiet?: boolean;
-  readonly trunc: boolean;
+function drainCommand(shell: Shell): Command {
+  return apiCommand('drain', 'give endpoints no new connections; those that are open may finish', [
+    'vipmesh endpoint drain db 10.0.0.5:5432',
+    'vipmesh endpoint drain --undo db 10.0.0.5:5432',
+    "vipmesh endpoint ls --format '{{.Address}} {{.Open}}' db      # what is still open",
+  ])
+    .argument('<SERVICE>', 'name or id')
+    .argument('<ENDPOINT...>', 'address, ADDRESS:PORT, name of the task, or id')
+    .option('--undo', 'give them new connections again; only endpoints that were added')
+    .action(
+      async (service: string, endpoints: readonly string[], flags: { readonly undo?: true }, command: Command) => {
+        const client = clientOf(command, shell);
+        const listed = await listEndpoints(client, service);
+        await forEach(shell, endpoints, async (endpoint) => {
+          const { TaskID } = findEndpoint(listed, service, endpoint);
+          const path = apiPath`/vipmesh/endpoints/${TaskID}/drain`;
+          if (flags.undo === true) await client.delete(path);
+          else await client.post(path);
+          return TaskID;
+        });
+      },
+    );
 }
 
 const COLUMNS: readonly Column[] = [
@@ -73,30 +94,45 @@ const COLUMNS: readonly Column[] = [
 const FIELDS = [...COLUMNS.map(({ field }) => field), 'Name', 'State', 'Health', 'Open', 'Total'];
 
 function listCommand(shell: Shell): Command {
-  return apiCommand('ls', 'list endpoints', [
+  const command = apiCommand('ls', 'list endpoints', [
     'vipmesh endpoint ls',
-    'vipmesh endpoint ls web',
+    'vipmesh endpoint ls web --filter eligible=no',
     "vipmesh endpoint ls --format '{{.Address}} {{.Eligible}}' web",
   ])
     .alias('list')
-    .argument('[SERVICE]', 'name or id')
-    .option('--format <FORMAT>', "json, table or a template such as '{{.Address}}'")
-    .option('-q, --quiet', 'ids only')
-    .option('--no-trunc', 'whole ids')
-    .action(async (service: string | undefined, flags: ListFlags, command: Command) => {
-      const endpoints = await listEndpoints(clientOf(command, shell), service);
-      shell.out(
-        formatList(
-          COLUMNS,
-          endpoints.map((endpoint) => endpointRow(endpoint, flags)),
-          FIELDS,
-          flags,
-        ),
-      );
-    });
+    .argument('[SERVICE]', 'name or id');
+  return listOptions(command, '{{.Address}}', FILTERS.join(', ').toLowerCase()).action(
+    async (service: string | undefined, flags: EndpointListFlags, self: Command) => {
+      const keeps = endpointFilter(flags.filter);
+      const endpoints = await listEndpoints(clientOf(self, shell), service);
+      const rows = endpoints.map((endpoint) => endpointRow(endpoint, flags)).filter(keeps);
+      shell.out(formatList(COLUMNS, rows, FIELDS, flags));
+    },
+  );
 }
 
-function endpointRow(endpoint: EndpointListing, flags: ListFlags): Row {
+interface EndpointListFlags extends RowOptions {
+  readonly filter?: readonly string[];
+}
+
+const FILTERS = ['Service', 'Network', 'Address', 'Node', 'Source', 'State', 'Health', 'Eligible'] as const;
+
+/** Values of one field are alternatives, fields must all fit, as in Docker's filters. Throws CliError. */
+function endpointFilter(filters: readonly string[] | undefined): (row: Row) => boolean {
+  const wanted = Object.entries(JSON.parse(filterQuery(filters) ?? '{}') as Record<string, string[]>).map(
+    ([key, values]) => {
+      const field = FILTERS.find((one) => one.toLowerCase() === key);
+      if (field === undefined) {
+        const known = FILTERS.join(', ').toLowerCase();
+        throw new CliError('FAILED', `invalid filter '${key}'; known ones are ${known}`);
+      }
+      return { field, values };
+    },
+  );
+  return (row) => wanted.every(({ field, values }) => values.includes(String(row[field])));
+}
+
+function endpointRow(endpoint: EndpointListing, flags: RowOptions): Row {
   return {
     ID: shortId(endpoint.TaskID, !flags.trunc),
     Service: endpoint.Service,

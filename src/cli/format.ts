@@ -6,9 +6,11 @@ import { formatTable } from './table.ts';
 export interface Column {
   readonly field: string;
   readonly heading: string;
+  /** What the table shows, where that is not the field alone. */
+  readonly cell?: (row: Row) => string;
 }
 
-export type Row = Readonly<Record<string, string>>;
+export type Row = Readonly<Record<string, string | boolean>>;
 
 export interface ListOptions {
   readonly format?: string;
@@ -31,7 +33,7 @@ export function formatList(
   if (format === undefined || format === 'table') {
     return formatTable(
       columns.map(({ heading }) => heading),
-      rows.map((row) => columns.map(({ field }) => row[field] ?? '')),
+      rows.map((row) => columns.map(({ field, cell }) => cell?.(row) ?? String(row[field] ?? ''))),
     );
   }
   return format.startsWith('table ')

@@ -5,20 +5,19 @@ import { apiPath } from '../api/client.ts';
 import { type DockerNetwork, dockerNetwork } from '../api/schema.ts';
 import { type Column, formatList, type Row, shortId } from './format.ts';
 import { inspect } from './inspect.ts';
-import { apiCommand, clientOf, collect, filterQuery, type Shell } from './shell.ts';
+import { listOptions } from './list-options.ts';
+import { createNetworkCommand, removeNetworkCommand } from './network-write.ts';
+import { natural, type RowOptions } from './service-rows.ts';
+import { apiCommand, clientOf, filterQuery, type Shell, withExamples } from './shell.ts';
 
 export function networkCommand(shell: Shell): Command {
-  return new Command('network')
-    .description('see networks')
+  const command = new Command('network')
+    .description('create, remove and see networks')
+    .addCommand(createNetworkCommand(shell))
+    .addCommand(inspectCommand(shell))
     .addCommand(listCommand(shell))
-    .addCommand(inspectCommand(shell));
-}
-
-interface ListFlags {
-  readonly format?: string;
-  readonly filter?: readonly string[];
-  readonly quiet?: boolean;
-  readonly trunc: boolean;
+    .addCommand(removeNetworkCommand(shell));
+  return withExamples(command, ['vipmesh network create backend', 'vipmesh network ls']);
 }
 
 const COLUMNS: readonly Column[] = [
@@ -30,20 +29,16 @@ const COLUMNS: readonly Column[] = [
 const FIELDS = ['CreatedAt', 'Driver', 'ID', 'IPv6', 'Internal', 'Labels', 'Name', 'Scope'];
 
 function listCommand(shell: Shell): Command {
-  return apiCommand('ls', 'list networks', [
+  const command = apiCommand('ls', 'list networks', [
     'vipmesh network ls',
     'vipmesh network ls --filter driver=overlay',
     "vipmesh network ls --format '{{.Name}}: {{.Driver}}'",
-  ])
-    .alias('list')
-    .option('-f, --filter <KEY=VALUE>', 'only these: id, name, driver, scope, label', collect)
-    .option('--format <FORMAT>', "json, table or a template such as '{{.Name}}'")
-    .option('-q, --quiet', 'ids only')
-    .option('--no-trunc', 'whole ids')
-    .action(async (flags: ListFlags, command: Command) => {
+  ]).alias('list');
+  return listOptions(command, '{{.Name}}', 'id, name, driver, scope, label').action(
+    async (flags: RowOptions & { readonly filter?: readonly string[] }, self: Command) => {
       const filters = filterQuery(flags.filter);
-      const networks = await clientOf(command, shell).get('/networks', z.array(dockerNetwork), { filters });
-      const rows = networks.toSorted((a, b) => a.Name.localeCompare(b.Name, 'en', { numeric: true }));
+      const networks = await clientOf(self, shell).get('/networks', z.array(dockerNetwork), { filters });
+      const rows = networks.toSorted((a, b) => natural(a.Name, b.Name));
       shell.out(
         formatList(
           COLUMNS,
@@ -52,11 +47,12 @@ function listCommand(shell: Shell): Command {
           flags,
         ),
       );
-    });
+    },
+  );
 }
 
 /** Every field is text, `true` and `false` too, as Docker prints them. */
-function networkRow(network: DockerNetwork, flags: ListFlags): Row {
+function networkRow(network: DockerNetwork, flags: RowOptions): Row {
   return {
     CreatedAt: network.Created,
     Driver: network.Driver,

@@ -1,14 +1,18 @@
 // All commands together, and what their errors mean for the exit status.
 import { Command, CommanderError } from 'commander';
 import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
+import { completionCommand } from './completion.ts';
 import { demoCommand } from './demo.ts';
 import { endpointCommand } from './endpoint.ts';
+import { eventsCommand } from './events.ts';
 import { networkCommand } from './network.ts';
+import { nodeCommand } from './node.ts';
 import { resolveCommand } from './resolve.ts';
 import { runCommand } from './run.ts';
 import type { CommandRunner } from './run-session.ts';
 import { serviceCommand } from './service.ts';
 import { errorCode, type Shell, withExamples } from './shell.ts';
+import { stackCommand } from './stack.ts';
 import { statusCommand } from './status.ts';
 
 /** What a command cannot make itself. */
@@ -31,7 +35,8 @@ export async function runProgram(words: readonly string[], shell: Shell, parts: 
   return status.code;
 }
 
-function buildProgram(shell: Shell, parts: ProgramParts): Command {
+/** All commands, ready to be parsed or walked. */
+export function buildProgram(shell: Shell, parts: ProgramParts): Command {
   const done = (exitCode: number) => shell.fail(exitCode);
   const program = new Command('vipmesh')
     .description('Service discovery, virtual IPs and a routing mesh for containers')
@@ -42,14 +47,18 @@ function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .addCommand(demoCommand((text) => shell.out(text), done))
     .addCommand(runCommand(shell, parts.runner, done))
     .addCommand(serviceCommand(shell))
+    .addCommand(stackCommand(shell))
     .addCommand(networkCommand(shell))
+    .addCommand(nodeCommand(shell))
     .addCommand(endpointCommand(shell))
     .addCommand(resolveCommand(shell))
-    .addCommand(statusCommand(shell));
+    .addCommand(eventsCommand(shell))
+    .addCommand(statusCommand(shell))
+    .addCommand(completionCommand(shell));
   withExamples(program, [
     'vipmesh agent --stack shop=compose.yaml',
+    'vipmesh service create --publish 8080:80 web',
     'vipmesh run --service web -- ./server.js',
-    'vipmesh service ls',
   ]);
   settle(program, shell);
   return program;

@@ -1,5 +1,6 @@
 // A service for people: `vipmesh service inspect --pretty`. PURE.
 import type { ServiceDetail } from '../api/schema.ts';
+import { EXEC_PROBE_DEFAULTS } from '../model/service.ts';
 import { formatDuration } from '../runtime/duration.ts';
 import { formatPorts } from './ports.ts';
 import { formatTable } from './table.ts';
@@ -44,16 +45,27 @@ export function section(title: string, text: string): string {
 }
 
 function healthLines({ Spec }: ServiceDetail): string[] {
-  const health = Spec.TaskTemplate.ContainerSpec.Healthcheck;
+  const { Healthcheck } = Spec.TaskTemplate.ContainerSpec;
+  const health = Spec.Vipmesh.Health ?? Healthcheck;
   if (health === undefined) return [];
-  const ms = (nanoseconds: number | undefined) => formatDuration((nanoseconds ?? 0) / NANOSECONDS_PER_MS);
-  if (health.Test[0] === 'NONE') return [field('Health', 'no checks')];
-  return [
-    field(
-      'Health',
-      `${health.Test.join(' ')}, every ${ms(health.Interval)}, within ${ms(health.Timeout)}, ${health.Retries} failures`,
-    ),
-  ];
+  if (Healthcheck?.Test[0] === 'NONE') return [field('Health', 'no checks')];
+  const ms = (nanoseconds: number) => formatDuration(nanoseconds / NANOSECONDS_PER_MS);
+  const { intervalMs, timeoutMs, retries } = EXEC_PROBE_DEFAULTS;
+  const [interval, timeout] = [
+    health.Interval ?? intervalMs * NANOSECONDS_PER_MS,
+    health.Timeout ?? timeoutMs * NANOSECONDS_PER_MS,
+  ].map(ms);
+  const what = healthText(Spec.Vipmesh.Health) ?? Healthcheck?.Test.join(' ') ?? '';
+  return [field('Health', `${what}, every ${interval}, within ${timeout}, ${health.Retries ?? retries} failures`)];
+}
+
+/** `HTTP :8080/up 204`, `TCP`. */
+function healthText(probe: ServiceDetail['Spec']['Vipmesh']['Health']): string | undefined {
+  const { TCP, HTTP } = probe ?? {};
+  if (TCP !== undefined) return TCP.Port === undefined ? 'TCP' : `TCP :${TCP.Port}`;
+  if (HTTP === undefined) return undefined;
+  const port = HTTP.Port === undefined ? '' : `:${HTTP.Port}`;
+  return `HTTP ${port}${HTTP.Path}${HTTP.Status === undefined ? '' : ` ${HTTP.Status}`}`;
 }
 
 function endpointTable({ Vipmesh }: ServiceDetail): string {

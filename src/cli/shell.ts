@@ -18,8 +18,8 @@ export interface Shell {
 /** `USAGE`: the command line cannot be what was meant, status 2. `FAILED`: it was understood and cannot be done, status 1. */
 export class CliError extends Error {
   readonly code: 'USAGE' | 'FAILED';
-  constructor(code: 'USAGE' | 'FAILED', message: string) {
-    super(message);
+  constructor(code: 'USAGE' | 'FAILED', message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = 'CliError';
     this.code = code;
   }
@@ -38,6 +38,11 @@ export function apiCommand(name: string, description: string, examples: readonly
       .option('-H, --host <SOCKET>', "the agent's socket (default: $VIPMESH_HOST)"),
     examples,
   );
+}
+
+/** A command that asks nobody. */
+export function localCommand(name: string, description: string, examples: readonly string[]): Command {
+  return withExamples(new Command(name).description(description), examples);
 }
 
 export function withExamples(command: Command, examples: readonly string[]): Command {

@@ -203,27 +203,7 @@ t.test('misuse is status 2, with what was probably meant', async (t) => {
   });
 });
 
-t.test('every command has examples in its help', async (t) => {
-  const leaves = [
-    [],
-    ['agent'],
-    ['demo'],
-    ['run'],
-    ['service', 'ls'],
-    ['service', 'ps'],
-    ['service', 'inspect'],
-    ['network', 'ls'],
-    ['network', 'inspect'],
-    ['endpoint', 'add'],
-    ['endpoint', 'rm'],
-    ['endpoint', 'ls'],
-    ['resolve'],
-    ['status'],
-  ];
-  const outcomes = await Promise.all(leaves.map((words) => run([...words, '--help'])));
-  outcomes.forEach(({ code, out, err }, index) => {
-    t.match({ code, out, err }, { code: 0, out: /Examples:\n {2}\S/, err: '' }, leaves[index]?.join(' ') ?? '');
-  });
+t.test('the version', async (t) => {
   t.match(await run(['--version']), { code: 0, out: /^\d+\.\d+\.\d+\n$/ });
 });
 
