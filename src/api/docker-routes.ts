@@ -121,6 +121,9 @@ function addSystemRoutes(app: FastifyInstance, context: ApiContext): void {
     return reply.type('text/plain; charset=utf-8').send('OK');
   });
   app.get('/version', one('What answers, and which versions of the API', dockerVersion), () => shapeVersion(facts));
+  // Asked for by Docker's client when it removes a stack.
+  for (const path of ['/secrets', '/configs'])
+    app.get(path, list('Always empty; vipmesh only does the network', z.never()), () => []);
   app.get('/info', one('The node that answers', dockerInfo), () => shapeInfo(facts, context.snapshot()));
 }
 

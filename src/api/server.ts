@@ -53,10 +53,11 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const streams = new Set<() => void>();
   addErrorHandling(app, log);
   acceptEmptyBodies(app);
-  app.addHook('onSend', async (_request, reply) => {
-    reply.header('Api-Version', API_VERSION.newest);
-    reply.header('Ostype', 'linux');
-    reply.header('Server', `vipmesh/${context.facts.version} (linux)`);
+  // On the raw answer, which streams write to by themselves.
+  app.addHook('onRequest', async (_request, { raw }) => {
+    raw.setHeader('Api-Version', API_VERSION.newest);
+    raw.setHeader('Ostype', 'linux');
+    raw.setHeader('Server', `vipmesh/${context.facts.version} (linux)`);
   });
   const events = new EventLog(
     (listener) => context.subscribe(listener),

@@ -6,6 +6,8 @@ import { ApiError } from './errors.ts';
 
 /** Whoever is in this group may use the API of an agent that runs as root, as the group `docker` may use Docker's. */
 const GROUP = 'vipmesh';
+/** sockaddr_un (unix(7)) has 108 bytes with the final zero; Node cuts a longer path off without a word. */
+const MAX_PATH_BYTES = 107;
 /** An agent answers in milliseconds; one that does not within this time is stopped or hangs, but it holds the socket. */
 const PROBE_TIMEOUT_MS = 2000;
 
@@ -14,6 +16,7 @@ const PROBE_TIMEOUT_MS = 2000;
  * SOCKET_IN_USE or SOCKET_UNUSABLE.
  */
 export async function bindSocket(server: Server, path: string, mode: number): Promise<void> {
+  refuseLongPath(path);
   makeFolder(path, mode);
   await removeStale(path);
   try {
@@ -25,6 +28,15 @@ export async function bindSocket(server: Server, path: string, mode: number): Pr
     server.close();
     throw unusable(path, cause);
   }
+}
+
+function refuseLongPath(path: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= MAX_PATH_BYTES) return;
+  throw new ApiError(
+    'SOCKET_UNUSABLE',
+    `the API socket ${path} cannot be made: its path has ${bytes} bytes, of ${MAX_PATH_BYTES} at most; choose a shorter one with --socket`,
+  );
 }
 
 export function releaseSocket(path: string): void {

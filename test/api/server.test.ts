@@ -182,6 +182,8 @@ t.test('the socket: its mode, a second agent, leftovers', async (t) => {
   await second.close();
   await second.close();
 
+  const long = { socket: `${socket}${'x'.repeat(100)}`, mode: 0o600, context: fake.context, log: SILENT_LOG };
+  await t.rejects(startApiServer(long), { code: 'SOCKET_UNUSABLE', message: /bytes, of 107 at most/ });
   writeFileSync(socket, 'not a socket');
   await t.rejects(again(), { code: 'SOCKET_UNUSABLE', message: /exists and is no socket/ });
 });
