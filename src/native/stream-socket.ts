@@ -137,15 +137,11 @@ export function resetOnClose(fd: Fd): void {
 }
 
 /**
- * Binds so that a restart is not held up by connections in TIME_WAIT, and yet nobody else can take the port while it is
- * paused: SO_REUSEADDR left on would let any program's bind in, and the paused socket could not listen again.
+ * Binds so that connections in TIME_WAIT, our own or another program's, do not hold the port, and yet nobody else can take it
+ * while it is paused: SO_REUSEADDR left on would let any program's bind in, and the paused socket could not listen again.
  */
 function bindExclusively(fd: Fd, reusePort: boolean, bindIt: () => void): void {
-  if (reusePort) {
-    setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    bindIt();
-    return;
-  }
+  if (reusePort) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   bindIt();
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 0);
