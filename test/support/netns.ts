@@ -61,6 +61,15 @@ export function tryTcp(netns: Fd, address: string, port: number, server?: Fd): s
   }
 }
 
+/** A connected socket, which the caller closes, or what the client met instead. */
+export function dialTcp(netns: Fd, address: string, port: number): Fd | string {
+  const fd = open(netns, familyOf(address), SOCK_STREAM, 0);
+  const refusal = dial(fd, address, port);
+  if (refusal === undefined) return fd;
+  close(fd);
+  return refusal;
+}
+
 /** `received` when the server got the datagram, else `nobody` or the name of the error that came back. */
 export function tryUdp(netns: Fd, address: string, port: number, server?: Fd): string {
   const client = open(netns, familyOf(address), SOCK_DGRAM, 0);

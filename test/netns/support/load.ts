@@ -1,0 +1,51 @@
+// New connections at a steady rate, whatever becomes of the former ones.
+export interface Attempt {
+  /** Milliseconds, as performance.now has them. */
+  readonly startedAt: number;
+  /** Of the client's own words for it. */
+  readonly outcome: string;
+}
+
+export interface Load {
+  /** Resolves when this many attempts have begun from now on. */
+  begun(count: number): Promise<void>;
+  /** No more; resolves with all attempts when the last one has ended. */
+  stop(): Promise<readonly Attempt[]>;
+}
+
+/** `attempt` never rejects. */
+export function startLoad(perSecond: number, attempt: () => Promise<string>): Load {
+  const running = new Set<Promise<void>>();
+  const attempts: Attempt[] = [];
+  const waiting = new Set<() => void>();
+  let count = 0;
+  const timer = setInterval(() => {
+    const startedAt = performance.now();
+    const one = attempt().then((outcome) => {
+      attempts.push({ startedAt, outcome });
+      running.delete(one);
+    });
+    running.add(one);
+    count++;
+    for (const look of waiting) look();
+  }, 1000 / perSecond);
+  return {
+    begun: (more) => {
+      const wanted = count + more;
+      return new Promise((resolve) => {
+        const look = () => {
+          if (count < wanted) return;
+          waiting.delete(look);
+          resolve();
+        };
+        waiting.add(look);
+        look();
+      });
+    },
+    stop: async () => {
+      clearInterval(timer);
+      await Promise.all(running);
+      return attempts;
+    },
+  };
+}
