@@ -62,7 +62,8 @@ export function apiContext(parts: ContextParts): ApiContext {
     revisionOf: (id) => objectRevision(catalog, id),
     frontends: () => [...nodeFrontends(mesh, plane), ...overlayFrontends(mesh, plane, catalog)],
     endpoint: (taskId, networkId) => endpointFacts(mesh, plane, monitor, taskId, networkId),
-    warnings: () => mesh.overlayProblems.map((problem) => `overlay networks are not as they should be on this node: ${problem}`),
+    warnings: () =>
+      mesh.overlayProblems.map((problem) => `overlay networks are not as they should be on this node: ${problem}`),
     status: parts.status,
     resolve: async (name, network) =>
       resolveName(catalog.snapshot, (id, label) => mesh.lookup(id, label), name, network),

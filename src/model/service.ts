@@ -2,7 +2,7 @@
 import type { IpAddress } from './address.ts';
 import { shortName } from './name.ts';
 import type { NetworkId } from './network.ts';
-import type { Protocol, PublishedPort, PublishSpec, TargetPort } from './port.ts';
+import type { PublishedPort, PublishSpec, TargetPort } from './port.ts';
 
 declare const serviceIdBrand: unique symbol;
 /** 25 lower-case letters and digits, as Docker's object ids. */
@@ -101,10 +101,6 @@ export function declaredTargets(spec: ServiceSpec): readonly TargetPort[] {
     seen.set(`${targetPort}/${protocol}`, { protocol, port: targetPort });
   for (const target of spec.expose) seen.set(`${target.port}/${target.protocol}`, target);
   return [...seen.values()];
-}
-
-export function declaresTarget(spec: ServiceSpec, protocol: Protocol, port: number): boolean {
-  return declaredTargets(spec).some((target) => target.protocol === protocol && target.port === port);
 }
 
 /** Every name under which the service answers on a network: its own, its short name in its stack, its aliases. */

@@ -75,7 +75,10 @@ function tryInChild(directory: string): void {
   if (child.signal !== null) throw damaged(join(directory, DATA), `reading it ends in ${child.signal}`);
 }
 
-/** Only for tryInChild: an ordinary error is the caller's to find again. */
+/**
+ * Only for tryInChild: an ordinary error is the caller's to find again.
+ * @public
+ */
 export function readEveryRow(directory: string): void {
   const database = openDatabase(directory);
   for (const { row } of database.range('', '\x7f')) row.toString();

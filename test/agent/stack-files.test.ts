@@ -24,7 +24,7 @@ async function harness(text: string, apply: (stack: ComposeStack) => Promise<voi
     files: [{ name: 'shop', file }],
     defaultDriver: 'local',
     environment: {},
-    log: { ...SILENT_LOG, error: (_message, fields) => tell(`error ${String(fields?.['error'])}`) },
+    log: { ...SILENT_LOG, error: (_message, fields) => tell(`error ${String(fields?.error)}`) },
     now: () => 1,
     retryMs: 10,
     apply: async (_name, stack) => {

@@ -83,7 +83,7 @@ class Node {
     });
     await tasks.recover([...this.records.values()]);
     const runner: TaskRunner = tasks;
-    const context = { facts: { version: 'test' }, tasks: runner } as unknown as ApiContext;
+    const context = { facts: { version: 'test' }, tasks: runner, subscribe: () => () => {} } as unknown as ApiContext;
     const api = await startApiServer({ socket: this.socket, mode: 0o600, context, log: SILENT_LOG });
     return {
       stop: async () => {
