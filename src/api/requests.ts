@@ -67,7 +67,7 @@ const vipmeshRequest = z
       .describe('Target ports that are not published. Name is for SRV records.'),
     Endpoints: z
       .array(z.strictObject({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() }))
-      .max(10_000)
+      .max(1000)
       .nullish()
       .describe('Endpoints that something else runs.'),
     DrainTimeout: duration.nullish().describe('How long open connections of a leaving endpoint may take, nanoseconds.'),
@@ -97,7 +97,7 @@ export const serviceSpecRequest = z.looseObject({
   EndpointSpec: z
     .looseObject({
       Mode: z.enum(['', 'vip', 'dnsrr']).nullish(),
-      Ports: z.array(portRequest).max(10_000).nullish(),
+      Ports: z.array(portRequest).max(2000).nullish(),
     })
     .nullish(),
   UpdateConfig: z.looseObject({ Order: z.string().nullish() }).nullish(),

@@ -18,7 +18,10 @@ const dockerPort = z.object({
 });
 export type DockerPort = z.infer<typeof dockerPort>;
 
-const endpointSpec = z.object({ Mode: z.enum(['vip', 'dnsrr']).optional(), Ports: z.array(dockerPort).optional() });
+const endpointSpec = z.looseObject({
+  Mode: z.enum(['vip', 'dnsrr']).optional(),
+  Ports: z.array(dockerPort).optional(),
+});
 
 const networkTarget = z.object({ Target: z.string(), Aliases: z.array(z.string()).optional() });
 

@@ -20,10 +20,13 @@ export interface Answer {
   readonly json: any;
 }
 
+/** An object is sent as JSON. */
+type Body = string | Uint8Array | object;
+
 export interface ApiWorld extends World {
   readonly socket: string;
   readonly context: ApiContext;
-  ask(method: string, path: string, body?: string | object): Promise<Answer>;
+  ask(method: string, path: string, body?: Body): Promise<Answer>;
   /** Ends the API; the rest ends with the test. */
   close(): Promise<void>;
   /** Everything that is desired, as text: the same before and after what was refused. */
@@ -71,7 +74,7 @@ export async function openApiWorld(t: Test, options: Partial<ControlOptions> = {
   };
 }
 
-export function ask(socketPath: string, method: string, path: string, body?: string | object): Promise<Answer> {
+export function ask(socketPath: string, method: string, path: string, body?: Body): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, method, path, agent: false }, (answer) => {
       let text = '';
@@ -84,7 +87,7 @@ export function ask(socketPath: string, method: string, path: string, body?: str
       );
     });
     asked.on('error', reject);
-    asked.end(typeof body === 'object' ? JSON.stringify(body) : body);
+    asked.end(typeof body === 'object' && !(body instanceof Uint8Array) ? JSON.stringify(body) : body);
   });
 }
 
