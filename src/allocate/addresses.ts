@@ -12,10 +12,17 @@ import {
 import { isReservedOffset } from '../model/network.ts';
 import { AllocationError } from './allocation-error.ts';
 
+/** A set, or what is looked up like one. */
+export interface TakenAddresses extends Iterable<IpAddress> {
+  /** At least how many there are. */
+  readonly size: number;
+  has(address: IpAddress): boolean;
+}
+
 export interface AddressRequest {
   readonly subnet: Subnet;
   /** VIPs and task addresses of this subnet together. */
-  readonly taken: ReadonlySet<IpAddress>;
+  readonly taken: TakenAddresses;
   /** What was handed out last; the search goes on behind it, so that a freed address rests as long as possible. */
   readonly last?: IpAddress;
   /**
@@ -89,9 +96,9 @@ function reservedAddresses(subnet: Subnet): bigint {
   return BigInt([...candidates].filter((offset) => isReservedOffset(subnet, offset)).length);
 }
 
-function full(subnet: Subnet, taken: ReadonlySet<IpAddress>): AllocationError {
+function full(subnet: Subnet, taken: TakenAddresses): AllocationError {
   const usable = usableAddresses(subnet);
-  const used = [...taken].filter((address) => isUsable(subnet, address)).length;
+  const used = [...new Set(taken)].filter((address) => isUsable(subnet, address)).length;
   const larger = `make a network with a larger subnet (shorter than /${prefixLength(subnet)})`;
   return new AllocationError(
     'subnet-full',

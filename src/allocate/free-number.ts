@@ -5,12 +5,17 @@ export interface NumberRange {
   readonly last: number;
 }
 
+/** What is not to be had, as a set says it. */
+export interface TakenNumbers {
+  has(number: number): boolean;
+}
+
 /** Undefined when all are taken. Never more steps than there are taken ones, and one. */
-export function nextNumber(range: NumberRange, taken: ReadonlySet<number>, last?: number): number | undefined {
+export function nextNumber(range: NumberRange, taken: TakenNumbers, last?: number): number | undefined {
   const size = range.last - range.first + 1;
   const inside = last !== undefined && last >= range.first && last <= range.last;
   let candidate = inside ? last + 1 : range.first;
-  for (let step = 0; step < Math.min(size, taken.size + 1); step++, candidate++) {
+  for (let step = 0; step < size; step++, candidate++) {
     if (candidate > range.last) candidate = range.first;
     if (!taken.has(candidate)) return candidate;
   }

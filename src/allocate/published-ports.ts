@@ -1,13 +1,13 @@
 // Published ports for `-p TARGET` without one. PURE.
 import { type PortNumber, type Protocol, PUBLISHED_PORT_RANGE } from '../model/port.ts';
 import { AllocationError } from './allocation-error.ts';
-import { nextNumber } from './free-number.ts';
+import { nextNumber, type TakenNumbers } from './free-number.ts';
 
 /**
  * The next of PUBLISHED_PORT_RANGE behind `last` that is not taken. `taken` holds the published ports of this protocol, on
  * whatever address. Throws AllocationError `published-ports-exhausted`.
  */
-export function nextPublishedPort(protocol: Protocol, taken: ReadonlySet<number>, last?: number): PortNumber {
+export function nextPublishedPort(protocol: Protocol, taken: TakenNumbers, last?: number): PortNumber {
   const port = nextNumber(PUBLISHED_PORT_RANGE, taken, last);
   if (port !== undefined) return port as PortNumber;
   const { first, last: end } = PUBLISHED_PORT_RANGE;

@@ -16,8 +16,12 @@ export interface Snapshot {
   readonly nodes: Trie<NodeId, Node>;
   readonly networkByName: Trie<string, NetworkId>;
   readonly serviceByName: Trie<string, ServiceId>;
+  /** By its name in lower case: DNS does not tell case, so no two services differ in it alone. */
+  readonly serviceByFoldedName: Trie<string, ServiceId>;
   readonly tasksByService: Trie<ServiceId, Trie<TaskId, Task>>;
   readonly servicesByNetwork: Trie<NetworkId, Trie<ServiceId, Service>>;
+  /** By the number of a published port, whatever its protocol and address. */
+  readonly servicesByPort: Trie<number, Trie<ServiceId, Service>>;
 }
 
 export const EMPTY_SNAPSHOT: Snapshot = {
@@ -28,8 +32,10 @@ export const EMPTY_SNAPSHOT: Snapshot = {
   nodes: Trie(),
   networkByName: Trie(),
   serviceByName: Trie(),
+  serviceByFoldedName: Trie(),
   tasksByService: Trie(),
   servicesByNetwork: Trie(),
+  servicesByPort: Trie(),
 };
 
 /** The snapshot after all changes of one commit. Pure. */
@@ -49,15 +55,19 @@ function applyChange(snapshot: Snapshot, change: Change): Snapshot {
       return {
         ...snapshot,
         networks: replace(snapshot.networks, change.before, change.after),
-        networkByName: rename(snapshot.networkByName, change.before, change.after),
+        networkByName: rename(snapshot.networkByName, change.before, change.after, asWritten),
       };
     case 'service':
       return {
         ...snapshot,
         services: replace(snapshot.services, change.before, change.after),
-        serviceByName: rename(snapshot.serviceByName, change.before, change.after),
+        serviceByName: rename(snapshot.serviceByName, change.before, change.after, asWritten),
+        serviceByFoldedName: rename(snapshot.serviceByFoldedName, change.before, change.after, folded),
         servicesByNetwork: regroup(snapshot.servicesByNetwork, change.before, change.after, (service) =>
           service.networks.map((network) => network.networkId),
+        ),
+        servicesByPort: regroup(snapshot.servicesByPort, change.before, change.after, (service) =>
+          service.ports.map((port) => port.publishedPort),
         ),
       };
     case 'task':
@@ -92,12 +102,22 @@ function rename<Id, T extends Named<Id>>(
   map: Trie<string, Id>,
   before: T | undefined,
   after: T | undefined,
+  keyOf: (name: string) => string,
 ): Trie<string, Id> {
+  const [old, now] = [before, after].map((value) => (value === undefined ? undefined : keyOf(value.spec.name)));
   // Within one commit, another object may have taken the name before this one lets go of it.
-  const holds =
-    before !== undefined && before.spec.name !== after?.spec.name && map.get(before.spec.name) === before.id;
-  const kept = holds ? map.delete(before.spec.name) : map;
-  return after === undefined ? kept : kept.set(after.spec.name, after.id);
+  const holds = before !== undefined && old !== undefined && old !== now && map.get(old) === before.id;
+  const kept = holds ? map.delete(old) : map;
+  return after === undefined || now === undefined ? kept : kept.set(now, after.id);
+}
+
+function asWritten(name: string): string {
+  return name;
+}
+
+/** As `serviceByFoldedName` has it. */
+export function folded(name: string): string {
+  return name.toLowerCase();
 }
 
 function regroup<Group, Id, T extends Identified<Id>>(

@@ -1,27 +1,39 @@
-// Which addresses were handed out last and which were freed a short while ago. Kept in memory: after a restart of the agent
-// nobody's connections are as old as that.
+// Which addresses are in use, which were handed out last and which were freed a short while ago. Kept in memory: after a
+// restart of the agent nobody's connections are as old as that.
 import type { Change } from '../catalog/change.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
-import type { Service } from '../model/service.ts';
-import type { Task } from '../model/task.ts';
+import { addressesOf, AddressUse, type Place } from './address-use.ts';
+import type { Snapshot } from '../catalog/snapshot.ts';
 
 /** Answers of our DNS live 5 s, and clients that connect again and again hold theirs longer: 30 s lets nearly all notice. */
 export const COOL_DOWN_MS = 30_000;
 
 export class AddressMemory {
+  /** Of everything that is committed. */
+  readonly use = new AddressUse();
   readonly #last = new Map<string, IpAddress>();
   readonly #freed = new Map<NetworkId, Map<IpAddress, number>>();
   #lastVni: number | undefined;
+
+  /** Begins with what a snapshot holds. */
+  constructor(snapshot: Snapshot) {
+    for (const service of snapshot.services.values()) this.use.put(service);
+    for (const task of snapshot.tasks.values()) this.use.put(task);
+  }
 
   /** `now`: milliseconds of a steady clock. */
   observe(changes: readonly Change[], now: number): void {
     for (const change of changes) {
       if (change.kind === 'network' && change.after === undefined && change.before !== undefined)
         this.#freed.delete(change.before.id);
-      if (change.kind === 'service')
-        this.#compare(addressesOfService(change.before), addressesOfService(change.after), now);
-      if (change.kind === 'task') this.#compare(addressesOfTask(change.before), addressesOfTask(change.after), now);
+      if (change.kind !== 'service' && change.kind !== 'task') continue;
+      this.use.put(change.after);
+      this.use.drop(change.before);
+      // A static endpoint's address was never handed out.
+      const handedOut = (value: typeof change.before) =>
+        value !== undefined && 'source' in value && value.source === 'static' ? [] : addressesOf(value);
+      this.#compare(handedOut(change.before), handedOut(change.after), now);
     }
   }
 
@@ -58,18 +70,4 @@ export class AddressMemory {
       this.#freed.set(networkId, freed);
     }
   }
-}
-
-type Place = readonly [NetworkId, IpAddress];
-
-function addressesOfService(service: Service | undefined): readonly Place[] {
-  return service?.vips.map(({ networkId, address }): Place => [networkId, address]) ?? [];
-}
-
-/** A static endpoint's address was never handed out. */
-function addressesOfTask(task: Task | undefined): readonly Place[] {
-  if (task === undefined || task.source === 'static') return [];
-  return task.attachments.flatMap(({ networkId, address, moreAddresses }) =>
-    [address, ...(moreAddresses ?? [])].map((one): Place => [networkId, one]),
-  );
 }

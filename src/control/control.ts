@@ -73,7 +73,7 @@ export class Control {
   private constructor(options: ControlOptions, nodeId: NodeId) {
     const { store, catalog, privileged, allowPlaintextOverlays, portProblem } = options;
     const { log = SILENT_LOG, clock = systemClock, newId = randomId } = options;
-    const memory = new AddressMemory();
+    const memory = new AddressMemory(catalog.snapshot);
     const defaultDriver = privileged ? 'overlay' : 'local';
     const surroundings: Surroundings = { nodeId, privileged, defaultDriver, allowPlaintextOverlays, portProblem };
     this.nodeId = nodeId;

@@ -1,7 +1,7 @@
 // A command while it is being decided: the snapshot that it started from, and what it has changed so far. Decisions read from
 // it, write to it and throw ControlError; nobody else sees anything until it is committed.
 import { AllocationError } from '../allocate/allocation-error.ts';
-import { nextAddress } from '../allocate/addresses.ts';
+import { nextAddress, type TakenAddresses } from '../allocate/addresses.ts';
 import type { Change } from '../catalog/change.ts';
 import { applyChanges, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
@@ -13,6 +13,7 @@ import type { Task, TaskId } from '../model/task.ts';
 import { encodeRecord, recordKey, type StackRecord } from '../store/record.ts';
 import type { Key, Write } from '../store/store.ts';
 import type { AddressMemory } from './address-memory.ts';
+import { AddressUse } from './address-use.ts';
 import { causedBy } from './errors.ts';
 
 /** What decisions know of this agent. */
@@ -52,7 +53,8 @@ export class Draft {
   readonly #now: number;
   readonly #newId: () => string;
   readonly #touched = new Map<Key, { readonly kind: Kind; readonly id: string }>();
-  readonly #taken = new Map<NetworkId, Set<IpAddress>>();
+  /** What this command itself puts on networks. */
+  readonly #added = new AddressUse();
   readonly #stacks = new Map<string, StackRecord | null>();
   #snapshot: Snapshot;
 
@@ -113,12 +115,12 @@ export class Draft {
 
   /** A free address of a network's subnet. `whose` is named when there is none. */
   allocateAddress(network: Network, subnet: Subnet, whose: string): IpAddress {
-    const taken = this.#takenOn(network.id);
+    const taken = new Taken(this.memory.use.on(network.id), this.#added.on(network.id));
     const last = this.memory.last(network.id, subnet);
     const coolingDown = this.memory.coolingDown(network.id, this.#now);
     try {
       const address = nextAddress({ subnet, taken, coolingDown, ...(last === undefined ? {} : { last }) });
-      taken.add(address);
+      this.#added.add(network.id, address);
       this.memory.handedOut(network.id, subnet, address);
       return address;
     } catch (error) {
@@ -158,28 +160,29 @@ export class Draft {
   #apply(kind: Kind, id: string, change: Change): void {
     this.#touched.set(recordKey(kind, id), { kind, id });
     this.#snapshot = applyChanges(this.#snapshot, this.#snapshot.revision, [change]);
-    // Addresses that a command frees it may give out again only in the next one: `#taken` is not told.
+    // Addresses that a command frees it may give out again only in the next one: what it started from stays taken.
+    if (change.kind === 'service' || change.kind === 'task') this.#added.put(change.after);
+  }
+}
+
+/** What two uses of a network have taken together. */
+class Taken implements TakenAddresses {
+  readonly #uses: readonly ReadonlyMap<IpAddress, number>[];
+
+  constructor(...uses: readonly ReadonlyMap<IpAddress, number>[]) {
+    this.#uses = uses;
   }
 
-  /** VIPs and task addresses, also those that this command has freed. */
-  #takenOn(networkId: NetworkId): Set<IpAddress> {
-    const known = this.#taken.get(networkId);
-    if (known !== undefined) return known;
-    const taken = new Set<IpAddress>();
-    for (const snapshot of new Set([this.base, this.#snapshot])) {
-      for (const service of snapshot.servicesByNetwork.get(networkId)?.values() ?? []) {
-        for (const vip of service.vips) if (vip.networkId === networkId) taken.add(vip.address);
-        for (const task of snapshot.tasksByService.get(service.id)?.values() ?? []) {
-          for (const place of task.attachments) {
-            if (place.networkId !== networkId) continue;
-            taken.add(place.address);
-            for (const address of place.moreAddresses ?? []) taken.add(address);
-          }
-        }
-      }
-    }
-    this.#taken.set(networkId, taken);
-    return taken;
+  get size(): number {
+    return this.#uses.reduce((sum, use) => sum + use.size, 0);
+  }
+
+  has(address: IpAddress): boolean {
+    return this.#uses.some((use) => use.has(address));
+  }
+
+  *[Symbol.iterator](): Iterator<IpAddress> {
+    for (const use of this.#uses) yield* use.keys();
   }
 }
 

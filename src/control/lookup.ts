@@ -11,14 +11,16 @@ import { ControlError } from './errors.ts';
 export function findService(snapshot: Snapshot, text: string): Service {
   const id = snapshot.serviceByName.get(text);
   const named = id === undefined ? undefined : snapshot.services.get(id);
-  return named ?? find('service', text, [...snapshot.services.values()].map(candidateOf));
+  const found = named ?? snapshot.services.get(text as Service['id']);
+  return found ?? find('service', text, [...snapshot.services.values()].map(candidateOf));
 }
 
 /** Throws ControlError `not-found` or `ambiguous`. */
 export function findNetwork(snapshot: Snapshot, text: string): Network {
   const id = snapshot.networkByName.get(text);
   const named = id === undefined ? undefined : snapshot.networks.get(id);
-  return named ?? find('network', text, [...snapshot.networks.values()].map(candidateOf));
+  const found = named ?? snapshot.networks.get(text as Network['id']);
+  return found ?? find('network', text, [...snapshot.networks.values()].map(candidateOf));
 }
 
 /** Throws ControlError `not-found` or `ambiguous`. `SERVICE.SLOT` is taken too. */

@@ -1,8 +1,9 @@
 // Which published ports a service gets. PURE.
 import { nextPublishedPort } from '../allocate/published-ports.ts';
+import type { Snapshot } from '../catalog/snapshot.ts';
 import { formatHostPort, type IpAddress } from '../model/address.ts';
-import { formatPort, type PortNumber, type Protocol, type PublishedPort, type PublishSpec } from '../model/port.ts';
-import type { Service, ServiceSpec } from '../model/service.ts';
+import { formatPort, type PortNumber, type PublishedPort, type PublishSpec } from '../model/port.ts';
+import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { exhausted } from './networks.ts';
@@ -10,37 +11,40 @@ import { portsCollide } from './service-spec.ts';
 
 /** `before`: what the service has so far; a port that nobody chose stays the same as long as its target does. */
 export function publishPorts(draft: Draft, spec: ServiceSpec, before: Service | undefined): readonly PublishedPort[] {
-  const others = [...draft.snapshot.services.values()].filter((service) => service.id !== before?.id);
   const chosen: PublishedPort[] = [];
   for (const publish of spec.publish) {
     if (publish.publishedPort === undefined) continue;
     const port: PublishedPort = { ...publish, publishedPort: publish.publishedPort };
-    refuseClaimed(
-      spec,
-      port,
-      others.filter(({ id }) => !draft.yielding.has(id)),
-    );
+    refuseClaimed(draft, spec, port, before?.id);
     refuseHeld(draft, spec, port);
     chosen.push(port);
   }
   return spec.publish.map((publish) => {
     const own = chosen.find((port) => port.publishedPort === publish.publishedPort && sameTarget(port, publish));
     if (own !== undefined) return own;
-    const port = keptPort(publish, before, [...chosen, ...others.flatMap((service) => service.ports)]);
-    const published: PublishedPort = {
-      ...publish,
-      publishedPort: port ?? freePort(draft, spec, publish, others, chosen),
-    };
+    const taken = (port: number) => [
+      ...chosen,
+      ...publishersOf(draft.snapshot, port, before?.id).flatMap((service) => service.ports),
+    ];
+    const port = keptPort(publish, before, taken);
+    const published: PublishedPort = { ...publish, publishedPort: port ?? freePort(draft, spec, publish, taken) };
     chosen.push(published);
     return published;
   });
 }
 
-function refuseClaimed(spec: ServiceSpec, port: PublishedPort, others: readonly Service[]): void {
+/** The other services that publish a port of that number. */
+function publishersOf(snapshot: Snapshot, port: number, except: ServiceId | undefined): readonly Service[] {
+  return [...(snapshot.servicesByPort.get(port)?.values() ?? [])].filter(({ id }) => id !== except);
+}
+
+function refuseClaimed(draft: Draft, spec: ServiceSpec, port: PublishedPort, own: ServiceId | undefined): void {
   // Two services may publish one port in host mode: each is listened on only where it has tasks.
   const claims = (other: PublishedPort) =>
     portsCollide(port, other) && !(port.mode === 'host' && other.mode === 'host');
-  const holder = others.find((service) => service.ports.some(claims));
+  const holder = publishersOf(draft.snapshot, port.publishedPort, own).find(
+    ({ id, ports }) => !draft.yielding.has(id) && ports.some(claims),
+  );
   if (holder === undefined) return;
   throw new ControlError(
     'conflict',
@@ -50,8 +54,8 @@ function refuseClaimed(spec: ServiceSpec, port: PublishedPort, others: readonly 
 
 function refuseHeld(draft: Draft, spec: ServiceSpec, port: PublishedPort): void {
   // What we publish already, for whichever service, we hold ourselves.
-  if ([...draft.base.services.values()].some((service) => service.ports.some((other) => portsCollide(port, other))))
-    return;
+  const ours = publishersOf(draft.base, port.publishedPort, undefined);
+  if (ours.some((service) => service.ports.some((other) => portsCollide(port, other)))) return;
   const problem = draft.surroundings.portProblem(port.protocol, port.publishedPort, port.hostAddress);
   if (problem === undefined) return;
   throw new ControlError(
@@ -60,37 +64,29 @@ function refuseHeld(draft: Draft, spec: ServiceSpec, port: PublishedPort): void 
   );
 }
 
-function keptPort(
-  publish: PublishSpec,
-  before: Service | undefined,
-  taken: readonly PublishedPort[],
-): PortNumber | undefined {
+/** `taken`: what is published with a port of that number. */
+type Taken = (port: number) => readonly PublishedPort[];
+
+function keptPort(publish: PublishSpec, before: Service | undefined, taken: Taken): PortNumber | undefined {
   const had = before?.ports.filter((port) => sameTarget(port, publish)) ?? [];
-  return had.find((port) => !taken.some((other) => portsCollide(port, other)))?.publishedPort;
+  return had.find((port) => !taken(port.publishedPort).some((other) => portsCollide(port, other)))?.publishedPort;
 }
 
-function freePort(
-  draft: Draft,
-  spec: ServiceSpec,
-  publish: PublishSpec,
-  others: readonly Service[],
-  chosen: readonly PublishedPort[],
-): PortNumber {
-  const taken = portsOf(publish.protocol, [...chosen, ...others.flatMap((service) => service.ports)]);
+function freePort(draft: Draft, spec: ServiceSpec, publish: PublishSpec, taken: Taken): PortNumber {
+  const unusable = new Set<number>();
+  const isTaken = (port: number) =>
+    unusable.has(port) ||
+    taken(port).some((other) => other.publishedPort === port && other.protocol === publish.protocol);
   try {
     for (;;) {
-      const port = nextPublishedPort(publish.protocol, taken);
+      const port = nextPublishedPort(publish.protocol, { has: isTaken });
       const problem = draft.surroundings.portProblem(publish.protocol, port, publish.hostAddress);
       if (problem === undefined) return port;
-      taken.add(port);
+      unusable.add(port);
     }
   } catch (error) {
     throw exhausted(`service ${spec.name}`, error);
   }
-}
-
-function portsOf(protocol: Protocol, ports: readonly PublishedPort[]): Set<number> {
-  return new Set(ports.filter((port) => port.protocol === protocol).map((port) => port.publishedPort));
 }
 
 function sameTarget(a: PublishSpec, b: PublishSpec): boolean {

@@ -1,6 +1,6 @@
 // Creating, changing and removing services. PURE.
 import { isDeepStrictEqual } from 'node:util';
-import { tasksOf } from '../catalog/snapshot.ts';
+import { folded, tasksOf } from '../catalog/snapshot.ts';
 import { ipVersion } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { Service, ServiceId, ServiceSpec, StaticEndpoint, Vip } from '../model/service.ts';
@@ -8,14 +8,15 @@ import type { Task } from '../model/task.ts';
 import type { Draft } from './draft.ts';
 import { causedBy, ControlError } from './errors.ts';
 import { findNetwork, findService } from './lookup.ts';
-import { defaultNetwork, sameName } from './networks.ts';
+import { defaultNetwork } from './networks.ts';
 import { publishPorts } from './published-ports.ts';
 import { formatEndpoint, refuseEndpoint, refuseServiceSpec, sameEndpoint } from './service-spec.ts';
 import { initialHealth, planStatic, syncStaticTasks, taskOfPlan } from './static-tasks.ts';
 
 export function createService(draft: Draft, spec: ServiceSpec): Service {
   refuseServiceSpec(spec);
-  const twin = [...draft.snapshot.services.values()].find((other) => sameName(other.spec.name, spec.name));
+  const twinId = draft.snapshot.serviceByFoldedName.get(folded(spec.name));
+  const twin = twinId === undefined ? undefined : draft.snapshot.services.get(twinId);
   if (twin !== undefined) {
     throw new ControlError(
       'conflict',

@@ -153,11 +153,11 @@ function servingOf(
  */
 function movedPorts(draft: Draft, targets: readonly number[], networks: readonly Network[]): readonly PortMapping[] {
   if (networks.some((network) => network.spec.driver !== 'local')) return [];
-  const published = new Set<number>();
-  for (const service of draft.snapshot.services.values()) {
-    for (const port of service.ports) if (port.hostAddress === undefined) published.add(port.publishedPort);
-  }
-  const unusable = (port: number) => published.has(port) || (port < FIRST_FREE_PORT && !draft.surroundings.privileged);
+  const isPublished = (port: number) =>
+    [...(draft.snapshot.servicesByPort.get(port)?.values() ?? [])].some((service) =>
+      service.ports.some((other) => other.publishedPort === port && other.hostAddress === undefined),
+    );
+  const unusable = (port: number) => isPublished(port) || (port < FIRST_FREE_PORT && !draft.surroundings.privileged);
   const taken = new Set(targets);
   return targets.filter(unusable).map((targetPort) => {
     let port = (targetPort + MOVED_BY) % LAST_PORT;

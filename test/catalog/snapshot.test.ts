@@ -6,6 +6,7 @@ import type { Change } from '../../src/catalog/change.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot, tasksOf } from '../../src/catalog/snapshot.ts';
 import type { Network, NetworkId } from '../../src/model/network.ts';
 import type { Node, NodeId } from '../../src/model/node.ts';
+import type { PortNumber } from '../../src/model/port.ts';
 import type { Service, ServiceId } from '../../src/model/service.ts';
 import type { Task, TaskId } from '../../src/model/task.ts';
 import * as build from '../support/builders.ts';
@@ -115,6 +116,12 @@ function objectFor(kind: Change['kind'], id: string, name: string, groups: reado
         ...build.service(name),
         id: id as ServiceId,
         networks: groups.map((n) => ({ networkId: `network${n}` as NetworkId, aliases: [] })),
+        ports: groups.map((n) => ({
+          protocol: 'tcp',
+          targetPort: 80 as PortNumber,
+          publishedPort: (8000 + n) as PortNumber,
+          mode: 'ingress',
+        })),
       };
     case 'task':
       return {
@@ -138,8 +145,10 @@ function expected(model: Model, revision: number): unknown {
     nodes: byId(model.node.values()),
     networkByName: Object.fromEntries([...model.network.values()].map((one) => [one.spec.name, one.id])),
     serviceByName: Object.fromEntries(services.map((one) => [one.spec.name, one.id])),
+    serviceByFoldedName: Object.fromEntries(services.map((one) => [one.spec.name.toLowerCase(), one.id])),
     tasksByService: grouped(tasks, (task) => [task.serviceId]),
     servicesByNetwork: grouped(services, (service) => service.networks.map(({ networkId }) => networkId)),
+    servicesByPort: grouped(services, (service) => service.ports.map((port) => String(port.publishedPort))),
   };
 }
 
