@@ -113,10 +113,8 @@ export const serviceUpdateQuery = z.object({
 });
 
 export const serviceCreated = z.object({ ID: z.string(), Warnings: z.array(z.string()).optional() });
-export type ServiceCreated = z.infer<typeof serviceCreated>;
 
 export const serviceUpdated = z.object({ Warnings: z.array(z.string()).nullable() });
-export type ServiceUpdated = z.infer<typeof serviceUpdated>;
 
 /** POST /networks/create. `Driver`: `overlay`, `local`, or `bridge` or nothing for the agent's default of the two. */
 export const networkCreateRequest = z.looseObject({
@@ -196,7 +194,6 @@ export const stackDeployRequest = z.strictObject({
   /** Remove the stack's services and networks that the file does not name. */
   Prune: z.boolean().optional(),
 });
-export type StackDeployRequest = z.input<typeof stackDeployRequest>;
 
 /** `service shop_web`, `network shop_default`; the warnings are whole lines. */
 export const stackDeployed = z.object({

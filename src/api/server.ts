@@ -59,6 +59,11 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     raw.setHeader('Ostype', 'linux');
     raw.setHeader('Server', `vipmesh/${context.facts.version} (linux)`);
   });
+  // Docker's client reads an error's message only under this very type, without a charset.
+  app.addHook('onSend', async (_request, reply) => {
+    if (String(reply.getHeader('content-type')).startsWith('application/json'))
+      reply.header('content-type', 'application/json');
+  });
   const events = new EventLog(
     (listener) => context.subscribe(listener),
     () => clock.wallTime(),

@@ -75,6 +75,7 @@ t.test('updated, as Docker counts versions', async (t) => {
   const before = await world.state();
   const late = await ask('POST', `/services/${id}/update?version=${first.Version.Index}`, first.Spec);
   t.equal(late.status, 500, "Docker's status");
+  t.equal(late.headers['content-type'], 'application/json', "without a charset, which Docker's client would not read");
   t.match(late.json.message, /^rpc error: code = Unknown desc = update out of sequence: service web has changed since/);
   t.equal(await world.state(), before, 'nothing was changed');
 
