@@ -67,7 +67,7 @@ export function listenTcp(address: string, port: number, options: ListenOptions 
       bindExclusively(fd, options.reusePort === true, () => {
         check(bindSocket(fd, sockaddr, length), 'bind', object);
       });
-      if (options.paused !== true) check(listen(fd, options.backlog ?? BACKLOG), 'listen', object);
+      if (options.paused !== true) startListening(fd, options.backlog ?? BACKLOG, object);
     });
   });
 }
@@ -77,12 +77,13 @@ export function listenTcp(address: string, port: number, options: ListenOptions 
  * for then the kernel gives the number back with the listening state (it lacks SOCK_BINDPORT_LOCK).
  */
 export function pauseListener(fd: Fd): void {
+  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 0);
   check(shutdown(fd, SHUT_RD), 'shutdown', `listener ${fd}`);
 }
 
 /** Undoes pauseListener. */
 export function resumeListener(fd: Fd, backlog = BACKLOG): void {
-  check(listen(fd, backlog), 'listen', `listener ${fd}`);
+  startListening(fd, backlog, `listener ${fd}`);
 }
 
 /**
@@ -137,14 +138,23 @@ export function resetOnClose(fd: Fd): void {
 }
 
 /**
- * Binds so that connections in TIME_WAIT, our own or another program's, do not hold the port, and yet nobody else can take it
- * while it is paused: SO_REUSEADDR left on would let any program's bind in, and the paused socket could not listen again.
+ * Binds so that connections in TIME_WAIT, another program's too, do not hold the port, and yet nobody else can take it before it
+ * listens: SO_REUSEADDR left on would let any program's bind in, and this socket could not listen any more.
  */
 function bindExclusively(fd: Fd, reusePort: boolean, bindIt: () => void): void {
   if (reusePort) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   bindIt();
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+}
+
+/**
+ * A port that is listened on is nobody else's, so SO_REUSEADDR is on meanwhile: connections inherit it and keep it in TIME_WAIT,
+ * where it lets the next program, or the next run of this one, have the port at once.
+ */
+function startListening(fd: Fd, backlog: number, object: string): void {
+  check(listen(fd, backlog), 'listen', object);
+  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 }
 
 /** Runs the rest of a socket's set-up; when that throws, the socket is closed and the error goes on. */
