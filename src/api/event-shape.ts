@@ -12,9 +12,22 @@ import type { DockerEvent } from './requests.ts';
 /** An event without its time. */
 export type Happening = Omit<DockerEvent, 'time' | 'timeNano'>;
 
-/** In the order of the commit. `snapshot` gives names of what a change only refers to: the one before, and the one after. */
+/**
+ * What one commit does has no order of its own, so it is told as one would do it by hand: what comes, each thing after what it
+ * needs; then what goes, the other way round; by name among equals. `after` and `before` give names of what a change refers to.
+ */
 export function happenings(changes: readonly Change[], after: Snapshot, before: Snapshot): readonly Happening[] {
-  return changes.flatMap((change) => happeningsOf(change, after, before));
+  const told = changes.map((change) => ({ rank: rankOf(change), events: happeningsOf(change, after, before) }));
+  const name = ({ events }: (typeof told)[number]) => events[0]?.Actor.Attributes.name ?? '';
+  told.sort((a, b) => a.rank - b.rank || (name(a) < name(b) ? -1 : 1));
+  return told.flatMap(({ events }) => events);
+}
+
+const NEEDS_IN_ORDER = ['node', 'network', 'service', 'task'] as const;
+
+function rankOf({ kind, after }: Change): number {
+  const rank = NEEDS_IN_ORDER.indexOf(kind);
+  return after === undefined ? 2 * NEEDS_IN_ORDER.length - rank : rank;
 }
 
 function happeningsOf(change: Change, after: Snapshot, before: Snapshot): readonly Happening[] {

@@ -81,6 +81,23 @@ t.test('everything that happens, in order', async (t) => {
   stream.answer.destroy();
 });
 
+t.test('what one commit does is told as one would do it by hand', async (t) => {
+  const { ask, socket } = await openApiWorld(t);
+  const stream = await follow(socket);
+  const Text = ['services:', ...['b', 'c', 'a'].map((name) => `  ${name}: {expose: ["80"]}`)].join('\n');
+  await ask('POST', '/vipmesh/stacks/shop', { File: 'f', Text });
+  await ask('DELETE', '/vipmesh/stacks/shop');
+  const seen: (string | undefined)[] = [];
+  for (let i = 0; i < 8; i++) seen.push(told(await stream.next()));
+  t.same(seen, [
+    'network create shop_default type=overlay',
+    ...['a', 'b', 'c'].map((name) => `service create shop_${name}`),
+    ...['a', 'b', 'c'].map((name) => `service remove shop_${name}`),
+    'network remove shop_default type=overlay',
+  ]);
+  stream.answer.destroy();
+});
+
 t.test('the attributes of tasks are those of the containers of a service', async (t) => {
   const { ask, socket } = await openApiWorld(t);
   const stream = await follow(socket, `?${filters({ type: ['task'] })}`);
