@@ -70,6 +70,10 @@ const vipmeshRequest = z
       .max(1000)
       .nullish()
       .describe('Endpoints that something else runs.'),
+    OnUnhealthy: z
+      .enum(['keep', 'close'])
+      .nullish()
+      .describe('What becomes of connections to a task that becomes unhealthy; keep is the default.'),
     DrainTimeout: duration.nullish().describe('How long open connections of a leaving endpoint may take, nanoseconds.'),
   })
   .describe(

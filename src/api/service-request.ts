@@ -45,6 +45,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
       typeof Vipmesh?.DrainTimeout === 'number'
         ? milliseconds(Vipmesh.DrainTimeout)
         : (before?.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS),
+    ...((Vipmesh?.OnUnhealthy ?? before?.onUnhealthy) === 'close' ? { onUnhealthy: 'close' as const } : {}),
     ...(docker === undefined ? {} : { docker }),
   };
 }

@@ -82,6 +82,7 @@ function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {
       ...(port === undefined ? {} : { Port: port }),
     })),
     DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
+    OnUnhealthy: spec.onUnhealthy ?? 'keep',
   };
 }
 

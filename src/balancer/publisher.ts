@@ -82,6 +82,7 @@ export class BalancerPublisher {
       const drainMs = service?.spec.drainTimeoutMs ?? previous.services.get(serviceId)?.spec.drainTimeoutMs;
       this.#publish(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
     }
+    this.#closeUnhealthy(snapshot, changes);
     const wanted = new Set(set.map(({ plan }) => plan.key));
     if (removed.length + set.length > 0)
       this.#port.listen(
@@ -99,6 +100,19 @@ export class BalancerPublisher {
   hasEligible(serviceId: ServiceId, networkId: NetworkId): boolean {
     const plan = this.#plans.get(serviceId)?.backends.find((backend) => backend.key === `${serviceId}/${networkId}`);
     return plan?.endpoints.some((endpoint) => endpoint.eligible) ?? false;
+  }
+
+  /** Where the service says so, the connections of a task end with its health. */
+  #closeUnhealthy(snapshot: Snapshot, changes: readonly Change[]): void {
+    for (const change of changes) {
+      if (change.kind !== 'task' || change.after?.health !== 'unhealthy' || change.before?.health === 'unhealthy')
+        continue;
+      const task = change.after;
+      if (snapshot.services.get(task.serviceId)?.spec.onUnhealthy !== 'close') continue;
+      const networkIds = task.attachments.map((attachment) => attachment.networkId);
+      const slots = this.slotsOf(task.id, networkIds);
+      if (slots.length > 0) this.#port.post({ kind: 'endpoint-close', slots });
+    }
   }
 
   #publish(

@@ -14,6 +14,7 @@ interface CommonFlags extends HealthFlags {
   readonly endpointMode?: 'vip' | 'dnsrr';
   readonly replicas?: string;
   readonly drainTimeout?: string;
+  readonly onUnhealthy?: string;
   readonly updateOrder?: 'start-first' | 'stop-first';
 }
 
@@ -61,6 +62,7 @@ export function createdSpec(words: readonly string[], flags: CreateFlags): Servi
       Expose: unique((flags.expose ?? []).flatMap((text) => parseExpose('--expose', text))),
       Endpoints: (flags.endpoint ?? []).map(parseEndpoint),
       ...drainTimeout(flags),
+      ...onUnhealthy(flags),
     },
   };
 }
@@ -102,6 +104,7 @@ export function updatedSpec(
       Health: probe ?? null,
       Expose: changedExpose(Vipmesh.Expose, flags),
       ...drainTimeout(flags),
+      ...onUnhealthy(flags),
     },
   };
   return { spec, notes };
@@ -235,6 +238,12 @@ function parseEndpoint(text: string): StaticEndpoints[number] {
 
 function updateConfig({ updateOrder }: CommonFlags, before?: DockerServiceSpec) {
   return updateOrder === undefined ? {} : { UpdateConfig: { ...before?.UpdateConfig, Order: updateOrder } };
+}
+
+function onUnhealthy({ onUnhealthy: wanted }: CommonFlags): { readonly OnUnhealthy?: 'keep' | 'close' } {
+  if (wanted === undefined) return {};
+  if (wanted === 'keep' || wanted === 'close') return { OnUnhealthy: wanted };
+  throw new CliError('USAGE', `--on-unhealthy should be keep or close, not "${wanted}"`);
 }
 
 function drainTimeout({ drainTimeout: text }: CommonFlags) {

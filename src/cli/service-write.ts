@@ -141,6 +141,7 @@ function commonOptions(command: Command): Command {
     .option('--health-retries <NUMBER>', 'failures in a row that make a task unhealthy (default: 2, of commands 3)')
     .option('--health-start-period <DURATION>', 'failures this long after the start do not count (default: 0s)')
     .option('--no-healthcheck', 'no checks, not even those of static endpoints')
+    .option('--on-unhealthy <keep|close>', 'connections to a task that becomes unhealthy (default: keep)')
     .option('--drain-timeout <DURATION>', 'how long open connections of a leaving endpoint may take (default: 10s)')
     .addOption(
       new Option('--update-order <ORDER>', 'kept and shown, for who replaces the tasks').choices([

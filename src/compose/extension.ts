@@ -17,9 +17,14 @@ export interface Extension {
   readonly endpoints: readonly PlacedEndpoint[];
   readonly health?: HealthCheck | 'none';
   readonly drainTimeoutMs?: number;
+  readonly onUnhealthy?: 'close';
 }
 
-const KEYS = { path: 'services.*.x-vipmesh', used: ['endpoints', 'health', 'drain'], unused: [] } as const;
+const KEYS = {
+  path: 'services.*.x-vipmesh',
+  used: ['endpoints', 'health', 'on_unhealthy', 'drain'],
+  unused: [],
+} as const;
 
 export function readExtension(reader: Reader, tree: Tree, what: string): Extension {
   const fields = reader.fields(tree, what, KEYS);
@@ -28,11 +33,24 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
   const drain = fields?.get('drain')?.value;
   const check = health === undefined ? undefined : readHealth(reader, health, `${what}.health`);
   const drainTimeoutMs = drain === undefined ? undefined : reader.duration(drain, `${what}.drain`);
+  const closes = readOnUnhealthy(reader, fields?.get('on_unhealthy')?.value, `${what}.on_unhealthy`);
   return {
     endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
     ...(check === undefined ? {} : { health: check }),
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
+    ...(closes ? { onUnhealthy: 'close' as const } : {}),
   };
+}
+
+function readOnUnhealthy(reader: Reader, tree: Tree | undefined, what: string): boolean {
+  const text = tree && reader.text(tree, what);
+  if (tree !== undefined && text !== undefined && text !== 'keep' && text !== 'close') {
+    reader.diagnostics.error(
+      tree.place,
+      `${what} is "keep" or "close" (what becomes of connections), not ${quote(text)}`,
+    );
+  }
+  return text === 'close';
 }
 
 /** Which port an endpoint stands for is only certain once all of the service's target ports are known. */

@@ -57,6 +57,8 @@ export interface ServiceSpec {
   readonly endpoints: readonly StaticEndpoint[];
   /** `none`: checks are switched off. Absent: eligible while it runs (a static endpoint gets a tcp check). */
   readonly health?: HealthCheck | 'none';
+  /** `close`: connections to a task that becomes unhealthy are reset. Absent: they are kept, and may recover with it. */
+  readonly onUnhealthy?: 'close';
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */
   readonly drainTimeoutMs: number;
   /** What a Docker client said besides, in the shape of Docker's ServiceSpec: shown again, and otherwise without effect. */

@@ -157,6 +157,7 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   expose: z.array(z.object({ protocol, port, name: optional(text) })),
   endpoints: z.array(staticEndpoint),
   health: optional(z.union([healthCheck, z.literal('none')])),
+  onUnhealthy: optional(z.literal('close')),
   drainTimeoutMs: time,
   docker: optional(z.record(text, z.unknown())),
 });

@@ -80,6 +80,24 @@ t.test('a service comes, gets a task, loses it and goes', async (t) => {
   t.same(apply({ kind: 'service', before: web }), ['backend-remove', 'close tcp/*/8080']);
 });
 
+t.test(
+  'H4: the connections of a task that becomes unhealthy are kept, or ended where the service says so',
+  async (t) => {
+    for (const onUnhealthy of [undefined, 'close'] as const) {
+      const { apply } = harness();
+      const web = service('web', {
+        on: [{ network: local }],
+        ports: [published(8080, 80)],
+        ...(onUnhealthy && { onUnhealthy }),
+      });
+      const healthy = task(web, 1, { front: '127.64.0.3' }, { health: 'healthy' });
+      apply({ kind: 'network', after: local }, { kind: 'service', after: web }, { kind: 'task', after: healthy });
+      const lines = apply({ kind: 'task', before: healthy, after: { ...healthy, health: 'unhealthy' } });
+      t.equal(lines.includes('end connections to 0'), onUnhealthy === 'close', onUnhealthy ?? 'kept by default');
+    }
+  },
+);
+
 t.test('a port that moves to another service in one commit is not closed after it was opened', async (t) => {
   const { apply } = harness();
   const old = service('old', { on: [{ network: local }], ports: [published(8080, 80)], endpointMode: 'dnsrr' });

@@ -131,7 +131,12 @@ const SPEC: DockerServiceSpec = {
     Mode: 'vip',
     Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' }],
   },
-  Vipmesh: { Expose: [{ Protocol: 'tcp', Port: 9000, Name: 'admin' }], Endpoints: [], DrainTimeout: 10 * SECOND },
+  Vipmesh: {
+    Expose: [{ Protocol: 'tcp', Port: 9000, Name: 'admin' }],
+    Endpoints: [],
+    DrainTimeout: 10 * SECOND,
+    OnUnhealthy: 'keep',
+  },
 };
 
 const ids: Readonly<Record<string, string>> = { front: 'net1', back: 'net2' };
@@ -154,6 +159,7 @@ t.test('update: only what was said changes', (t) => {
     updateOrder: 'start-first',
     healthTcp: true,
     drainTimeout: '0',
+    onUnhealthy: 'close',
   });
   t.same(notes, []);
   t.same(spec, {
@@ -181,6 +187,7 @@ t.test('update: only what was said changes', (t) => {
       ],
       Endpoints: [],
       DrainTimeout: 0,
+      OnUnhealthy: 'close',
     },
   });
   t.end();
