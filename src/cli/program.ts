@@ -78,9 +78,18 @@ function pathOf(command: Command): string {
   return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 }
 
+/** Docker's flags for services that have no meaning where no container is run. */
+const OF_CONTAINERS =
+  /^--(args|image|entrypoint|env|env-file|mount|secret|config|user|workdir|tty|hostname|host|group|dns|dns-option|dns-search|ulimit|sysctl|init|isolation|read-only|cap-(add|drop)|constraint|placement-pref|container-label|(limit|reserve|restart|rollback|stop|log)-[a-z-]+|generic-resource|replicas-max-per-node|max-concurrent|force|with-registry-auth|no-resolve-image|update-(delay|parallelism|monitor|failure-action|max-failure-ratio))(-add|-rm)?$|^-[etuw]$/;
+
 /** The one line that a user reads about an error, and the status that goes with it. */
 function explain(error: unknown, shell: Shell): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CommanderError) {
+    const flag = /unknown option '(--?[a-z-]+)/.exec(error.message)?.[1];
+    if (flag !== undefined && OF_CONTAINERS.test(flag))
+      shell.err(`${flag} is about containers, and vipmesh runs none; leave it out.\n`);
+    return error.exitCode === 0 ? 0 : 2;
+  }
   shell.err(`vipmesh: ${error instanceof Error ? error.message : String(error)}\n`);
   const code = errorCode(error);
   return code === 'USAGE' || code === 'CONFIG_INVALID' ? 2 : 1;

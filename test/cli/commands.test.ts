@@ -116,6 +116,10 @@ t.test('endpoint', async (t) => {
   t.match(await cli('endpoint', 'ls', 'shop_db', '--format', '{{.Address}} {{.Ports}} {{.Eligible}} {{.Reason}}'), {
     out: '127.0.0.1 5432->5433 yes a loopback address: eligible on its own node only\n',
   });
+  t.match(await cli('endpoint', 'ls', '-q', '-f', 'eligible=no', '-f', 'service=web', '-f', 'service=x'), {
+    out: 'task-web-2\n',
+  });
+  t.match(await cli('endpoint', 'ls', '--filter', 'colour=red'), { code: 1, err: /invalid filter 'colour'; known/ });
   t.match(await cli('endpoint', 'ls', '-q'), { out: 'task-shop_db\ntask-web-1\ntask-web-2\n' });
   t.match(await cli('endpoint', 'rm', 'shop_db', '127.0.0.1:5433'), { code: 0, out: 'task-shop_db-1\n' });
   t.match(await cli('endpoint', 'rm', 'shop_db', '10.9.9.9'), {
@@ -194,6 +198,19 @@ t.test('misuse is status 2, with what was probably meant', async (t) => {
     [['agent', '--workers', 'x'], /^vipmesh: --workers: should be a number from 1 to 256, not "x"\n$/],
     [['agent', '--worker', '2'], /Did you mean --workers\?/],
     [['run', '--service', 'web'], /missing required argument 'COMMAND'/],
+    [['service', 'create', 'nginx:1'], /^vipmesh: "nginx:1" looks like an image/],
+    [['service', 'create', '--mount', 'x', 'web'], /--mount is about containers, and vipmesh runs none/],
+    [['service', 'create', '--publsh', '80', 'web'], /Did you mean --publish\?/],
+    [['service', 'create', '--mode', 'globl', 'web'], /Allowed choices are replicated, global/],
+    [['service', 'create', '-p', '80:x', 'web'], /^vipmesh: --publish "80:x": "x" is no port/],
+    [['service', 'update'], /missing required argument 'SERVICE'/],
+    [['network', 'create', '--subnet', '10.0.0.0', 'x'], /^vipmesh: --subnet should be ADDRESS\/LENGTH/],
+    [['node', 'update', 'self'], /^vipmesh: what is to change\?/],
+    [['node', 'update', '--availability', 'off', 'self'], /Allowed choices are active, pause, drain/],
+    [['stack', 'deploy', 'shop'], /^vipmesh: a stack needs its file/],
+    [['stack', 'deploy', '-c', 'a', '-c', 'b', 'shop'], /several are not merged/],
+    [['events', '--since', 'yesterday'], /^vipmesh: --since should be/],
+    [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
   ] as const) {
     t.match(await cli(...words), { code: 2, out: '', err }, words.join(' '));
   }

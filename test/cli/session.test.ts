@@ -17,9 +17,11 @@ interface Inspected {
   readonly Version: { readonly Index: number };
   readonly Spec: Readonly<Record<string, unknown>>;
   readonly PreviousSpec?: Readonly<Record<string, unknown>>;
-  readonly Vipmesh: { readonly Frontends: readonly { readonly State: string }[] };
+  readonly Vipmesh: { readonly Frontends: readonly { readonly Kind: string; readonly State: string }[] };
 }
 
+// Every step is a process of its own.
+t.setTimeout(120_000);
 const agent = await startAgent();
 
 async function inspect(service: string): Promise<Inspected> {
@@ -354,7 +356,8 @@ t.test('events as they happen, until the agent ends', async (t) => {
 async function served(service: string): Promise<void> {
   for (let n = 0; n < 50; n++) {
     const { Vipmesh } = await inspect(service);
-    if (Vipmesh.Frontends.every(({ State }) => State === 'listening')) return;
+    const published = Vipmesh.Frontends.filter(({ Kind }) => Kind === 'published');
+    if (published.every(({ State }) => State === 'listening')) return;
   }
   throw new Error(`${service} is not served: ${JSON.stringify((await inspect(service)).Vipmesh)}`);
 }
