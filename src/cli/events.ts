@@ -38,10 +38,10 @@ export function eventsCommand(shell: Shell): Command {
 function describe(event: DockerEvent, format: string | undefined): string {
   if (format === 'json') return `${JSON.stringify(event)}\n`;
   if (format !== undefined) return formatObjects([event], format);
-  const milliseconds = Math.floor(event.timeNano / 1_000_000);
+  const microseconds = Math.round(event.timeNano / 1000);
   const attributes = Object.entries(event.Actor.Attributes)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, value]) => `${key}=${value}`);
-  const time = formatTimestamp(milliseconds, new Date(milliseconds).getTimezoneOffset());
+  const time = formatTimestamp(microseconds, new Date(microseconds / 1000).getTimezoneOffset());
   return `${time} ${event.Type} ${event.Action} ${event.Actor.ID} (${attributes.join(', ')})\n`;
 }

@@ -23,13 +23,18 @@ export function parseTimestamp(flag: string, text: string, now: number): string 
   return seconds(parsed);
 }
 
-/** `2026-11-20T23:45:03.100000000+01:00`: always nine digits, in a zone so many minutes before UTC. */
-export function formatTimestamp(milliseconds: number, minutesBefore: number): string {
+/**
+ * `2026-11-20T23:45:03.100001000+01:00`: always nine digits, in a zone so many minutes before UTC. Microseconds since the epoch:
+ * a number holds no finer times.
+ */
+export function formatTimestamp(microseconds: number, minutesBefore: number): string {
+  const milliseconds = Math.floor(microseconds / 1000);
+  const rest = String(microseconds % 1000).padStart(3, '0');
   const local = new Date(milliseconds - minutesBefore * 60_000).toISOString().slice(0, -1);
   const [hours, minutes] = [Math.floor(Math.abs(minutesBefore) / 60), Math.abs(minutesBefore) % 60];
   const two = (value: number) => String(value).padStart(2, '0');
   const zone = minutesBefore === 0 ? 'Z' : `${minutesBefore < 0 ? '+' : '-'}${two(hours)}:${two(minutes)}`;
-  return `${local}000000${zone}`;
+  return `${local}${rest}000${zone}`;
 }
 
 function seconds(milliseconds: number): string {

@@ -143,9 +143,9 @@ t.test('--since and --until', (t) => {
   for (const text of ['yesterday', '2026-13-01', '2026-11-20T25:00:00', '10 minutes']) {
     t.throws(() => parseTimestamp('--since', text, now), { code: 'USAGE', message: /^--since should be/ }, text);
   }
-  t.equal(formatTimestamp(now, 0), '2026-11-20T22:45:03.250000000Z');
-  t.equal(formatTimestamp(now, -60), '2026-11-20T23:45:03.250000000+01:00');
-  t.equal(formatTimestamp(now, 210), '2026-11-20T19:15:03.250000000-03:30');
+  t.equal(formatTimestamp(now * 1000 + 7, 0), '2026-11-20T22:45:03.250007000Z');
+  t.equal(formatTimestamp(now * 1000, -60), '2026-11-20T23:45:03.250000000+01:00');
+  t.equal(formatTimestamp(now * 1000, 210), '2026-11-20T19:15:03.250000000-03:30');
   t.end();
 });
 

@@ -167,11 +167,14 @@ t.test('update, scale and rollback leave open connections alone', async (t) => {
 
   await expectCli(t, ['service', 'rollback', 'echo'], { stdout: 'echo\n' });
   t.same((await inspect('echo')).Spec, second.Spec, 'back to before the scaling');
-  await expectCli(t, ['service', 'update', '--label-rm', 'a', '--publish-add', '80/tcp', 'echo'], {
+  await expectCli(t, ['service', 'update', '--publish-rm', '80', '--publish-add', `${after}:80`, 'echo'], {
     stdout: 'echo\n',
   });
+  await t.rejects(connection(before), { code: 'ECONNREFUSED' }, 'the port is not published any more');
+  t.equal(await echo(open, 'still'), 'still', 'connections that came by it stay open');
   await expectCli(t, ['service', 'update', '--rollback', 'echo'], { stdout: 'echo\n' });
   t.same((await inspect('echo')).Spec, second.Spec, 'and once more, as a flag of update');
+  t.equal(await echo(await connection(before), 'again'), 'again', 'beside its old connections the port is open again');
   await expectCli(t, ['service', 'rollback', 'hostpub'], { code: 1, stderr: /^vipmesh: .*hostpub.* previous/ });
   t.equal(await echo(open, 'four'), 'four');
   t.equal(await echo(late, 'five'), 'five');
