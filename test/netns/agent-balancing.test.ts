@@ -1,9 +1,10 @@
 // Containers behind published ports and VIPs, with real processes: who is asked, what a crash costs, who is refused.
 import './support/node.ts';
+import { isIP } from 'node:net';
 import t from 'tap';
-import { startAgent } from '../support/agent.ts';
+import { answers, startAgent } from '../support/agent.ts';
 import { ping, tryTcp, tryUdp } from '../support/netns.ts';
-import { connectFrom, datagrams, httpGet, type LineConnection, lines } from './support/clients.ts';
+import { connectFrom, datagrams, httpGet, type LineConnection, lines, lookup } from './support/clients.ts';
 import { startLoad } from './support/load.ts';
 import { untilServing, vipOf } from './support/mesh.ts';
 import { mayBeNode } from './support/node.ts';
@@ -21,9 +22,11 @@ const STACK = `services:
     ports: ["8081:8000"]
     x-vipmesh: {health: {http: /health, interval: 100ms, retries: 1}}
   empty: {networks: [front]}
-  shell: {networks: [front]}
+  shell: {networks: [front, dual]}
+  both: {networks: [dual]}
 networks:
   front: {driver: overlay}
+  dual: {driver: overlay, enable_ipv6: true}
 `;
 
 const web = () => httpGet(NODE, '127.0.0.1', 8080);
@@ -40,6 +43,8 @@ t.test('containers behind published ports and VIPs', async (t) => {
   const namesNow = () => [...tasks.keys()].sort();
   await untilServing(agent, FRONT, 'web', [...tasks.values()]);
   const vip = await vipOf(agent, FRONT, 'web');
+
+  const addresses = async (name: string, type: 'A' | 'AAAA') => answers(await lookup(shell.netns, name, { type }));
 
   await t.test('T5: each in turn', async (t) => {
     const answers: string[] = [];
@@ -159,6 +164,29 @@ t.test('containers behind published ports and VIPs', async (t) => {
     t.equal(tryTcp(client, emptyVip, 80), 'ECONNREFUSED');
     t.equal(tryUdp(client, emptyVip, 80), 'ECONNREFUSED');
     t.equal(ping(client, emptyVip), 'answered', 'the VIP is there all the same');
+  });
+
+  await t.test('a network with IPv6 has both kinds of address for endpoints, and one VIP', async (t) => {
+    const both = await startServer(agent, 'both');
+    await until(
+      'it is served',
+      () => addresses('tasks.both', 'AAAA'),
+      (found) => found.length === 1,
+    );
+    for (const [name, type, family] of [
+      ['both', 'A', 4],
+      ['tasks.both', 'A', 4],
+      ['tasks.both', 'AAAA', 6],
+    ] as const) {
+      const [address = ''] = await addresses(name, type);
+      t.equal(isIP(address), family, `${name} ${type}`);
+      t.equal(nameIn(await httpGet(shell.netns, address, 8000)), both.name, address);
+      const client = await datagrams(shell.netns, address, 7000);
+      t.equal(nameIn((await client.ask('1'))[0]), both.name);
+      client.close();
+      t.equal(ping(shell.netns, address), 'answered');
+    }
+    t.same(await addresses('both', 'AAAA'), []);
   });
 
   await t.test('H5: all unhealthy is refused, and comes back', async (t) => {

@@ -36,6 +36,17 @@ export function httpGet(netns: number, address: string, port: number, path = '/'
   });
 }
 
+/** `503 draining`: what the agent of a test says at a path for whoever watches it. */
+export function watched(port: number, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+      response.once('data', (body: Buffer) => resolve(`${response.statusCode} ${body.toString().trim()}`));
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
 export interface LineConnection {
   readonly socket: Socket;
   /** The next line; undefined at the end of the stream or after an error. */
@@ -86,9 +97,10 @@ export interface Datagrams {
 
 /** A client socket that stays, and takes replies from whom it asks only. */
 export async function datagrams(netns: number, address: string, port: number): Promise<Datagrams> {
-  const socket = createSocket('udp4');
+  const isIpv6 = address.includes(':');
+  const socket = createSocket(isIpv6 ? 'udp6' : 'udp4');
   const listening = once(socket, 'listening');
-  socket.bind({ fd: bindUdp('0.0.0.0', 0, { netns }) });
+  socket.bind({ fd: bindUdp(isIpv6 ? '::' : '0.0.0.0', 0, { netns }) });
   await listening;
   socket.connect(port, address);
   await once(socket, 'connect');

@@ -31,8 +31,8 @@ export function namespaces(): readonly string[] {
   return readdirSync(NAMES).sort();
 }
 
-/** Links, addresses, routes, namespaces, mounts of namespaces and rules of this node, for comparing two moments. */
-export function kernelState(): Readonly<Record<string, readonly string[]>> {
+/** Links, addresses, routes and namespaces of this node, for comparing two moments. */
+export function kernelState() {
   return {
     links: column('/proc/self/net/dev', 0).slice(2),
     addresses: lines('/proc/self/net/fib_trie').filter((line) => line.includes('|--')),
@@ -40,7 +40,6 @@ export function kernelState(): Readonly<Record<string, readonly string[]>> {
     routes: lines('/proc/self/net/route'),
     routes6: lines('/proc/self/net/ipv6_route').map((line) => line.split(/\s+/).slice(0, 5).join(' ')),
     namespaces: namespaces(),
-    mounts: lines('/proc/self/mounts').filter((line) => line.includes(`${NAMES}/`)),
   };
 }
 
@@ -48,7 +47,7 @@ export function kernelState(): Readonly<Record<string, readonly string[]>> {
 export function descriptors(pid: number): readonly string[] {
   const counts = new Map<string, number>();
   for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    const kind = readlinkSync(`/proc/${pid}/fd/${fd}`).replace(/:?\[.*$/, '');
+    const kind = linkOf(`/proc/${pid}/fd/${fd}`).replace(/:?\[.*$/, '');
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
   return [...counts].map(([kind, count]) => `${kind} ${count}`).sort();
@@ -89,6 +88,14 @@ export async function makeOutside(kernel: LinuxKernel, containers: string): Prom
     route: { kind: 'unicast', destination: ip(destination), prefixLength: Number(bits), via: ip(OUTSIDE.node) },
   });
   return outside.fd;
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return 'closed meanwhile';
+  }
 }
 
 async function withKernel(work: (kernel: LinuxKernel) => Promise<void>): Promise<void> {

@@ -9,7 +9,7 @@ import { closeNetns, openNetns } from '../../../src/native/netns.ts';
 import { type Agent, PROGRAM } from '../../support/agent.ts';
 
 const SERVER = fileURLToPath(new URL('../fixtures/server.js', import.meta.url));
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 /** A test that ran out of time ends without its teardown; what it started ends then all the same. */
 const ends = new Set<() => void>();
@@ -90,7 +90,7 @@ export function spawnRun(agent: Agent, words: readonly string[]): Pick<Task, 'ru
   return { run, ended, complaints, says };
 }
 
-/** Asks again until the answer pleases, for what nobody tells of when it happens. Rejects after 15 s with the last answer. */
+/** Asks again until the answer pleases, for what nobody tells of when it happens. Rejects after 30 s with the last answer. */
 export async function until<Answer>(
   what: string,
   ask: () => Answer | Promise<Answer>,
