@@ -136,6 +136,10 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
 }
 
 async function startCore(config: Config, log: Log, opened: Teardown): Promise<Core> {
+  // The workers start while the store is read. Whatever that ends with is heard of below, or by the teardown.
+  const starting = DataPlane.start({ workers: config.workers, log });
+  const started = starting.catch(() => undefined);
+  opened.add('data plane', async () => (await started)?.stop(WORKER_STOP_MS));
   const store = openEmbeddedStore({ directory: join(config.stateDir, 'store'), log });
   opened.add('store', () => store.close());
   const catalog = await Catalog.open(store, { log });
@@ -152,8 +156,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   });
   opened.add('control', () => control.close());
   const { nodeId } = control;
-  const plane = await DataPlane.start({ workers: config.workers, log });
-  opened.add('data plane', () => plane.stop(WORKER_STOP_MS));
+  const plane = await starting;
   plane.post({ kind: 'upstreams', upstreams: config.upstreams });
   const overlay = config.privileged ? openOverlay(config, nodeId, log, opened, () => containers.isEmpty) : undefined;
   const mesh = new Mesh({ nodeId, plane, log, ...(overlay === undefined ? {} : { overlay }) });

@@ -24,8 +24,8 @@ export interface MeshOptions {
   readonly log: Log;
 }
 
-/** How many of each the data path has room for. */
-export const CAPACITY = { networks: 4096, backends: 32_768 } as const;
+/** How many networks the data path has room for. What is counted there has the data plane's capacity. */
+const MAX_NETWORKS = 4096;
 
 const NODE_CLIENT = 'node';
 
@@ -35,7 +35,7 @@ export class Mesh {
   readonly overlaySockets: OverlaySockets;
   readonly #options: MeshOptions;
   readonly #zones: Zones;
-  readonly #networkNumbers = new Slots<NetworkId>(CAPACITY.networks);
+  readonly #networkNumbers = new Slots<NetworkId>(MAX_NETWORKS);
   readonly #scopes: Scopes;
   readonly #resolvers: ResolverSockets;
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -43,6 +43,8 @@ export class Mesh {
   #tail: Promise<void> = Promise.resolve();
   #listening: Promise<void> = Promise.resolve();
   #socketProblem: string | undefined;
+  /** What the data path had no room for, since it was last told. */
+  readonly #leftOut: Readonly<Record<'backend' | 'endpoint', string[]>> = { backend: [], endpoint: [] };
 
   constructor(options: MeshOptions) {
     const { plane, log } = options;
@@ -54,25 +56,21 @@ export class Mesh {
       barrier: () => plane.barrier(),
       log,
     });
-    this.overlaySockets = new OverlaySockets(plane, new Slots(CAPACITY.networks), frontends);
+    this.overlaySockets = new OverlaySockets(plane, new Slots(MAX_NETWORKS), frontends);
     this.#scopes = new Scopes((command) => plane.post(command));
     this.#resolvers = new ResolverSockets(plane);
     this.#zones = new Zones((id) => this.#numberOf(id));
-    this.publisher = new BalancerPublisher(
-      options.nodeId,
-      { backends: CAPACITY.backends, endpoints: plane.capacity.endpoints },
-      {
-        post: (command) => plane.post(command),
-        listen: (remove, set) => {
-          this.#listening = this.listeners.update(remove, set);
-        },
-        overlayVip: (id, address, backend, eligible) => this.overlaySockets.setVip(id, address, backend, eligible),
-        netnsOf: (id) => this.overlaySockets.netnsOf(id),
-        activeConnections: (slot) => plane.endpointCounters(slot).active,
-        later: (delayMs, action) => this.#later(delayMs, action),
-        exhausted: (what, name) => log.error('no number is left in the data path; it is left out', { what, name }),
+    this.publisher = new BalancerPublisher(options.nodeId, plane.capacity, {
+      post: (command) => plane.post(command),
+      listen: (remove, set) => {
+        this.#listening = this.listeners.update(remove, set);
       },
-    );
+      overlayVip: (id, address, backend, eligible) => this.overlaySockets.setVip(id, address, backend, eligible),
+      netnsOf: (id) => this.overlaySockets.netnsOf(id),
+      activeConnections: (slot) => plane.endpointCounters(slot).active,
+      later: (delayMs, action) => this.#later(delayMs, action),
+      exhausted: (what, name) => this.#leftOut[what].push(name),
+    });
   }
 
   /** Why overlay networks are not as they should be on this node; empty when they are. */
@@ -159,6 +157,7 @@ export class Mesh {
     // A network that goes is needed until nothing uses it: its namespace is where sockets and endpoints are.
     if (overlay) await this.#applyOverlay(withNetworks(snapshot, removed));
     this.publisher.apply(snapshot, previous, changes);
+    this.#reportLeftOut();
     // A name leads to nobody before its ports are open.
     await this.#listening;
     for (const command of this.#zones.apply(changes, snapshot)) this.#options.plane.post(command);
@@ -195,9 +194,23 @@ export class Mesh {
     return this.#scopes.setNode(local.map((network) => this.#numberOf(network.id)));
   }
 
+  /** One line for each kind and commit: a mesh that has grown too large leaves out thousands. */
+  #reportLeftOut(): void {
+    for (const [what, names] of Object.entries(this.#leftOut)) {
+      if (names.length === 0) continue;
+      const [first] = names;
+      this.#options.log.error('no number is left in the data path; these are left out', {
+        what,
+        count: names.length,
+        first,
+      });
+      names.length = 0;
+    }
+  }
+
   #numberOf(id: NetworkId): number {
     const number = this.#networkNumbers.take(id);
-    if (number === undefined) throw new RangeError(`more than ${CAPACITY.networks} networks`);
+    if (number === undefined) throw new RangeError(`more than ${MAX_NETWORKS} networks`);
     return number;
   }
 

@@ -30,6 +30,9 @@ export interface UdpBackend {
 export class UdpRoutes {
   /** Differs whenever anything here has changed. */
   generation = 1;
+  /** As they were told; most backends of a mesh never see a datagram. */
+  readonly #told: (Backend | undefined)[] = [];
+  /** Made of those when the first datagram comes. */
   readonly #backends: (UdpBackend | undefined)[] = [];
   /** Network → VIP → backend. */
   readonly #vips = new Map<number, Map<string, number>>();
@@ -38,9 +41,11 @@ export class UdpRoutes {
   apply(command: BalancerCommand): boolean {
     switch (command.kind) {
       case 'backend-set':
-        this.#backends[command.backend.id] = compileBackend(command.backend);
+        this.#told[command.backend.id] = command.backend;
+        this.#backends[command.backend.id] = undefined;
         break;
       case 'backend-remove':
+        this.#told[command.id] = undefined;
         this.#backends[command.id] = undefined;
         break;
       case 'vip-set':
@@ -60,7 +65,14 @@ export class UdpRoutes {
   /** Undefined when the VIP is none, or the backend is gone. `vip` is only looked at for a `vips` target. */
   backend(target: FrontendTarget, vip: string): UdpBackend | undefined {
     const id = target.kind === 'port' ? target.backend : this.#vips.get(target.network)?.get(vip);
-    return id === undefined ? undefined : this.#backends[id];
+    return id === undefined ? undefined : (this.#backends[id] ?? this.#compile(id));
+  }
+
+  #compile(id: number): UdpBackend | undefined {
+    const told = this.#told[id];
+    const compiled = told && compileBackend(told);
+    this.#backends[id] = compiled;
+    return compiled;
   }
 
   #setVip(network: number, address: string, backend: number | null): void {

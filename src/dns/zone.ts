@@ -16,6 +16,9 @@ import type { DnsCommand, NameRecord, PointerRecord } from './command.ts';
 
 const RANK = { serviceName: 0, stackShortName: 1, serviceAlias: 2, taskName: 3, taskAlias: 4 } as const;
 
+/** A start tells everything at once: in parts, so that workers answer in between and need no memory for the whole of it. */
+const RECORDS_PER_COMMAND = 1000;
+
 /** As Docker abbreviates ids, which is also a container's default host name. */
 const SHORT_ID_LENGTH = 12;
 
@@ -127,8 +130,13 @@ export class Zones {
         .map(([address, [name = null] = []]): PointerRecord => ({ address, name }));
       zone.touchedNames.clear();
       zone.touchedAddresses.clear();
-      if (names.length + pointers.length === 0) continue;
-      commands.push({ kind: 'zone-update', update: { network: zone.number, names, pointers } });
+      for (let at = 0; at < Math.max(names.length, pointers.length); at += RECORDS_PER_COMMAND) {
+        const part = <T>(all: readonly T[]) => all.slice(at, at + RECORDS_PER_COMMAND);
+        commands.push({
+          kind: 'zone-update',
+          update: { network: zone.number, names: part(names), pointers: part(pointers) },
+        });
+      }
     }
     return commands;
   }

@@ -13,6 +13,7 @@ export type Subnet = string & { readonly [subnetBrand]: true };
 export function parseIp(text: string): IpAddress | undefined {
   if (text.includes('/') || text.includes('%')) return undefined;
   if (!text.includes(':')) {
+    if (canonicalIpv4(text) !== undefined) return text as IpAddress;
     if (!Address4.isValid(text) || !/^\d+\.\d+\.\d+\.\d+$/.test(text)) return undefined;
     return new Address4(text).correctForm() as IpAddress;
   }
@@ -42,10 +43,39 @@ export function ipVersion(address: IpAddress | Subnet): 4 | 6 {
 
 /** 4 or 16 bytes, network order. */
 export function ipToBytes(address: IpAddress): Uint8Array {
-  return Uint8Array.from(
-    ipVersion(address) === 4 ? new Address4(address).toArray() : new Address6(address).toByteArray(),
+  return (
+    canonicalIpv4(address) ??
+    Uint8Array.from(ipVersion(address) === 4 ? new Address4(address).toArray() : new Address6(address).toByteArray())
   );
 }
+
+/**
+ * The bytes of an IPv4 address in canonical form; undefined when it is not, or in another. A start reads tens of thousands, and
+ * the library takes 20 times as long.
+ */
+function canonicalIpv4(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4);
+  let [part, digits, value] = [0, 0, 0];
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === DOT) {
+      if (digits === 0 || part === 3) return undefined;
+      bytes[part++] = value;
+      [digits, value] = [0, 0];
+      continue;
+    }
+    if (code < DIGIT_0 || code > DIGIT_0 + 9 || (digits > 0 && value === 0)) return undefined;
+    value = 10 * value + code - DIGIT_0;
+    digits++;
+    if (value > 255) return undefined;
+  }
+  if (part !== 3 || digits === 0) return undefined;
+  bytes[3] = value;
+  return bytes;
+}
+
+const DOT = 0x2e;
+const DIGIT_0 = 0x30;
 
 /** 16 bytes; an IPv4 address as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2). */
 export function ipToMappedBytes(address: IpAddress): Uint8Array {

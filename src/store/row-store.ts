@@ -18,6 +18,7 @@ import {
   entryKey,
   entryRange,
   isKey,
+  isSound,
   keyOfEntry,
   LEASE_RANGE,
   leaseKey,
@@ -173,7 +174,7 @@ export class RowStore implements Store {
 
   #decode<T>(rowKey: string, row: Buffer): T {
     const content = decodeRow(rowKey, row);
-    if (content === undefined) throw damaged(this.#path, `the checksum of ${rowKey} is wrong`);
+    if (content === undefined) throw wrongChecksum(this.#path, rowKey);
     return content as T;
   }
 
@@ -186,7 +187,11 @@ export class RowStore implements Store {
       throw damaged(this.#path, `format ${summary.format} is of a newer version; this one knows ${ROW_FORMAT}`);
     }
     let entries = 0;
-    for (const _ of this.#entries('')) entries++;
+    const all = entryRange('');
+    for (const { key, row } of this.#database.range(all.start, all.end)) {
+      if (!isSound(key, row)) throw wrongChecksum(this.#path, key);
+      entries++;
+    }
     if (summary.entries !== entries)
       throw damaged(this.#path, `it holds ${entries} entries where ${summary.entries} were written`);
     for (const { key, row } of this.#database.range(LEASE_RANGE.start, LEASE_RANGE.end)) {
@@ -332,6 +337,10 @@ export class RowStore implements Store {
     }
     this.#setLeaseTimer();
   }
+}
+
+function wrongChecksum(path: string, rowKey: string): StoreError {
+  return damaged(path, `the checksum of ${rowKey} is wrong`);
 }
 
 /** Makes a database that holds nothing an empty store. */

@@ -74,22 +74,36 @@ export function encodeRow(
   rowKey: string,
   content: Summary | EntryRow | CommitEvent['writes'] | { readonly ttlMs: number },
 ): Buffer {
-  const text = JSON.stringify(content);
-  return Buffer.from(`${checksum(rowKey, text)}${text}`);
+  const row = Buffer.from(`${' '.repeat(CHECKSUM_BYTES)}${JSON.stringify(content)}`);
+  row.write(checksum(rowKey, row), 0, 'latin1');
+  return row;
 }
 
 /** What was encoded under that key; undefined when it is damaged. */
 export function decodeRow(rowKey: string, row: Buffer): unknown {
-  const text = row.toString('utf8', 8);
-  if (row.toString('latin1', 0, 8) !== checksum(rowKey, text)) return undefined;
-  return JSON.parse(text);
+  return isSound(rowKey, row) ? JSON.parse(row.toString('utf8', CHECKSUM_BYTES)) : undefined;
 }
 
-/** CRC-32 (ISO 3309, as in zip) of key and text, 8 hexadecimal digits. */
-function checksum(rowKey: string, text: string): string {
-  let crc = 0xffffffff;
-  for (const byte of Buffer.from(`${rowKey}\0${text}`)) crc = (CRC_TABLE[(crc ^ byte) & 0xff] ?? 0) ^ (crc >>> 8);
-  return ((crc ^ 0xffffffff) >>> 0).toString(16).padStart(8, '0');
+/** False when what stands under a key is damaged. */
+export function isSound(rowKey: string, row: Buffer): boolean {
+  return row.toString('latin1', 0, CHECKSUM_BYTES) === checksum(rowKey, row);
+}
+
+/** 8 hexadecimal digits. */
+const CHECKSUM_BYTES = 8;
+
+/** CRC-32 (ISO 3309, as in zip) of the key, a zero and the row's text. */
+function checksum(rowKey: string, row: Buffer): string {
+  const key = Buffer.from(`${rowKey}\0`);
+  const crc = crcOf(row, CHECKSUM_BYTES, crcOf(key, 0, 0xffffffff));
+  return ((crc ^ 0xffffffff) >>> 0).toString(16).padStart(CHECKSUM_BYTES, '0');
+}
+
+function crcOf(bytes: Buffer, from: number, before: number): number {
+  let crc = before;
+  for (let at = from; at < bytes.length; at++)
+    crc = (CRC_TABLE[(crc ^ (bytes[at] as number)) & 0xff] as number) ^ (crc >>> 8);
+  return crc;
 }
 
 const CRC_TABLE = Int32Array.from({ length: 256 }, (_, index) => {
