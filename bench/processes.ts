@@ -83,12 +83,12 @@ export class Running {
   }
 
   /** Resolves when `ready` does with true. */
-  async until(ready: () => Promise<boolean>, what: string): Promise<this> {
+  async until(ready: () => Promise<boolean>, what: string, deadlineMs = START_DEADLINE_MS): Promise<this> {
     let ended: number | string | undefined;
     void this.ended.then((code) => {
       ended = code;
     });
-    const deadline = performance.now() + START_DEADLINE_MS;
+    const deadline = performance.now() + deadlineMs;
     while (!(await ready())) {
       if (ended !== undefined) throw new BenchError(`${this.name} ended with ${ended}:\n${this.output()}`);
       if (performance.now() > deadline) throw new BenchError(`${this.name} does not ${what}:\n${this.output()}`);

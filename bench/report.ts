@@ -13,7 +13,8 @@ export interface Measure {
 export type Goal =
   /** At least this part of the best of these. */
   | { readonly kind: 'ratio'; readonly of: readonly string[]; readonly atLeast: number }
-  | { readonly kind: 'most'; readonly value: number };
+  /** `column`: what is held against it instead of the subject. */
+  | { readonly kind: 'most'; readonly value: number; readonly column?: string };
 
 /** One row per measure, one column per contender: median, and the least and most of all rounds. */
 export function table(contenders: readonly string[], measures: readonly Measure[], subject: string): string {
@@ -38,7 +39,7 @@ function cell(values: readonly number[] | undefined, digits: number): string {
 
 function verdict({ samples, goal }: Measure, subject: string): string {
   if (goal === undefined) return '';
-  const own = median(samples.get(subject) ?? []);
+  const own = median(samples.get((goal.kind === 'most' ? goal.column : undefined) ?? subject) ?? []);
   if (goal.kind === 'most') return `≤ ${goal.value}: ${own <= goal.value ? 'met' : 'missed'}`;
   const best = Math.max(...goal.of.map((name) => median(samples.get(name) ?? [])));
   const ratio = own / best;

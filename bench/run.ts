@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { descriptorLimit } from '../src/native/rlimit.ts';
+import { type ControlPlaneExtent, measureControlPlane } from './control-plane.ts';
 import { DIRECT, DNSMASQ, HAPROXY, NGINX, OURS, Stage, UNBOUND } from './contenders.ts';
 import { installPeers, peerVersions } from './install.ts';
 import { type AutocannonResult, runAutocannon } from './load.ts';
@@ -14,6 +15,10 @@ import { table } from './report.ts';
 
 const FULL: Extent = { rounds: 5, seconds: 4, idleRounds: 5, idleConnections: 9_000 };
 const QUICK: Extent = { rounds: 3, seconds: 1, idleRounds: 1, idleConnections: 2_000 };
+const CONTROL_PLANE: Readonly<Record<'full' | 'quick', ControlPlaneExtent>> = {
+  full: { starts: 5, changes: 500 },
+  quick: { starts: 1, changes: 100 },
+};
 const AUTOCANNON_SECONDS = { full: 10, quick: 2 } as const;
 /** Descriptors that a proxy needs besides those of its connections. */
 const SPARE_DESCRIPTORS = 500;
@@ -62,9 +67,11 @@ async function run(quick: boolean, processes: Processes, directory: string): Pro
     stage,
     { kind: 'ratio', of: [DNSMASQ, UNBOUND], atLeast: 1.2 },
   );
+  const controlPlane = await measureControlPlane(processes, directory, CONTROL_PLANE[quick ? 'quick' : 'full'], say);
   const text = report(extent, (performance.now() - startedAt) / 1000, cannon, [
     table([DIRECT, OURS, HAPROXY, NGINX], [...http, ...throughUdp, ...memory], OURS),
     table([OURS, DNSMASQ, UNBOUND], dns, OURS),
+    controlPlane,
   ]);
   say(`\n${text}`);
   if (!quick) writeFileSync(RESULTS, text);
