@@ -14,7 +14,7 @@ export function apiCommands(control: Control, defaultDriver: NetworkDriver): Com
     removeService: (service) => control.removeService(service),
     createNetwork: (spec) => control.createNetwork(spec),
     removeNetwork: (network) => control.removeNetwork(network),
-    setAvailability: (availability) => control.setAvailability(availability),
+    updateNode: (change) => control.updateNode(change),
     async deployStack(name, { file, text, environment, prune }) {
       const read = readComposeFile({ file, text, stack: name, environment, defaultDriver });
       if (!read.ok) return read;

@@ -109,7 +109,11 @@ export interface Commands {
   createNetwork(spec: NetworkSpec): Promise<Network>;
   removeNetwork(network: NetworkId): Promise<Network>;
   /** Of this node. */
-  setAvailability(availability: Availability): Promise<Node>;
+  /** Of the node that answers. `labels`: all of them. */
+  updateNode(change: {
+    readonly availability?: Availability;
+    readonly labels?: Readonly<Record<string, string>>;
+  }): Promise<Node>;
   deployStack(name: string, file: StackFileInput): Promise<StackDeployment>;
   removeStack(name: string): Promise<StackChange>;
 }

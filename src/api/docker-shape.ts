@@ -25,6 +25,8 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
     Name: task.name,
     Labels: {},
     Spec: {
+      // Docker's client reads the image without looking whether there is one.
+      ContainerSpec: { Image: '' },
       Networks: service === undefined ? [] : shapeNetworkTargets(service.spec, source.snapshot),
       ForceUpdate: 0,
     },

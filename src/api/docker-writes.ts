@@ -177,7 +177,7 @@ async function removedUnused(context: ApiContext, network: Network): Promise<boo
 
 function addNodeWrites(app: FastifyInstance, context: ApiContext): void {
   const update = described({
-    summary: 'Sets the availability of the node that answers; its role and labels cannot be changed',
+    summary: 'Sets the availability and the labels of the node that answers; its role cannot be changed',
     query: nodeUpdateQuery,
     body: nodeSpecRequest,
     example: { Role: 'manager', Availability: 'drain' },
@@ -191,21 +191,16 @@ function addNodeWrites(app: FastifyInstance, context: ApiContext): void {
       throw new ApiError('NOT_SUPPORTED', `node ${node.name} can be changed only by its own agent; ask that one`);
     if ((wanted.Role ?? 'manager') !== 'manager')
       throw new ApiError('NOT_SUPPORTED', 'vipmesh has no workers; every node can be asked and changed');
-    if (wanted.Labels !== undefined && wanted.Labels !== null && !sameLabels(wanted.Labels, node.labels))
-      throw new ApiError('NOT_SUPPORTED', `the labels of node ${node.name} cannot be changed by this path`);
     const now = context.revisionOf(node.id);
     if (now !== version) {
       throw outOfSequence(
         `node ${node.name} has changed since version ${version}, it is at ${now} now; look at it again and repeat the update`,
       );
     }
-    if (wanted.Availability !== undefined && wanted.Availability !== null)
-      await context.commands.setAvailability(wanted.Availability);
+    await context.commands.updateNode({
+      ...(wanted.Availability ? { availability: wanted.Availability } : {}),
+      ...(wanted.Labels ? { labels: wanted.Labels } : {}),
+    });
     return reply.status(200).send();
   });
-}
-
-function sameLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }

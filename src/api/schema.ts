@@ -151,7 +151,11 @@ export const dockerTask = z.object({
   UpdatedAt: z.string(),
   Name: z.string(),
   Labels: labels,
-  Spec: z.object({ Networks: z.array(networkTarget), ForceUpdate: z.number() }),
+  Spec: z.object({
+    ContainerSpec: z.object({ Image: z.string() }),
+    Networks: z.array(networkTarget),
+    ForceUpdate: z.number(),
+  }),
   ServiceID: z.string(),
   Slot: z.number(),
   NodeID: z.string(),

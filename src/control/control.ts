@@ -5,7 +5,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import { parseStaticEndpoint } from '../compose/static-endpoint.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkSpec } from '../model/network.ts';
-import type { Availability, Node, NodeId } from '../model/node.ts';
+import type { Node, NodeId } from '../model/node.ts';
 import type { Service, ServiceSpec, StaticEndpoint } from '../model/service.ts';
 import type { Health, Task, TaskId, TaskState } from '../model/task.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
@@ -18,7 +18,7 @@ import { Draft, type Surroundings } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { findService } from './lookup.ts';
 import { createNetwork, removeNetwork } from './networks.ts';
-import { registerNode, setAvailability } from './nodes.ts';
+import { type NodeChange, registerNode, updateNode } from './nodes.ts';
 import {
   addEndpoint,
   createService,
@@ -203,8 +203,9 @@ export class Control {
     );
   }
 
-  setAvailability(availability: Availability): Promise<Node> {
-    return this.#command((draft) => setAvailability(draft, availability));
+  /** Of this node. */
+  updateNode(change: NodeChange): Promise<Node> {
+    return this.#command((draft) => updateNode(draft, change));
   }
 
   /** Commands that were begun go on. The store and the catalog are their openers' to close. */

@@ -3,6 +3,7 @@ import { nameProblem } from '../model/name.ts';
 import type { Availability, Node } from '../model/node.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
+import { sameValue } from './services.ts';
 
 /** Puts this node on record, or brings its record up to date; what others have set (availability, labels) stays. */
 export function registerNode(draft: Draft, name: string): Node {
@@ -19,11 +20,16 @@ export function registerNode(draft: Draft, name: string): Node {
   );
 }
 
-export function setAvailability(draft: Draft, availability: Availability): Node {
+export interface NodeChange {
+  readonly availability?: Availability;
+  /** All of them. */
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export function updateNode(draft: Draft, change: NodeChange): Node {
   const node = draft.snapshot.nodes.get(draft.surroundings.nodeId);
   if (node === undefined)
     throw new ControlError('not-found', 'this node is not on record yet; its agent is still starting');
-  return node.availability === availability
-    ? node
-    : draft.putNode({ ...node, availability, updatedAt: draft.wallTime });
+  const after = { ...node, ...change };
+  return sameValue(node, after) ? node : draft.putNode({ ...after, updatedAt: draft.wallTime });
 }

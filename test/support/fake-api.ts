@@ -102,9 +102,9 @@ export function fakeApi(): FakeApi {
           await call(`remove network ${id}`);
           return fake.snapshot.networks.get(id) as Network;
         },
-        async setAvailability(availability) {
-          await call(`availability ${availability}`);
-          return { ...(fake.snapshot.nodes.get(NODE) as Node), availability };
+        async updateNode(change) {
+          await call(`update node ${JSON.stringify(change)}`);
+          return { ...(fake.snapshot.nodes.get(NODE) as Node), ...change };
         },
         async deployStack(name, file) {
           await call(`deploy ${name} ${JSON.stringify(file)}`);
