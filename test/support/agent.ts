@@ -149,6 +149,25 @@ export function answers(packet: Packet): readonly string[] {
   return (packet.answers ?? []).flatMap((answer) => ('data' in answer ? [String(answer.data)] : []));
 }
 
+const ends = new Set<() => void>();
+
+/** A test that runs out of time, or is killed, ends without its teardown; what it started ends with it all the same. */
+export function endWithProcess(end: () => void): void {
+  if (ends.size === 0) {
+    const endAll = () => {
+      for (const one of ends) one();
+    };
+    process.once('exit', endAll);
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      process.once(signal, () => {
+        endAll();
+        process.kill(process.pid, signal);
+      });
+    }
+  }
+  ends.add(end);
+}
+
 function agentWords(folder: AgentFolder, options: AgentOptions): readonly string[] {
   const stacks = Object.entries(options.stacks ?? {}).flatMap(([name, text]) => {
     const file = join(folder.path, `${name}.yaml`);
@@ -181,6 +200,7 @@ function launch(folder: AgentFolder, options: AgentOptions) {
     ...agentWords(folder, options),
   ];
   const child = spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...options.env } });
+  endWithProcess(() => child.kill('SIGKILL'));
   const log: LogLine[] = [];
   const waiting = new Set<(line: LogLine) => void>();
   createInterface({ input: child.stderr }).on('line', (text) => {

@@ -6,16 +6,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { closeNetns, openNetns } from '../../../src/native/netns.ts';
-import { type Agent, PROGRAM } from '../../support/agent.ts';
+import { type Agent, endWithProcess, PROGRAM } from '../../support/agent.ts';
 
 const SERVER = fileURLToPath(new URL('../fixtures/server.js', import.meta.url));
 const PATIENCE_MS = 30_000;
-
-/** A test that ran out of time ends without its teardown; what it started ends then all the same. */
-const ends = new Set<() => void>();
-process.once('exit', () => {
-  for (const end of ends) end();
-});
 
 export interface Task {
   readonly name: string;
@@ -69,9 +63,8 @@ export function spawnRun(agent: Agent, words: readonly string[]): Pick<Task, 'ru
     for (const pid of commands()) kill(-pid, 'SIGKILL');
     run.kill('SIGKILL');
   };
-  ends.add(end);
+  endWithProcess(end);
   t.teardown(async () => {
-    ends.delete(end);
     end();
     await ended;
   });
