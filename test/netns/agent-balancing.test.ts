@@ -193,10 +193,12 @@ t.test('containers behind published ports and VIPs', async (t) => {
     const fragile = await startServers(agent, 'fragile', 2);
     const fragileVip = await vipOf(agent, FRONT, 'fragile');
     const ask = () => httpGet(NODE, '127.0.0.1', 8081);
+    const metrics = () => httpGet(NODE, '127.0.0.1', agent.folder.adminPort, '/metrics');
     await untilServing(agent, FRONT, 'fragile', fragile);
     for (const { pid } of fragile) kill(pid, 'SIGUSR2');
     await until('the published port refuses', ask, (answer) => answer === 'ECONNREFUSED');
     t.equal(tryTcp(shell.netns, fragileVip, 8000), 'ECONNREFUSED', 'so does the VIP');
+    t.ok((await metrics()).includes('vipmesh_service_eligible_tasks{service="shop_fragile"} 0'), 'a metric says so');
     kill(fragile[1]?.pid ?? 0, 'SIGUSR2');
     t.equal(nameIn(await until('it answers', ask, (answer) => answer.includes(' met '))), fragile[1]?.name);
     t.equal(nameIn(await httpGet(shell.netns, fragileVip, 8000)), fragile[1]?.name);

@@ -3,6 +3,8 @@
 import './support/node.ts';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
+import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
+import { tableName } from '../../src/overlay/names.ts';
 import { type Agent, startAgent } from '../support/agent.ts';
 import { tryTcp } from '../support/netns.ts';
 import { connectFrom, httpGet, lines, lookup, summary, watched } from './support/clients.ts';
@@ -212,7 +214,12 @@ t.test('agents end and come back', async (t) => {
   });
 
   await t.test('an agent that ends when there is no container takes everything with it', async (t) => {
+    const kernel = new LinuxKernel();
+    t.teardown(() => kernel.close());
+    const instance = /vmeg-(\w+)/.exec(kernelState().links.join())?.[1] ?? '';
+    t.ok(await kernel.own.hasRuleset(tableName(instance)));
     t.equal(await agent.stop(), 0);
+    t.notOk(await kernel.own.hasRuleset(tableName(instance)), 'its nftables table');
     t.same(namespaces(), []);
     t.same(kernelState().links, ['lo:']);
   });
