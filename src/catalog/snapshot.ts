@@ -40,7 +40,21 @@ export const EMPTY_SNAPSHOT: Snapshot = {
 
 /** The snapshot after all changes of one commit. Pure. */
 export function applyChanges(snapshot: Snapshot, revision: number, changes: readonly Change[]): Snapshot {
-  return changes.reduce(applyChange, { ...snapshot, revision });
+  if (changes.length < MANY) return changes.reduce(applyChange, { ...snapshot, revision });
+  const tries = mapTries(snapshot, (trie) => trie.asMutable());
+  const applied = changes.reduce(applyChange, { ...tries, revision });
+  return { ...mapTries(applied, (trie) => trie.asImmutable()), revision };
+}
+
+/** From here on it is cheaper to change copies of the indexes in place; a start and a large stack are like that. */
+const MANY = 100;
+
+function mapTries(snapshot: Snapshot, map: (trie: Trie<never, never>) => Trie<never, never>): Snapshot {
+  const entries = Object.entries(snapshot).map(([name, value]) => [
+    name,
+    Trie.isMap(value) ? map(value as never) : value,
+  ]);
+  return Object.fromEntries(entries) as Snapshot;
 }
 
 /** The tasks of a service, in order of slot. */

@@ -1,8 +1,8 @@
-// Records in wire form: for what is written once and sent many times. All but addresses, of which a start writes tens of
-// thousands, by the dns-packet codec. The only importer of dns-packet.
+// Records in wire form: for what is written once and sent many times. A start writes tens of thousands of addresses and
+// pointers, so they are written here; the rest by the dns-packet codec. The only importer of dns-packet.
 import { type Answer, encode } from 'dns-packet';
 import { type IpAddress, ipToBytes } from '../model/address.ts';
-import { CLASS_IN, HEADER_BYTES, RECORD_FIXED_BYTES, TYPE_A, TYPE_AAAA, writeU16, writeU32 } from './wire.ts';
+import { CLASS_IN, HEADER_BYTES, RECORD_FIXED_BYTES, TYPE_A, TYPE_AAAA, TYPE_PTR, writeU16, writeU32 } from './wire.ts';
 
 /** What our own negative answers say about the zone, in seconds (RFC 2308 section 5: `minimum` is how long they hold). */
 export interface NegativeTimes {
@@ -13,18 +13,35 @@ export interface NegativeTimes {
 /** A (IPv4) or AAAA (IPv6) by the kind of address. Every record below lacks its owner's name, which differs by question. */
 export function addressRecord(address: string, ttl: number): Uint8Array {
   const data = ipToBytes(address as IpAddress);
-  const record = new Uint8Array(RECORD_FIXED_BYTES + data.length);
-  writeU16(record, 0, data.length === 4 ? TYPE_A : TYPE_AAAA);
-  writeU16(record, 2, CLASS_IN);
-  writeU32(record, 4, ttl);
-  writeU16(record, 8, data.length);
-  record.set(data, RECORD_FIXED_BYTES);
-  return record;
+  return record(data.length === 4 ? TYPE_A : TYPE_AAAA, ttl, data);
 }
 
-/** `target` without its final dot. */
+/** `target` is a name that encodeLabels takes, without its final dot. */
 export function pointerRecord(target: string, ttl: number): Uint8Array {
-  return recordWithoutName({ type: 'PTR', name: '.', ttl, data: target });
+  // Every dot becomes the length of the label behind it.
+  const data = new Uint8Array(target.length + 2);
+  let lengthAt = 0;
+  for (let i = 0; i < target.length; i++) {
+    const code = target.charCodeAt(i);
+    if (code === DOT) lengthAt = i + 1;
+    else {
+      data[i + 1] = code;
+      data[lengthAt] = (data[lengthAt] as number) + 1;
+    }
+  }
+  return record(TYPE_PTR, ttl, data);
+}
+
+const DOT = 0x2e;
+
+function record(type: number, ttl: number, data: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(RECORD_FIXED_BYTES + data.length);
+  writeU16(bytes, 0, type);
+  writeU16(bytes, 2, CLASS_IN);
+  writeU32(bytes, 4, ttl);
+  writeU16(bytes, 8, data.length);
+  bytes.set(data, RECORD_FIXED_BYTES);
+  return bytes;
 }
 
 /**

@@ -94,16 +94,16 @@ const CHECKSUM_BYTES = 8;
 
 /** CRC-32 (ISO 3309, as in zip) of the key, a zero and the row's text. */
 function checksum(rowKey: string, row: Buffer): string {
-  const key = Buffer.from(`${rowKey}\0`);
-  const crc = crcOf(row, CHECKSUM_BYTES, crcOf(key, 0, 0xffffffff));
+  let crc = 0xffffffff;
+  // Keys are ASCII.
+  for (let at = 0; at < rowKey.length; at++) crc = crcStep(crc, rowKey.charCodeAt(at));
+  crc = crcStep(crc, 0);
+  for (let at = CHECKSUM_BYTES; at < row.length; at++) crc = crcStep(crc, row[at] as number);
   return ((crc ^ 0xffffffff) >>> 0).toString(16).padStart(CHECKSUM_BYTES, '0');
 }
 
-function crcOf(bytes: Buffer, from: number, before: number): number {
-  let crc = before;
-  for (let at = from; at < bytes.length; at++)
-    crc = (CRC_TABLE[(crc ^ (bytes[at] as number)) & 0xff] as number) ^ (crc >>> 8);
-  return crc;
+function crcStep(crc: number, byte: number): number {
+  return (CRC_TABLE[(crc ^ byte) & 0xff] as number) ^ (crc >>> 8);
 }
 
 const CRC_TABLE = Int32Array.from({ length: 256 }, (_, index) => {

@@ -57,6 +57,30 @@ t.test('indexes after random changes', (t) => {
   t.end();
 });
 
+t.test('many changes in one commit', (t) => {
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 120, maxLength: 300 }), fc.array(step, { maxLength: 20 }), (many, few) => {
+      const model: Model = { network: new Map(), service: new Map(), task: new Map(), node: new Map() };
+      const small = applyChanges(
+        EMPTY_SNAPSHOT,
+        1,
+        few.flatMap((one) => change(model, one)),
+      );
+      const before = JSON.stringify(plain(small));
+      const large = applyChanges(
+        small,
+        2,
+        many.flatMap((one) => change(model, one)),
+      );
+      t.same(plain(large), expected(model, 2));
+      t.equal(JSON.stringify(plain(small)), before, 'the earlier snapshot stays as it was');
+      t.notOk(large.tasks.wasAltered(), 'nobody can change the new one in place');
+    }),
+    { numRuns: 50 },
+  );
+  t.end();
+});
+
 t.test('a name changes hands within one commit', (t) => {
   const old = { ...build.service('web'), id: 'b' as ServiceId };
   const young = { ...build.service('web'), id: 'a' as ServiceId };
