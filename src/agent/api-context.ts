@@ -3,6 +3,7 @@ import { arch, cpus, release, totalmem } from 'node:os';
 import type {
   AgentFacts,
   ApiContext,
+  Attachments,
   EndpointFacts,
   FrontendFacts,
   RuntimeStatus,
@@ -30,6 +31,7 @@ export interface ContextParts {
   readonly monitor: HealthMonitor;
   readonly commands: Control;
   readonly tasks: TaskRunner;
+  readonly attachments: Attachments;
   readonly status: () => RuntimeStatus;
 }
 
@@ -57,6 +59,7 @@ export function apiContext(parts: ContextParts): ApiContext {
     facts: parts.facts,
     commands: apiCommands(parts.commands, parts.facts.privileged ? 'overlay' : 'local'),
     tasks: parts.tasks,
+    attachments: parts.attachments,
     snapshot: () => catalog.snapshot,
     subscribe: (listener) => catalog.subscribe(listener),
     revisionOf: (id) => objectRevision(catalog, id),
@@ -121,7 +124,7 @@ function overlayFrontends(mesh: Mesh, plane: DataPlane, catalog: Catalog): reado
         address,
         state: here ? (eligible ? ('listening' as const) : ('refusing' as const)) : ('blocked' as const),
         ...(here ? {} : { reason: mesh.overlayProblems[0] ?? 'overlay networks need an agent that runs as root' }),
-        openConnections: counts.reduce((sum, one) => sum + one.active, 0),
+        openConnections: counts.reduce((sum, one) => sum + one.active + one.flows, 0),
         totalConnections: counts.reduce((sum, one) => sum + one.total, 0),
       }));
     }),
@@ -140,7 +143,7 @@ function endpointFacts(
   if (slot === undefined && failure === undefined) return undefined;
   const counts = slot === undefined ? undefined : plane.endpointCounters(slot);
   return {
-    openConnections: counts?.active ?? 0,
+    openConnections: (counts?.active ?? 0) + (counts?.flows ?? 0),
     totalConnections: counts?.total ?? 0,
     connectFailures: counts?.failures ?? 0,
     ejected: false,

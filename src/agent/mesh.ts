@@ -49,7 +49,11 @@ export class Mesh {
   constructor(options: MeshOptions) {
     const { plane, log } = options;
     this.#options = options;
-    const frontends = new Slots<string>(plane.capacity.frontends);
+    const frontends = new Slots<string>(
+      plane.capacity.frontends,
+      () => true,
+      (id) => plane.beginCounting('frontends', id),
+    );
     this.listeners = new ListenerSet(frontends, {
       workers: plane.workers,
       postTo: (worker, command) => plane.postTo(worker, command),
@@ -67,7 +71,11 @@ export class Mesh {
       },
       overlayVip: (id, address, backend, eligible) => this.overlaySockets.setVip(id, address, backend, eligible),
       netnsOf: (id) => this.overlaySockets.netnsOf(id),
-      activeConnections: (slot) => plane.endpointCounters(slot).active,
+      openCount: (slot) => {
+        const { active, flows } = plane.endpointCounters(slot);
+        return active + flows;
+      },
+      beginCounting: (slot) => plane.beginCounting('endpoints', slot),
       later: (delayMs, action) => this.#later(delayMs, action),
       exhausted: (what, name) => this.#leftOut[what].push(name),
     });

@@ -110,7 +110,7 @@ function registerEndpoints(metrics: Metrics, { context, plane, mesh }: MetricSou
     'Connections and flows open to the endpoint',
     'gauge',
     labels,
-    () => each((slot) => read(slot).active),
+    () => each((slot) => read(slot).active + read(slot).flows),
   );
   metrics.registerCollector(
     'vipmesh_endpoint_connect_failures_total',

@@ -36,8 +36,10 @@ export interface PublisherPort {
   overlayVip(networkId: NetworkId, address: IpAddress, backend: number | null, hasEligible: boolean): void;
   /** Descriptor of the namespace of an overlay network; undefined while it is not there. */
   netnsOf(networkId: NetworkId): number | undefined;
-  /** Connections open to an endpoint, over all workers. */
-  activeConnections(slot: number): number;
+  /** Connections and flows open to an endpoint, over all workers. */
+  openCount(slot: number): number;
+  /** A slot has a new owner, who is to be counted from zero. */
+  beginCounting(slot: number): void;
   later(delayMs: number, action: () => void): void;
   /** All numbers are taken: the object is left out. */
   exhausted(what: 'backend' | 'endpoint', name: string): void;
@@ -51,6 +53,8 @@ export class BalancerPublisher {
   readonly #plans = new Map<ServiceId, ServicePlan>();
   readonly #backends: Slots<BackendKey>;
   readonly #endpoints: Slots<EndpointKey>;
+  /** The counter of whose turn it is: one per service, so that its published port and its VIPs share one order. */
+  readonly #turns: Slots<ServiceId>;
   /** How many backends name an endpoint; its slot is given back after the last. */
   readonly #uses = new Map<EndpointKey, number>();
   /** Slots whose connections will be ended: nobody else may have them before that. */
@@ -66,8 +70,10 @@ export class BalancerPublisher {
     this.#backends = new Slots(capacity.backends);
     this.#endpoints = new Slots(
       capacity.endpoints,
-      (slot) => !this.#closing.has(slot) && port.activeConnections(slot) === 0,
+      (slot) => !this.#closing.has(slot) && port.openCount(slot) === 0,
+      (slot) => port.beginCounting(slot),
     );
+    this.#turns = new Slots(capacity.backends);
   }
 
   apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): void {
@@ -80,7 +86,8 @@ export class BalancerPublisher {
       if (service === undefined) this.#plans.delete(serviceId);
       else this.#plans.set(serviceId, after);
       const drainMs = service?.spec.drainTimeoutMs ?? previous.services.get(serviceId)?.spec.drainTimeoutMs;
-      this.#publish(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
+      this.#publish(serviceId, before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
+      if (service === undefined) this.#turns.release(serviceId);
     }
     this.#closeUnhealthy(snapshot, changes);
     const wanted = new Set(set.map(({ plan }) => plan.key));
@@ -116,19 +123,19 @@ export class BalancerPublisher {
   }
 
   #publish(
+    serviceId: ServiceId,
     before: ServicePlan,
     after: ServicePlan,
     drainMs: number,
     removed: FrontendKey[],
     set: FrontendWanted[],
   ): void {
-    const old = new Map(before.backends.map((plan) => [plan.key, plan]));
     const eligible = new Map(
       after.backends.map((plan) => [plan.key, plan.endpoints.some((endpoint) => endpoint.eligible)]),
     );
     for (const plan of after.backends) {
       this.#countUses(plan.endpoints, 1);
-      this.#setBackend(plan);
+      this.#setBackend(plan, serviceId);
     }
     const frontends = new Set(after.frontends.map((plan) => plan.key));
     removed.push(...before.frontends.filter((plan) => !frontends.has(plan.key)).map((plan) => plan.key));
@@ -148,12 +155,13 @@ export class BalancerPublisher {
     for (const plan of before.backends) {
       if (!eligible.has(plan.key)) this.#removeBackend(plan.key);
     }
-    this.#endLeavers([...old.values()], drainMs);
+    this.#endLeavers(before.backends, drainMs);
   }
 
-  #setBackend(plan: BackendPlan): void {
+  #setBackend(plan: BackendPlan, serviceId: ServiceId): void {
     const id = this.#backends.take(plan.key);
-    if (id === undefined) {
+    const roundRobinSlot = this.#turns.take(serviceId);
+    if (id === undefined || roundRobinSlot === undefined) {
       this.#port.exhausted('backend', plan.key);
       return;
     }
@@ -166,7 +174,7 @@ export class BalancerPublisher {
         if (slot === undefined || netns === undefined) return [];
         return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
       });
-    this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot: id, endpoints } });
+    this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints } });
   }
 
   #removeBackend(key: BackendKey): void {
@@ -189,7 +197,7 @@ export class BalancerPublisher {
       if ((this.#uses.get(key) ?? 0) > 0) continue;
       this.#uses.delete(key);
       const slot = this.#endpoints.release(key);
-      if (slot !== undefined && this.#port.activeConnections(slot) > 0) slots.push(slot);
+      if (slot !== undefined && this.#port.openCount(slot) > 0) slots.push(slot);
     }
     if (slots.length === 0) return;
     for (const slot of slots) this.#closing.add(slot);

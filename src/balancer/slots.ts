@@ -6,11 +6,18 @@ export class Slots<Key> {
   readonly #resting: number[] = [];
   readonly #capacity: number;
   readonly #mayReuse: (number: number) => boolean;
+  readonly #onTaken: (number: number) => void;
   #next = 0;
 
-  constructor(capacity: number, mayReuse: (number: number) => boolean = () => true) {
+  /** `onTaken`: a number has got a new owner. */
+  constructor(
+    capacity: number,
+    mayReuse: (number: number) => boolean = () => true,
+    onTaken: (number: number) => void = () => {},
+  ) {
     this.#capacity = capacity;
     this.#mayReuse = mayReuse;
+    this.#onTaken = onTaken;
   }
 
   get(key: Key): number | undefined {
@@ -22,7 +29,9 @@ export class Slots<Key> {
     const known = this.#numbers.get(key);
     if (known !== undefined) return known;
     const number = this.#free();
-    if (number !== undefined) this.#numbers.set(key, number);
+    if (number === undefined) return undefined;
+    this.#numbers.set(key, number);
+    this.#onTaken(number);
     return number;
   }
 

@@ -138,7 +138,7 @@ export class UdpFlows {
     this.endpoints[flow] = endpoint;
     this.ports[flow] = port;
     this.unproven[flow] = 1;
-    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.active, 1);
+    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, 1);
     add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.total, 1);
     return 0;
   }
@@ -170,7 +170,7 @@ export class UdpFlows {
     this.#close(fd);
     this.endpointFds[flow] = 0;
     this.endpoints[flow] = undefined;
-    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.active, -1);
+    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, -1);
   }
 
   #watch(flow: number, fd: Fd, handler: Handler): void {

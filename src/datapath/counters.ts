@@ -32,6 +32,7 @@ export interface EndpointCounts {
   readonly failures: number;
   readonly bytesToClient: number;
   readonly bytesToEndpoint: number;
+  readonly flows: number;
 }
 
 /** The worker's side. */
@@ -49,6 +50,8 @@ export class Counters {
   readonly capacity: CounterCapacity;
   readonly #buffers: readonly CounterBuffers[];
   readonly #views: readonly WorkerCounters[];
+  /** What had been counted under a number when it was given to whom it has now. */
+  readonly #baselines = { frontends: new Map<number, number>(), endpoints: new Map<number, number>() };
 
   constructor(workers: number, capacity: CounterCapacity) {
     this.capacity = capacity;
@@ -70,8 +73,8 @@ export class Counters {
   frontend(id: number): FrontendCounts {
     const at = id * FRONTEND.stride;
     return {
-      accepted: this.#sum('frontends', at + FRONTEND.accepted),
-      failed: this.#sum('frontends', at + FRONTEND.failed),
+      accepted: this.#since('frontends', at + FRONTEND.accepted),
+      failed: this.#since('frontends', at + FRONTEND.failed),
       active: this.#sum('frontends', at + FRONTEND.active),
     };
   }
@@ -80,10 +83,11 @@ export class Counters {
     const at = slot * ENDPOINT.stride;
     return {
       active: this.#sum('endpoints', at + ENDPOINT.active),
-      total: this.#sum('endpoints', at + ENDPOINT.total),
-      failures: this.#sum('endpoints', at + ENDPOINT.failures),
-      bytesToClient: this.#sum('endpoints', at + ENDPOINT.bytesToClient),
-      bytesToEndpoint: this.#sum('endpoints', at + ENDPOINT.bytesToEndpoint),
+      flows: this.#sum('endpoints', at + ENDPOINT.flows),
+      total: this.#since('endpoints', at + ENDPOINT.total),
+      failures: this.#since('endpoints', at + ENDPOINT.failures),
+      bytesToClient: this.#since('endpoints', at + ENDPOINT.bytesToClient),
+      bytesToEndpoint: this.#since('endpoints', at + ENDPOINT.bytesToEndpoint),
     };
   }
 
@@ -108,8 +112,25 @@ export class Counters {
       if (frontends[at] !== 0) frontends[at] = 0;
     for (let at = ENDPOINT.active; at < endpoints.length; at += ENDPOINT.stride)
       if (endpoints[at] !== 0) endpoints[at] = 0;
+    for (let at = ENDPOINT.flows; at < endpoints.length; at += ENDPOINT.stride)
+      if (endpoints[at] !== 0) endpoints[at] = 0;
     totals[TOTAL.udpFlowsActive] = 0;
     totals[TOTAL.dnsTcpConnectionsActive] = 0;
+  }
+
+  /** Of a frontend or endpoint: its number may have been another's before, whose counts are not its own. */
+  begin(kind: 'frontends' | 'endpoints', number: number): void {
+    const stride = kind === 'frontends' ? FRONTEND.stride : ENDPOINT.stride;
+    const baseline = this.#baselines[kind];
+    for (let index = number * stride; index < (number + 1) * stride; index++) {
+      const sum = this.#sum(kind, index);
+      if (sum === 0) baseline.delete(index);
+      else baseline.set(index, sum);
+    }
+  }
+
+  #since(kind: 'frontends' | 'endpoints', index: number): number {
+    return this.#sum(kind, index) - (this.#baselines[kind].get(index) ?? 0);
   }
 
   #sum(kind: 'frontends' | 'endpoints' | 'totals', index: number): number {

@@ -95,6 +95,11 @@ export class DataPlane {
     handle.send(command);
   }
 
+  /** From now on, what is read of this frontend or endpoint counts from here: its number is somebody else's now. */
+  beginCounting(kind: 'frontends' | 'endpoints', number: number): void {
+    this.#counters.begin(kind, number);
+  }
+
   endpointCounters(slot: number): EndpointCounts {
     return this.#counters.endpoint(slot);
   }

@@ -34,16 +34,18 @@ export const FRONTEND = {
   stride: 4,
 } as const;
 
-/** Numbers per endpoint. A flow of UDP counts as a connection. */
+/** Numbers per endpoint. */
 export const ENDPOINT = {
   /** Connections open now, those still being made included. */
   active: 0,
-  /** Connections made since the start. */
+  /** Connections and flows made since the start. */
   total: 1,
   /** Attempts that failed: refused, unreachable, timed out. */
   failures: 2,
   bytesToClient: 3,
   bytesToEndpoint: 4,
+  /** UDP flows open now. They are not in `active`: a flow moves on at once when its endpoint leaves, so nobody waits for it. */
+  flows: 5,
   stride: 8,
 } as const;
 

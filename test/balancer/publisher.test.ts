@@ -12,6 +12,7 @@ function harness() {
   const lines: string[] = [];
   const timers: { readonly delayMs: number; readonly action: () => void }[] = [];
   const active = new Map<number, number>();
+  const begun: number[] = [];
   const publisher = new BalancerPublisher(
     NODE,
     { backends: 10, endpoints: 4 },
@@ -24,13 +25,15 @@ function harness() {
       },
       overlayVip: (_id, address, backend, eligible) => lines.push(`vip ${address} backend ${backend} ${eligible}`),
       netnsOf: () => 7,
-      activeConnections: (slot) => active.get(slot) ?? 0,
+      openCount: (slot) => active.get(slot) ?? 0,
+      beginCounting: (slot) => begun.push(slot),
       later: (delayMs, action) => timers.push({ delayMs, action }),
       exhausted: (what, name) => lines.push(`no ${what} left for ${name}`),
     },
   );
   let snapshot: Snapshot = EMPTY_SNAPSHOT;
   return {
+    begun,
     active,
     timers,
     lines,
@@ -52,7 +55,7 @@ function show(command: BalancerCommand): string {
 }
 
 t.test('a service comes, gets a task, loses it and goes', async (t) => {
-  const { apply, active, timers, lines } = harness();
+  const { apply, active, begun, timers, lines } = harness();
   const web = service('web', {
     on: [{ network: local }],
     ports: [published(8080, 80)],
@@ -78,6 +81,7 @@ t.test('a service comes, gets a task, loses it and goes', async (t) => {
   timers[0]?.action();
   t.same(lines, ['end connections to 0']);
   t.same(apply({ kind: 'service', before: web }), ['backend-remove', 'close tcp/*/8080']);
+  t.same(begun, [0, 1], 'each new owner of a slot is counted from zero');
 });
 
 t.test(

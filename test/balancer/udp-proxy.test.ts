@@ -58,7 +58,7 @@ t.test('U2: after the idle timeout a new flow is made', async (t) => {
   const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
   t.equal(await client.ask('x'), 'a:x');
   await rig.proxy.until(() => rig.proxy.total(TOTAL.udpFlowsActive) === 0);
-  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
   t.equal(await client.ask('y'), 'b:y');
 });
 
@@ -131,7 +131,7 @@ t.test('an endpoint that refuses costs no datagram when there is another', async
   const port = await rig.proxy.listen(0, '::', TARGET);
   for (let i = 0; i < 10; i++) t.equal(await (await rig.client(port)).ask(`${i}`), `b:${i}`);
   t.equal(rig.proxy.endpoint(1, ENDPOINT.failures), 1, 'and is asked once only');
-  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
 });
 
 t.test('a flow whose endpoint dies goes on elsewhere', async (t) => {
@@ -250,7 +250,7 @@ t.test('a frontend that goes takes its flows along, and another may have its id'
   t.equal(await (await rig.client(second)).ask('x'), 'b:x');
   await rig.proxy.post({ kind: 'frontend-remove', id: 0 });
   t.equal(rig.proxy.counters.frontends[FRONTEND.active], 0);
-  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
   t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 1);
   const third = await rig.proxy.listen(0, '::', TARGET);
   t.equal(await (await rig.client(third)).ask('x'), 'a:x');
@@ -263,8 +263,8 @@ t.test('flows of an endpoint whose drain time is over end', async (t) => {
   const port = await rig.proxy.listen(0, '::', TARGET);
   for (let i = 0; i < 4; i++) await (await rig.client(port)).ask('x');
   await rig.proxy.post({ kind: 'endpoint-close', slots: [1] });
-  t.equal(rig.proxy.endpoint(1, ENDPOINT.active), 0);
-  t.equal(rig.proxy.endpoint(2, ENDPOINT.active), 2);
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
+  t.equal(rig.proxy.endpoint(2, ENDPOINT.flows), 2);
 });
 
 for (const [vip, client, server] of [

@@ -26,3 +26,17 @@ t.test('a number beyond the capacity counts nowhere and harms nothing', async (t
   const counters = new Counters(1, { frontends: 2, endpoints: 4, backends: 2 });
   t.same(counters.frontend(99), { accepted: 0, failed: 0, active: 0 });
 });
+
+t.test('whoever gets a number next is counted from zero', async (t) => {
+  const counters = new Counters(2, { frontends: 2, endpoints: 4, backends: 2 });
+  const [a, b] = [viewCounters(counters.buffers(0)), viewCounters(counters.buffers(1))];
+  a.endpoints[ENDPOINT.stride + ENDPOINT.total] = 3;
+  b.endpoints[ENDPOINT.stride + ENDPOINT.total] = 4;
+  counters.begin('endpoints', 1);
+  t.equal(counters.endpoint(1).total, 0);
+  b.endpoints[ENDPOINT.stride + ENDPOINT.total] = 6;
+  t.equal(counters.endpoint(1).total, 2);
+  a.frontends[FRONTEND.accepted] = 5;
+  counters.begin('frontends', 0);
+  t.same(counters.frontend(0), { accepted: 0, failed: 0, active: 0 });
+});
