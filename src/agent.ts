@@ -29,6 +29,9 @@ import { createMetrics } from './runtime/metrics.ts';
 import { systemRandom } from './runtime/random.ts';
 import { programVersion } from './runtime/version.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
+import { AttachedTasks } from './tasks/attached.ts';
+import { resolvConfOf } from './tasks/container-dns.ts';
+import { systemNamespaces } from './tasks/namespace-table.ts';
 import { ProcessTasks } from './tasks/process.ts';
 import { systemProcesses } from './tasks/process-table.ts';
 
@@ -79,6 +82,7 @@ interface Core {
   readonly plane: DataPlane;
   readonly mesh: Mesh;
   readonly tasks: ProcessTasks;
+  readonly attached: AttachedTasks;
   readonly monitor: HealthMonitor;
 }
 
@@ -86,7 +90,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   const startedAt = Date.now();
   let state: RuntimeStatus['state'] = 'starting';
   const core = await startCore(config, log, opened);
-  const { catalog, control, mesh, monitor, nodeId, plane, tasks } = core;
+  const { attached, catalog, control, mesh, monitor, nodeId, plane, tasks } = core;
   const stackFiles = new StackFiles({
     files: config.stacks,
     defaultDriver: config.privileged ? 'overlay' : 'local',
@@ -106,6 +110,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
     monitor,
     commands: control,
     tasks,
+    attachments: attached,
     status: () => ({ state, ...runtimeStatus(config, core, stackFiles.status()) }),
   });
   const metrics = createMetrics({ processMetrics: true });
@@ -114,6 +119,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   opened.add('API', () => api.close());
   // Before the API: sessions that end first leave their tasks to the next agent.
   opened.add('tasks', () => tasks.close());
+  opened.add('attached tasks', () => attached.close());
   const admin = await startAdminServer({
     ...config.admin,
     metrics,
@@ -162,16 +168,17 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   const mesh = new Mesh({ nodeId, plane, log, ...(overlay === undefined ? {} : { overlay }) });
   opened.add('mesh', () => mesh.close());
   const containers = new Containers(catalog, mesh, overlay);
-  const tasks = new ProcessTasks({
+  const forTasks = {
     clock: systemClock,
     log,
     registry: control.tasks,
     containers,
     processes: systemProcesses,
-    activeConnections: (id) => activeConnections(catalog, plane, mesh, id),
+    activeConnections: (id: TaskId) => activeConnections(catalog, plane, mesh, id),
     applied: () => mesh.settled(),
-    nodeResolvConf,
-  });
+  };
+  const tasks = new ProcessTasks({ ...forTasks, nodeResolvConf });
+  const attached = new AttachedTasks({ ...forTasks, namespaces: systemNamespaces, resolvConfOf });
   const monitor: HealthMonitor = new HealthMonitor({
     clock: systemClock,
     random: systemRandom,
@@ -182,7 +189,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     },
   });
   opened.add('health', () => monitor.close());
-  const core = { nodeId, catalog, control, plane, mesh, tasks, monitor };
+  const core = { nodeId, catalog, control, plane, mesh, tasks, attached, monitor };
   await takeUp(config, log, core, containers, overlay);
   return core;
 }
@@ -195,31 +202,37 @@ async function takeUp(
   containers: Containers,
   overlay: OverlayDriver | undefined,
 ): Promise<void> {
-  const { catalog, mesh, monitor, nodeId, tasks } = core;
+  const { attached, catalog, mesh, monitor, nodeId, tasks } = core;
   const { snapshot } = catalog;
   const own = [...snapshot.tasks.values()].filter((task) => task.nodeId === nodeId);
+  const there = new Set<TaskId>();
   if (overlay !== undefined) {
     const networks = [...snapshot.networks.values()].filter((network) => network.spec.driver === 'overlay');
     const adopted = await overlay.adopt(
       networks,
       own.flatMap((task) => containers.specOf(task) ?? []),
     );
+    for (const { taskId } of adopted.containers) there.add(taskId);
     if (adopted.removed.length > 0) log.info('namespaces of a former run are removed', { namespaces: adopted.removed });
   }
   catalog.subscribe((after, before, changes) => {
     mesh.apply(after, before, changes);
     followHealthChecks(monitor, nodeId, after, changes);
     for (const change of changes) {
-      if (change.kind === 'task' && change.after === undefined && change.before !== undefined)
-        tasks.stop(change.before.id, 'it was removed from the mesh');
+      if (change.kind !== 'task' || change.after !== undefined || change.before === undefined) continue;
+      tasks.stop(change.before.id, 'it was removed from the mesh');
+      attached.removed(change.before.id);
     }
   });
   mesh.start(snapshot);
   mesh.openNodeResolver(config.dns.address, config.dns.port, snapshot);
   for (const task of own) if (task.source === 'process') await containers.attach(task);
+  // What has gone is not made anew: it was not this agent that made it.
+  for (const task of own) if (task.source === 'attached' && there.has(task.id)) await attached.resume(task);
   await mesh.settled();
   followHealthChecks(monitor, nodeId, snapshot, allOf(snapshot));
   await tasks.recover(own);
+  await attached.recover(own);
 }
 
 /** Containers outlive the agent, and with them all that they need; without any, nothing is left in the kernel. */

@@ -1,17 +1,24 @@
-// The places of tasks on overlay networks: a namespace of their own with a resolver in it.
+// The places of tasks on overlay networks: a namespace with a resolver in it, made for `vipmesh run` or brought along.
 import type { Catalog } from '../catalog/catalog.ts';
 import { ipVersion } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import type { OverlayDriver } from '../overlay/driver.ts';
+import { NativeError } from '../native/errno.ts';
+import type { Container } from '../overlay/container.ts';
 import type { ContainerSpec } from '../overlay/plan.ts';
+import { namespaceOf } from '../tasks/namespace-table.ts';
+import { TaskError } from '../tasks/task-error.ts';
 import type { Mesh } from './mesh.ts';
+import { hasOtherResolver } from './resolver-conflict.ts';
 
 export class Containers {
   readonly #catalog: Catalog;
   readonly #mesh: Mesh;
   readonly #overlay: OverlayDriver | undefined;
   readonly #attached = new Map<TaskId, { readonly path: string; readonly networks: readonly NetworkId[] }>();
+  /** A container that is attached and detached at once is so one after the other. */
+  readonly #last = new Map<TaskId, Promise<unknown>>();
 
   constructor(catalog: Catalog, mesh: Mesh, overlay: OverlayDriver | undefined) {
     this.#catalog = catalog;
@@ -25,20 +32,39 @@ export class Containers {
   }
 
   /** The path of the task's namespace, made now or found as it was left; null for a task that is on no overlay. */
-  async attach(task: Task): Promise<string | null> {
+  attach(task: Task): Promise<string | null> {
+    return this.#inTurn(task.id, () => this.#attach(task));
+  }
+
+  /** It was attached, and has not been detached. */
+  has(id: TaskId): boolean {
+    return this.#attached.has(id);
+  }
+
+  /** Nothing happens when there is none. */
+  detach(id: TaskId): Promise<void> {
+    return this.#inTurn(id, () => this.#detach(id));
+  }
+
+  async #attach(task: Task): Promise<string | null> {
     const known = this.#attached.get(task.id);
     if (known !== undefined) return known.path;
     const spec = this.specOf(task);
     if (spec === undefined || this.#overlay === undefined) return null;
     const container = await this.#overlay.attachContainer(spec);
     const networks = spec.attachments.map((attachment) => attachment.network);
-    await this.#mesh.openContainerResolver(task.id, container.netnsFd, networks);
+    try {
+      if (task.source === 'attached' && hasOtherResolver(container.netnsFd)) throw resolverTaken(container);
+      await this.#mesh.openContainerResolver(task.id, container.netnsFd, networks);
+    } catch (error) {
+      await this.#overlay.detachContainer(task.id);
+      throw error instanceof NativeError && error.code === 'EADDRINUSE' ? resolverTaken(container, error) : error;
+    }
     this.#attached.set(task.id, { path: container.netnsPath, networks: networks.map((network) => network.id) });
     return container.netnsPath;
   }
 
-  /** Nothing happens when there is none. */
-  async detach(id: TaskId): Promise<void> {
+  async #detach(id: TaskId): Promise<void> {
     if (this.#overlay === undefined) return;
     const attached = this.#attached.get(id);
     this.#attached.delete(id);
@@ -51,13 +77,34 @@ export class Containers {
 
   /** What the task's namespace should be like; undefined when it has none. */
   specOf(task: Task): ContainerSpec | undefined {
-    if (task.source !== 'process') return undefined;
+    if (task.source === 'static') return undefined;
     const attachments = task.attachments.flatMap((attachment) => {
       const network = this.#catalog.snapshot.networks.get(attachment.networkId);
       if (network?.spec.driver !== 'overlay') return [];
       const addresses = [attachment.address, ...(attachment.moreAddresses ?? [])];
       return [{ network, addresses: addresses.toSorted((a, b) => ipVersion(a) - ipVersion(b)) }];
     });
-    return attachments.length === 0 ? undefined : { taskId: task.id, attachments };
+    if (attachments.length === 0) return undefined;
+    const netns = task.source === 'attached' ? (task.netns ?? namespaceOf(task.pid ?? 0)) : undefined;
+    return { taskId: task.id, attachments, ...(netns === undefined ? {} : { netns }) };
   }
+
+  #inTurn<T>(id: TaskId, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#last.get(id) ?? Promise.resolve()).then(work);
+    const settled = turn
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#last.get(id) === settled) this.#last.delete(id);
+      });
+    this.#last.set(id, settled);
+    return turn;
+  }
+}
+
+function resolverTaken({ netnsPath }: Container, cause?: unknown): TaskError {
+  return new TaskError(
+    'RESOLVER_TAKEN',
+    `the container in ${netnsPath} has a resolver of its own at 127.0.0.11 or at port 53 of all addresses (Docker's, on a network that its user made?), and the mesh's names could not be asked for there; start the container without it (docker run --network none or bridge)`,
+    { cause },
+  );
 }

@@ -47,7 +47,7 @@ export function nextAddress(request: AddressRequest): IpAddress {
 }
 
 /** Asserts that an address which somebody asked for is in the subnet, not kept back, and free. Throws AllocationError. */
-export function claimAddress(subnet: Subnet, address: IpAddress, taken: ReadonlySet<IpAddress>): void {
+export function claimAddress(subnet: Subnet, address: IpAddress, taken: Pick<TakenAddresses, 'has'>): void {
   if (!subnetContains(subnet, address)) {
     throw new AllocationError('address-outside', `address ${address} is not in subnet ${subnet}; choose one that is`);
   }

@@ -7,6 +7,7 @@ import type { Protocol, PublishMode } from '../model/port.ts';
 import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
+import type { AttachRequest } from './requests.ts';
 import type { AgentStatus, Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
 
 /** What is fixed for as long as the agent runs. */
@@ -95,6 +96,16 @@ export interface TaskRunner {
   probed(taskId: TaskId, number: number, result: { readonly exitCode: number; readonly output: string }): Promise<void>;
 }
 
+/** Containers that something else started. Each rejects like TaskRunner's methods, and changes nothing when `attach` does. */
+export interface Attachments {
+  /** Makes the container a task. The warnings are whole sentences for the user. */
+  attach(request: AttachRequest): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
+  /** Resolves when the endpoint is drained and the links are gone. */
+  detach(taskId: TaskId): Promise<void>;
+  /** The tasks that a container is. */
+  at(place: Pick<AttachRequest, 'PID' | 'Netns'>): readonly TaskId[];
+}
+
 /** Commands that write. Each rejects like TaskRunner's methods and changes nothing when it does. */
 export interface Commands {
   /** `endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. Resolves with the task that stands for it. */
@@ -141,6 +152,7 @@ export interface ApiContext {
   readonly facts: AgentFacts;
   readonly commands: Commands;
   readonly tasks: TaskRunner;
+  readonly attachments: Attachments;
   snapshot(): Snapshot;
   /** Called after every commit, in order. Returns how to stop. */
   subscribe(listener: (snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]) => void): () => void;

@@ -40,7 +40,7 @@ const PARTS_NOT_HERE: readonly (readonly [RegExp, string])[] = [
   ],
   [
     /^POST \/networks\/[^/]+\/(connect|disconnect)$/,
-    'vipmesh attaches no containers by this path; a task joins the networks of its service when it starts',
+    'vipmesh attaches no containers by this path; a task joins the networks of its service when it starts, and vipmesh attach makes a container a task',
   ],
 ];
 

@@ -103,7 +103,7 @@ export function shapeNetworkDetail(network: Network, source: ShapeSource, facts:
     };
     for (const task of tasks) {
       const attachment = task.attachments.find((one) => one.networkId === network.id);
-      if (attachment === undefined || task.nodeId !== facts.nodeId || task.source !== 'process') continue;
+      if (attachment === undefined || task.nodeId !== facts.nodeId || task.source === 'static') continue;
       const addresses = [attachment.address, ...(attachment.moreAddresses ?? [])];
       const ofFamily = (six: boolean) => addresses.find((address) => address.includes(':') === six);
       containers[task.id] = {

@@ -228,3 +228,34 @@ export type StackListing = z.infer<typeof stackListing>;
 
 /** DELETE /vipmesh/stacks/{name} */
 export const stackRemoved = z.object({ Removed: z.array(z.string()) });
+
+/** POST /vipmesh/attachments: a container that something else started, named by its `PID` or the path of its namespace. */
+export const attachRequest = z.strictObject({
+  Service: z.string().min(1),
+  PID: z.number().int().positive().optional(),
+  Netns: z.string().startsWith('/', 'expected an absolute path').max(4096).optional(),
+  Networks: z
+    .array(z.string().min(1))
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('In the order in which names are looked up. Absent: every network of the service.'),
+  Name: z.string().optional(),
+  Hostname: z.string().max(253).optional(),
+  Port: port.optional().describe('Where the container listens, when that is not the target port.'),
+  Aliases: aliases.optional(),
+  Addresses: z.array(z.string().max(64)).max(200).optional().describe('At most one for each subnet of the networks.'),
+});
+export type AttachRequest = z.infer<typeof attachRequest>;
+
+/** The answer to it, and what GET /vipmesh/attachments lists. */
+export const attachment = z.object({
+  ID: z.string(),
+  Name: z.string(),
+  Service: z.string(),
+  PID: z.number().optional(),
+  Netns: z.string().optional(),
+  Addresses: z.array(z.object({ Network: z.string(), Address: z.string() })),
+});
+
+export const attached = attachment.extend({ Warnings: z.array(z.string()) });

@@ -272,7 +272,7 @@ const endpoint = z.object({
   Network: z.string(),
   Address: z.string(),
   Ports: z.array(z.object({ TargetPort: port, Port: port })),
-  Source: z.enum(['process', 'static']),
+  Source: z.enum(['process', 'attached', 'static']),
   State: z.enum(['starting', 'running', 'draining']),
   Health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
   Eligible: z.boolean(),

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { Task, TaskId } from '../model/task.ts';
+import { addAttachmentRoutes } from './attachment-routes.ts';
 import type { ApiContext, TaskSession } from './context.ts';
 import { byAge } from './docker-routes.ts';
 import { ApiError } from './errors.ts';
@@ -56,6 +57,7 @@ export function addVipmeshRoutes(app: FastifyInstance, context: ApiContext, stre
   });
   addEndpointRoutes(app, context);
   addTaskRoutes(app, context, streams);
+  addAttachmentRoutes(app, context);
 }
 
 const resolveQuery = z.object({ name: z.string().optional(), network: z.string().optional() });
@@ -91,7 +93,9 @@ function addEndpointRoutes(app: FastifyInstance, context: ApiContext): void {
   app.delete<OneParams>('/vipmesh/endpoints/:id', remove, async (request, reply) => {
     const task = findTask(context.snapshot(), request.params.id);
     if (task.source !== 'static') {
-      throw new ApiError('CONFLICT', `${task.name} is a task of \`vipmesh run\`; end its command instead`);
+      const instead =
+        task.source === 'attached' ? 'an attached container; detach it' : 'a task of `vipmesh run`; end its command';
+      throw new ApiError('CONFLICT', `${task.name} is ${instead} instead`);
     }
     await context.commands.removeEndpoint(task.id);
     return reply.status(204).send();
@@ -111,10 +115,13 @@ function addDrainRoutes(app: FastifyInstance, context: ApiContext): void {
     return listingsOf(findTask(context.snapshot(), id), context);
   };
   app.post<OneParams>('/vipmesh/endpoints/:id/drain', drain, (request) => setState(request.params.id, 'draining'));
-  const undrain = described({ summary: 'Takes a drained endpoint that was added into use again', answers });
+  const undrain = described({
+    summary: 'Takes a drained endpoint that was added, or attached, into use again',
+    answers,
+  });
   app.delete<OneParams>('/vipmesh/endpoints/:id/drain', undrain, (request) => {
     const task = findTask(context.snapshot(), request.params.id);
-    if (task.source !== 'static')
+    if (task.source === 'process')
       throw new ApiError(
         'CONFLICT',
         `${task.name} is a task of \`vipmesh run\` that is leaving; start its command again`,

@@ -2,7 +2,7 @@
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
 import { type IpAddress, isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
-import { isEligible, servedPort, type Task } from '../model/task.ts';
+import { cannotRunCheck, isEligible, servedPort, type Task } from '../model/task.ts';
 import type { ApiContext, EndpointFacts, FrontendFacts } from './context.ts';
 import { networkName, serviceName } from './lookup.ts';
 import type { AgentStatus, EndpointShape, FrontendShape, ServiceDetail } from './schema.ts';
@@ -39,7 +39,7 @@ export function shapeEndpoints(task: Task, context: ApiContext): EndpointShape[]
   const ports = targets.length > 0 ? targets : task.ownPort === undefined ? [] : [task.ownPort];
   return task.attachments.map((attachment) => {
     const facts = context.endpoint(task.id, attachment.networkId) ?? UNUSED;
-    const reason = endpointReason(task, attachment.address, facts, context.facts.nodeId);
+    const reason = endpointReason(task, attachment.address, facts, context.facts.nodeId) ?? checkNote(task, service);
     return {
       TaskID: task.id,
       Task: task.name,
@@ -115,7 +115,8 @@ function isForeignLoopback(task: Task, address: IpAddress, nodeId: string): bool
 
 function endpointReason(task: Task, address: IpAddress, facts: EndpointFacts, nodeId: string): string | undefined {
   const failure = facts.lastProbeFailure === undefined ? '' : `: ${facts.lastProbeFailure}`;
-  if (task.state === 'starting') return 'its command has not been started yet';
+  if (task.state === 'starting')
+    return task.source === 'attached' ? 'it is being attached' : 'its command has not been started yet';
   if (task.state === 'draining') return 'draining: it gets no new connection, open ones may finish';
   if (task.health === 'starting') return `no healthy check yet${failure}`;
   if (task.health === 'unhealthy') return `unhealthy${failure}`;
@@ -125,6 +126,12 @@ function endpointReason(task: Task, address: IpAddress, facts: EndpointFacts, no
     return 'a loopback address: eligible on its own node only';
   }
   return undefined;
+}
+
+/** What limits the check of an endpoint that may well be eligible. */
+function checkNote(task: Task, service: Service | undefined): string | undefined {
+  if (service === undefined || task.source !== 'attached' || !cannotRunCheck(service, task)) return undefined;
+  return "checked by tcp: the command of the service's check cannot be run in an attached container";
 }
 
 function serviceWarnings(service: Service, endpoints: readonly EndpointShape[]): string[] {

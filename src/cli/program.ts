@@ -1,6 +1,7 @@
 // All commands together, and what their errors mean for the exit status.
 import { Command, CommanderError } from 'commander';
 import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
+import { attachCommand, detachCommand } from './attach.ts';
 import { completionCommand } from './completion.ts';
 import { demoCommand } from './demo.ts';
 import { endpointCommand } from './endpoint.ts';
@@ -46,6 +47,8 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .addCommand(agentCommand(shell, parts.agentFlags, (flags) => parts.startAgent(flags)))
     .addCommand(demoCommand((text) => shell.out(text), done))
     .addCommand(runCommand(shell, parts.runner, done))
+    .addCommand(attachCommand(shell))
+    .addCommand(detachCommand(shell))
     .addCommand(serviceCommand(shell))
     .addCommand(stackCommand(shell))
     .addCommand(networkCommand(shell))

@@ -1,8 +1,8 @@
 // `vipmesh run`: a command as a task of a service.
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { RunTaskRequest } from '../api/schema.ts';
-import { parsePort } from '../model/port.ts';
 import { systemClock } from '../runtime/clock.ts';
+import { readPort } from './port-flag.ts';
 import { type CommandRunner, runTask } from './run-session.ts';
 import { apiCommand, clientOf, collect, type Shell } from './shell.ts';
 
@@ -67,10 +67,4 @@ function requestOf({ service, network, name, hostname, port, alias }: RunOptions
     ...(port === undefined ? {} : { Port: port }),
     ...(alias === undefined ? {} : { Aliases: [...alias] }),
   };
-}
-
-function readPort(text: string): number {
-  const port = parsePort(text);
-  if (port === undefined) throw new InvalidArgumentError('It is a number from 1 to 65535.');
-  return port;
 }

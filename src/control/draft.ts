@@ -1,7 +1,7 @@
 // A command while it is being decided: the snapshot that it started from, and what it has changed so far. Decisions read from
 // it, write to it and throw ControlError; nobody else sees anything until it is committed.
 import { AllocationError } from '../allocate/allocation-error.ts';
-import { nextAddress, type TakenAddresses } from '../allocate/addresses.ts';
+import { claimAddress, nextAddress, type TakenAddresses } from '../allocate/addresses.ts';
 import type { Change } from '../catalog/change.ts';
 import { applyChanges, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
@@ -126,6 +126,19 @@ export class Draft {
     } catch (error) {
       if (!(error instanceof AllocationError)) throw error;
       throw causedBy(error, 'exhausted', `${whose} gets no address on network ${network.spec.name}: ${error.message}`);
+    }
+  }
+
+  /** An address of a network's subnet that somebody asked for. `whose` is named when it cannot be had. */
+  claimAddress(network: Network, subnet: Subnet, address: IpAddress, whose: string): IpAddress {
+    try {
+      claimAddress(subnet, address, new Taken(this.memory.use.on(network.id), this.#added.on(network.id)));
+      this.#added.add(network.id, address);
+      return address;
+    } catch (error) {
+      if (!(error instanceof AllocationError)) throw error;
+      const code = error.code === 'address-taken' ? 'conflict' : 'invalid';
+      throw causedBy(error, code, `${whose} cannot have ${address} on network ${network.spec.name}: ${error.message}`);
     }
   }
 

@@ -126,7 +126,9 @@ export function removeStaticTask(draft: Draft, task: Task): void {
   if (service === undefined || task.source !== 'static') {
     throw new ControlError(
       'invalid',
-      `task ${task.name} runs under vipmesh; stop its command instead of removing an endpoint`,
+      task.source === 'attached'
+        ? `task ${task.name} is an attached container; detach it instead of removing an endpoint`
+        : `task ${task.name} runs under vipmesh; stop its command instead of removing an endpoint`,
     );
   }
   const plan = planStatic(service).find((one) => taskOfPlan([task], one) !== undefined);
@@ -224,7 +226,7 @@ function vipsFor(
 function adjustProcessTasks(draft: Draft, service: Service): void {
   const networks = new Set<NetworkId>(service.networks.map(({ networkId }) => networkId));
   for (const task of tasksOf(draft.snapshot, service.id)) {
-    if (task.source !== 'process') continue;
+    if (task.source === 'static') continue;
     const attachments = task.attachments.filter(({ networkId }) => networks.has(networkId));
     const health = initialHealth(service, task) === 'none' ? 'none' : task.health;
     if (attachments.length === task.attachments.length && health === task.health) continue;

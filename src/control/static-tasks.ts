@@ -81,13 +81,14 @@ export function freeSlot(draft: Draft, service: Service): number {
 }
 
 /**
- * What a task's health is before anything was heard of it. A static endpoint is checked by tcp unless it is said otherwise;
- * where there is no tcp port to ask, it is taken for well.
+ * What a task's health is before anything was heard of it. A static endpoint is checked by tcp unless it is said otherwise, and
+ * so is an attached container where the check is a command; where there is no tcp port to ask, it is taken for well.
  */
 export function initialHealth(service: Service, task: Pick<Task, 'source' | 'ownPort' | 'attachments'>): Health {
   const { health } = service.spec;
   if (health === 'none') return 'none';
-  if (task.source === 'process') return health === undefined ? 'none' : 'starting';
+  if (task.source !== 'static' && health === undefined) return 'none';
+  if (task.source === 'process') return 'starting';
   if (health !== undefined && health.probe.kind !== 'exec') return 'starting';
   const targets = declaredTargets(service.spec);
   const askable =

@@ -6,6 +6,20 @@ import type { Task, TaskId, TaskState } from '../model/task.ts';
 import { ControlError } from './errors.ts';
 import type { NewTask } from './tasks.ts';
 
+/** What `vipmesh attach` asks for. */
+export interface AttachRequest {
+  readonly Service: string;
+  /** In the order in which names are looked up; absent: every network of the service. */
+  readonly Networks?: readonly string[] | undefined;
+  readonly Name?: string | undefined;
+  readonly Hostname?: string | undefined;
+  readonly Port?: number | undefined;
+  readonly Aliases?: readonly string[] | undefined;
+  readonly Addresses?: readonly string[] | undefined;
+  readonly PID?: number | undefined;
+  readonly Netns?: string | undefined;
+}
+
 /** What `vipmesh run` asks for. */
 export interface TaskRequest {
   readonly Service: string;
@@ -19,6 +33,8 @@ export interface TaskRequest {
 export interface TaskRegistry {
   /** A new task in state `starting`. */
   add(request: TaskRequest): Promise<Task>;
+  /** The same, for a container that something else started. */
+  addAttached(request: AttachRequest): Promise<Task>;
   task(id: TaskId): Task | undefined;
   service(id: ServiceId): Service | undefined;
   network(id: NetworkId): Network | undefined;
@@ -35,14 +51,18 @@ interface Commands {
 
 export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry {
   return {
-    add: ({ Service, Network, Name, Hostname, Port, Aliases }) =>
+    add: (request) =>
       commands.addTask({
-        service: Service,
-        ...(Network === undefined ? {} : { networks: [Network] }),
-        ...(Name === undefined ? {} : { name: Name }),
-        ...(Hostname === undefined ? {} : { hostname: Hostname }),
-        ...(Port === undefined ? {} : { port: Port }),
-        ...(Aliases === undefined ? {} : { aliases: Aliases }),
+        ...common(request),
+        ...(request.Network === undefined ? {} : { networks: [request.Network] }),
+      }),
+    addAttached: ({ Networks, Addresses, PID, Netns, ...request }) =>
+      commands.addTask({
+        ...common(request),
+        attached: Netns === undefined ? {} : { netns: Netns },
+        ...(Networks === undefined ? {} : { networks: Networks }),
+        ...(Addresses === undefined ? {} : { addresses: Addresses }),
+        ...(PID === undefined ? {} : { pid: PID }),
       }),
     task: (id) => catalog.snapshot.tasks.get(id),
     service: (id) => catalog.snapshot.services.get(id),
@@ -55,5 +75,15 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
         if (!(error instanceof ControlError) || error.code !== 'not-found') throw error;
       }
     },
+  };
+}
+
+function common({ Service, Name, Hostname, Port, Aliases }: Omit<TaskRequest, 'Network'>): NewTask {
+  return {
+    service: Service,
+    ...(Name === undefined ? {} : { name: Name }),
+    ...(Hostname === undefined ? {} : { hostname: Hostname }),
+    ...(Port === undefined ? {} : { port: Port }),
+    ...(Aliases === undefined ? {} : { aliases: Aliases }),
   };
 }

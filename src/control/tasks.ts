@@ -1,5 +1,5 @@
-// Tasks that run a command under the agent. PURE.
-import { ipVersion, type IpAddress } from '../model/address.ts';
+// Tasks that run a command under the agent, and containers that were attached. PURE.
+import { ipVersion, type IpAddress, parseIp, type Subnet, subnetContains } from '../model/address.ts';
 import type { Network } from '../model/network.ts';
 import { isPortNumber } from '../model/port.ts';
 import { declaredTargets, type Service } from '../model/service.ts';
@@ -24,6 +24,10 @@ export interface NewTask {
   /** Names of this task alone, on each of its networks. */
   readonly aliases?: readonly string[];
   readonly pid?: number;
+  /** A container that something else started: it exists as long as its `pid`, or the path of its namespace, does. */
+  readonly attached?: { readonly netns?: string };
+  /** As the user wrote them, at most one for each subnet; where none is wanted, one is allocated. */
+  readonly addresses?: readonly string[];
 }
 
 /** A task in state `starting`, with an address on each of its networks. */
@@ -34,18 +38,26 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   const slot = freeSlot(draft, service);
   const name = wanted.name ?? `${service.spec.name}.${slot}.${id}`;
   const networks = networksOf(draft, service, wanted.networks);
-  const attachments = networks.map((network) => attachTask(draft, network, `task ${name}`, wanted.aliases ?? []));
+  const source = wanted.attached === undefined ? 'process' : 'attached';
+  if (source === 'attached') refuseAttaching(draft, service, networks);
+  const addresses = new WantedAddresses(wanted.addresses ?? []);
+  const attachments = networks.map((network) => ({
+    ...addressesOn(draft, network, `task ${name}`, addresses),
+    aliases: wanted.aliases ?? [],
+  }));
+  addresses.refuseUnused(networks);
   return draft.putTask({
     id,
     serviceId: service.id,
     slot,
     name,
     nodeId: draft.surroundings.nodeId,
-    source: 'process',
+    source,
     state: 'starting',
-    health: initialHealth(service, { source: 'process', attachments }),
+    health: initialHealth(service, { source, attachments }),
     ...(wanted.hostname === undefined ? {} : { hostname: wanted.hostname }),
     ...(wanted.pid === undefined ? {} : { pid: wanted.pid }),
+    ...(wanted.attached?.netns === undefined ? {} : { netns: wanted.attached.netns }),
     attachments,
     ...servingOf(draft, service, wanted, networks),
     createdAt: draft.wallTime,
@@ -108,15 +120,79 @@ function networksOf(draft: Draft, service: Service, wanted: readonly string[] | 
       `service ${service.spec.name} is not on network ${network.spec.name}, only on ${names}; add it to the service first`,
     );
   });
-  return own.filter((network) => chosen.includes(network));
+  return [...new Set(chosen)];
 }
 
-function attachTask(draft: Draft, network: Network, whose: string, aliases: readonly string[]): Attachment {
+/** What a container that something else started cannot have, or not from this agent. */
+function refuseAttaching(draft: Draft, service: Service, networks: readonly Network[]): void {
+  if (!draft.surroundings.privileged) {
+    throw new ControlError(
+      'forbidden',
+      `attaching makes links in the container's network namespace, which needs an agent that runs as root; tell service ${service.spec.name} where the container listens instead (vipmesh endpoint add ${service.spec.name} ADDRESS:PORT)`,
+    );
+  }
+  if (networks.length === 0)
+    throw new ControlError(
+      'invalid',
+      `service ${service.spec.name} is on no network that a container could be attached to`,
+    );
+  const local = networks.find(({ spec }) => spec.driver === 'local');
+  if (local === undefined) return;
+  const advice = `use vipmesh endpoint add ${service.spec.name} ADDRESS:PORT`;
+  throw new ControlError(
+    'invalid',
+    networks.length === 1
+      ? `network ${local.spec.name} is local: what is on it listens on the node itself, and no container can be attached to it; ${advice}`
+      : `network ${local.spec.name} of service ${service.spec.name} is local, and no container can be attached to it; name the others with --network, or ${advice}`,
+  );
+}
+
+/** Addresses that a user asked for, each used once. */
+class WantedAddresses {
+  readonly #left: Set<IpAddress>;
+
+  constructor(texts: readonly string[]) {
+    this.#left = new Set(
+      texts.map((text) => {
+        const address = parseIp(text);
+        if (address === undefined) throw new ControlError('invalid', `${JSON.stringify(text)} is no IP address`);
+        return address;
+      }),
+    );
+  }
+
+  take(subnet: Subnet): IpAddress | undefined {
+    const address = [...this.#left].find((one) => subnetContains(subnet, one));
+    if (address !== undefined) this.#left.delete(address);
+    return address;
+  }
+
+  refuseUnused(networks: readonly Network[]): void {
+    const [address] = this.#left;
+    if (address === undefined) return;
+    const subnets = networks.map(({ spec, subnets }) => `${spec.name} (${subnets.join(', ')})`).join(', ');
+    throw new ControlError(
+      'invalid',
+      `address ${address} is in no subnet of the task's networks, or is one too many there: ${subnets}`,
+    );
+  }
+}
+
+function addressesOn(
+  draft: Draft,
+  network: Network,
+  whose: string,
+  wanted: WantedAddresses,
+): Omit<Attachment, 'aliases'> {
   const inOrder = [...network.subnets].sort((a, b) => ipVersion(a) - ipVersion(b));
-  const [address, ...more] = inOrder.map((subnet): IpAddress => draft.allocateAddress(network, subnet, whose));
+  const [address, ...more] = inOrder.map((subnet): IpAddress => {
+    const chosen = wanted.take(subnet);
+    if (chosen === undefined) return draft.allocateAddress(network, subnet, whose);
+    return draft.claimAddress(network, subnet, chosen, whose);
+  });
   if (address === undefined)
     throw new ControlError('invalid', `network ${network.spec.name} has no subnet; its record is incomplete`);
-  return { networkId: network.id, address, ...(more.length === 0 ? {} : { moreAddresses: more }), aliases };
+  return { networkId: network.id, address, ...(more.length === 0 ? {} : { moreAddresses: more }) };
 }
 
 function servingOf(

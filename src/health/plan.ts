@@ -3,7 +3,7 @@ import { type IpAddress, formatHostPort } from '../model/address.ts';
 import { endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import { declaredTargets, type HealthCheck, PROBE_DEFAULTS, type Service } from '../model/service.ts';
-import { servedPort, type Task } from '../model/task.ts';
+import { cannotRunCheck, servedPort, type Task } from '../model/task.ts';
 
 export interface CheckPlan {
   readonly check: HealthCheck;
@@ -19,8 +19,8 @@ export type ProbeTarget =
   | { readonly kind: 'missing'; readonly reason: string };
 
 /**
- * The check of a task; undefined when it is eligible while it runs. A static endpoint gets a tcp check when it has none, or
- * one that would run a command: nobody else watches it, and commands run only inside tasks.
+ * The check of a task; undefined when it is eligible while it runs. A static endpoint gets a tcp check when it has none: nobody
+ * else watches it. So does every task in which the agent cannot run the command that its check is.
  */
 export function checkOf(
   service: Service,
@@ -29,9 +29,12 @@ export function checkOf(
 ): CheckPlan | undefined {
   const { health } = service.spec;
   if (health === 'none') return undefined;
-  const usable = task.source === 'static' && health?.probe.kind === 'exec' ? undefined : health;
+  const usable = cannotRunCheck(service, task) ? undefined : health;
   if (usable?.probe.kind === 'exec') return { check: usable, target: { kind: 'task' } };
-  if (usable === undefined) return task.source === 'static' ? defaultCheck(service, task, network) : undefined;
+  if (usable === undefined) {
+    const watchedOtherwise = task.source !== 'static' && health === undefined;
+    return watchedOtherwise ? undefined : defaultCheck(service, task, network);
+  }
   const target = targetOf(service, task, network, usable.probe.port);
   return { check: usable, target: target ?? { kind: 'missing', reason: missingPort(service, task) } };
 }

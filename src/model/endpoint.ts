@@ -23,6 +23,6 @@ export function endpointOf(task: Task, network: Network): Endpoint | undefined {
     address: attachment.address,
     portMap: task.portMap,
     eligible: isEligible(task),
-    reach: network.spec.driver === 'overlay' && task.source === 'process' ? 'network' : 'node',
+    reach: network.spec.driver === 'overlay' && task.source !== 'static' ? 'network' : 'node',
   };
 }

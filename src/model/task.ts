@@ -2,14 +2,17 @@
 import type { IpAddress } from './address.ts';
 import type { NetworkId } from './network.ts';
 import type { NodeId } from './node.ts';
-import type { ServiceId } from './service.ts';
+import type { Service, ServiceId } from './service.ts';
 
 declare const taskIdBrand: unique symbol;
 /** 25 lower-case letters and digits, as Docker's object ids. */
 export type TaskId = string & { readonly [taskIdBrand]: true };
 
-/** Where a task comes from: `vipmesh run`, or an address that something else serves. */
-export type TaskSource = 'process' | 'static';
+/**
+ * Where a task comes from: `vipmesh run`, a container that something else started and `vipmesh attach` put on the service's
+ * networks, or an address that something else serves.
+ */
+export type TaskSource = 'process' | 'attached' | 'static';
 
 /** `starting`: not to be used yet. `draining`: no new connection, open ones may finish. */
 export type TaskState = 'starting' | 'running' | 'draining';
@@ -44,9 +47,14 @@ export interface Task {
   readonly state: TaskState;
   readonly health: Health;
   readonly hostname?: string;
-  /** Of the command, in the agent's pid namespace; source `process` only. */
+  /** Of the command, or a process of the attached container, in the agent's pid namespace; the task lives as long as it. */
   readonly pid?: number;
-  /** On the service's networks, in their order. A static task has the same address on each. */
+  /** Path of the attached container's network namespace, where that is what the task lives as long as. */
+  readonly netns?: string;
+  /**
+   * On networks of the service, in the order in which the task's names are looked up: the service's, or as the user gave them.
+   * A static task has the same address on each.
+   */
   readonly attachments: readonly Attachment[];
   readonly portMap: readonly PortMapping[];
   /** Set when the service declares no ports and the task's own stands in for them. */
@@ -59,6 +67,15 @@ export interface Task {
 /** Chosen for new connections, as far as the whole cluster can know: ejection is each node's own business. */
 export function isEligible(task: Task): boolean {
   return task.state === 'running' && (task.health === 'none' || task.health === 'healthy');
+}
+
+/**
+ * The service's check is a command, and the agent has no way to run it in this task: commands run only in what `vipmesh run`
+ * started. A tcp check takes its place.
+ */
+export function cannotRunCheck(service: Service, task: Pick<Task, 'source'>): boolean {
+  const { health } = service.spec;
+  return task.source !== 'process' && health !== undefined && health !== 'none' && health.probe.kind === 'exec';
 }
 
 /** The port on which the task serves a target port of its service. */

@@ -59,7 +59,7 @@ export interface Observed {
 
 /** The far end of a virtual Ethernet pair. */
 export interface Peer {
-  /** Name of its namespace, which exists; empty for the node's own. */
+  /** `Namespace.name` of an existing one; empty for the node's own. */
   readonly namespace: string;
   readonly name: string;
   readonly mac: MacAddress;
@@ -100,12 +100,14 @@ export type StopWatching = () => void;
  * with KernelError.
  */
 export interface Namespace {
-  /** `vipmesh-ab12cd-netidnet`; empty for the node's own. */
+  /** `vipmesh-ab12cd-netidnet`; empty for the node's own; only this kernel object knows that of one opened by its path. */
   readonly name: string;
   /** Absolute path that names it for others (`ip netns`, setns). */
   readonly path: string;
   /** Open as long as this object is; 0 for the node's own. */
   readonly fd: number;
+  /** Two objects with the same are the same namespace. */
+  readonly identity: string;
   observe(): Promise<Observed>;
   apply(operation: Operation): Promise<void>;
   /** All unicast destinations, whoever made the routes. */
@@ -129,6 +131,8 @@ export interface Kernel {
   listNamespaces(prefix: string): readonly string[];
   /** Makes it when it is not there. Its loopback is up. */
   ensureNamespace(name: string): Promise<Namespace>;
+  /** One that something else made. Undefined when there is none at this absolute path. */
+  openNamespace(path: string): Promise<Namespace | undefined>;
   /** Removes the name; what is in it goes once nothing has it open. No error when it is gone. */
   deleteNamespace(name: string): void;
   /** Closes `own` and what this object opened. */

@@ -1,5 +1,5 @@
 // One network namespace on Linux: rtnetlink and nf_tables through netlink sockets, sysctls through /proc.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { fstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { parseSubnet } from '../model/address.ts';
 import { closeNetns, inNetns, OWN_NETNS } from '../native/netns.ts';
 import type { Link, Namespace, Observed, OnLink, Operation, Route, RoutedSubnet, StopWatching } from './kernel.ts';
@@ -40,10 +40,15 @@ export class LinuxNamespace implements Namespace {
   #afterClose: () => void = () => {};
 
   /** Takes the descriptor over. */
-  constructor(name: string, fd: number) {
+  constructor(name: string, fd: number, path = netnsPath(name)) {
     this.name = name;
-    this.path = netnsPath(name);
+    this.path = path;
     this.fd = fd;
+  }
+
+  get identity(): string {
+    const { dev, ino } = this.#isOwn ? statSync(this.path) : fstatSync(this.fd);
+    return `${dev}:${ino}`;
   }
 
   async observe(): Promise<Observed> {
@@ -269,7 +274,8 @@ export class LinuxNamespace implements Namespace {
   }
 
   #where(): string {
-    return this.#isOwn ? " in the node's namespace" : ` in ${this.name}`;
+    if (this.#isOwn) return " in the node's namespace";
+    return ` in ${this.name.startsWith('/') ? this.path : this.name}`;
   }
 }
 

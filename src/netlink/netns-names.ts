@@ -1,5 +1,5 @@
 // Named network namespaces: files below /run/netns, as `ip netns` keeps them.
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { closeNetns, createNetns, deleteNetns, inNetns, openNetns } from '../native/netns.ts';
 import { KernelError } from './kernel-error.ts';
 
@@ -8,8 +8,9 @@ const NETNS_DIRECTORY = '/run/netns';
 /** The main thread's namespace; it is the main thread that this runs on. */
 export const OWN_PATH = '/proc/self/ns/net';
 
-/** The path of a namespace; of the node's own for the empty name. */
+/** The path of a namespace; of the node's own for the empty name. A name that begins with a slash is a path. */
 export function netnsPath(name: string): string {
+  if (name.startsWith('/')) return name;
   return name === '' ? OWN_PATH : `${NETNS_DIRECTORY}/${name}`;
 }
 
@@ -63,6 +64,23 @@ export function openIfThere(name: string): number | undefined {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+/** Opens what is at a path; undefined when there is nothing. Throws KernelError. */
+export function openAt(path: string): number | undefined {
+  let fd: number | undefined;
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined) return undefined;
+    // Opening a pipe would wait for its other end.
+    if (found.isFile()) fd = openIfThere(path);
+    if (fd !== undefined && isNamespace(fd)) return fd;
+  } catch (error) {
+    if (fd !== undefined) closeNetns(fd);
+    throw failure('open', `network namespace ${path}`, error);
+  }
+  if (fd !== undefined) closeNetns(fd);
+  throw new KernelError('refused', 'open', `network namespace ${path}`, 'it is something else');
 }
 
 function isNamespace(fd: number): boolean {

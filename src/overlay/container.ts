@@ -1,11 +1,11 @@
-// Containers, as `vipmesh run` gets them.
+// Containers, as `vipmesh run` and `vipmesh attach` get them.
 import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { MacAddress, Namespace, Observed } from '../netlink/kernel.ts';
 import type { Egress } from './egress-bridge.ts';
-import { BRIDGE, containerLink, EGRESS_LINK, macOf, portLink } from './names.ts';
-import type { ContainerSpec } from './plan.ts';
+import { BRIDGE, EGRESS_LINK, macOf, portLink } from './names.ts';
+import { type ContainerSpec, linkOf } from './plan.ts';
 import { linksReady } from './reconciler.ts';
 
 /** A container's namespace, ready for processes and for the resolver's sockets. */
@@ -20,7 +20,7 @@ export interface Container {
 }
 
 export interface ContainerInterface {
-  /** `eth0` */
+  /** `eth0`, or `vm0` in a container that something else made. */
   readonly name: string;
   readonly networkId: NetworkId;
   readonly mac: MacAddress | undefined;
@@ -40,9 +40,9 @@ export function describeContainer(
     netnsPath: namespace.path,
     netnsFd: namespace.fd,
     interfaces: spec.attachments.map(({ network, addresses }, i) => ({
-      name: containerLink(i),
+      name: linkOf(spec, i),
       networkId: network.id,
-      mac: observed.links.find(({ name }) => name === containerLink(i))?.mac,
+      mac: observed.links.find(({ name }) => name === linkOf(spec, i))?.mac,
       addresses,
       gateways: network.subnets.map(gatewayOf),
     })),
@@ -70,7 +70,7 @@ export async function awaitLinks(
   { container, networks, node }: Places,
   egress: Egress | undefined,
 ): Promise<readonly string[]> {
-  const own = spec.attachments.map((_, i) => containerLink(i));
+  const own = spec.attachments.map((_, i) => linkOf(spec, i));
   const waits: readonly (readonly [Namespace, readonly string[]])[] = [
     ...networks.map((network) => [network, [BRIDGE, portLink(spec.taskId)]] as const),
     [container, egress === undefined ? own : [...own, EGRESS_LINK]],
@@ -98,7 +98,7 @@ export async function removeBrokenPairs(
   const hasPort = (await network.observe()).links.some(({ name }) => name === port);
   const position = spec.attachments.findIndex((attachment) => attachment.network.id === networkId);
   const first = spec.attachments[position]?.addresses[0];
-  const end = (await container.observe()).links.find(({ name }) => name === containerLink(position));
+  const end = (await container.observe()).links.find(({ name }) => name === linkOf(spec, position));
   const hasEnd = end !== undefined && (first === undefined || end.mac === macOf(first));
   if (hasPort && hasEnd) return;
   if (hasPort) await network.apply({ kind: 'remove-link', name: port });

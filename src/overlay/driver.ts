@@ -1,5 +1,6 @@
-// The overlay driver of one node: a namespace per overlay network, a namespace per container, and the node-local bridge that
-// leads containers outside. What it was told is its plan; the kernel is made to agree after every call, and again whenever
+// The overlay driver of one node: a namespace per overlay network, one per container (its own, or one that something else made
+// and that is only fitted out: never deleted, nothing changed in it but the driver's links), and the node-local bridge that leads
+// containers outside. What it was told is its plan; the kernel is made to agree after every call, and again whenever
 // the kernel tells of a change that the driver did not make.
 import type { Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
@@ -19,6 +20,7 @@ import {
   networkNamespace,
   portLink,
 } from './names.ts';
+import { fitOut, isGuest, isStillThere, openGuest } from './open-guest.ts';
 import { OverlayError } from './overlay-error.ts';
 import { type ContainerSpec, hasEgress, planContainer, planNetwork, wantedNetworks } from './plan.ts';
 import { type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
@@ -96,12 +98,18 @@ export class OverlayDriver {
     return this.#inTurn(async () => {
       const found = new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance)));
       for (const network of networks) await this.#openNetwork(network);
-      const alive = containers.filter(({ taskId }) => found.has(containerNamespace(this.#instance, taskId)));
+      const alive: ContainerSpec[] = [];
+      for (const spec of containers) {
+        const isAlive = isGuest(spec)
+          ? await isStillThere(this.#kernel, spec, this.#log)
+          : found.has(containerNamespace(this.#instance, spec.taskId));
+        if (isAlive) alive.push(spec);
+      }
       // All are known before the first bridge is compared, or it would lose the ports of the later ones.
       const open = await this.#each(alive, (spec) => this.#openContainer(spec));
       await this.#egress.adopt();
       const adopted: Container[] = [];
-      await this.#each(open, async (spec) => adopted.push(await this.#settleContainer(spec)));
+      await this.#each(open, async ({ taskId }) => adopted.push(await this.#settleContainer(taskId)));
       for (const state of this.#networks.values()) await this.#settleNetwork(state);
       const removed = this.#removeStrangers(found);
       return { containers: adopted, removed };
@@ -154,8 +162,9 @@ export class OverlayDriver {
   }
 
   /**
-   * Makes a container's namespace with a link to each of its networks and, unless all of them are internal, one that leads
-   * outside. Idempotent. After a failure nothing of it is left.
+   * Makes a container's namespace, or opens the one that it brings along, with a link to each of its networks and, unless all of
+   * them are internal or it has a default route of its own, one that leads outside. Idempotent. After a failure nothing of it is
+   * left. Rejects with OverlayError and KernelError.
    */
   attachContainer(spec: ContainerSpec): Promise<Container> {
     return this.#inTurn(async () => {
@@ -163,7 +172,7 @@ export class OverlayDriver {
         if (!this.#networks.has(network.id)) await this.#ensureNetwork(network);
       try {
         await this.#openContainer(spec);
-        return await this.#settleContainer(spec);
+        return await this.#settleContainer(spec.taskId);
       } catch (error) {
         await this.#detachContainer(spec.taskId);
         throw error;
@@ -171,7 +180,7 @@ export class OverlayDriver {
     });
   }
 
-  /** Removes a container's namespace, links and addresses. Its processes should have ended. Idempotent. */
+  /** Removes a container's links and addresses and, if it was made here, its namespace: its processes should have ended. Idempotent. */
   detachContainer(taskId: TaskId): Promise<void> {
     return this.#inTurn(() => this.#detachContainer(taskId));
   }
@@ -288,10 +297,11 @@ export class OverlayDriver {
     return this.#specs().some(({ attachments }) => attachments.some(({ network }) => network.id === networkId));
   }
 
-  async #openContainer(spec: ContainerSpec): Promise<void> {
-    const namespace =
-      this.#containers.get(spec.taskId)?.namespace ??
-      (await this.#kernel.ensureNamespace(containerNamespace(this.#instance, spec.taskId)));
+  async #openContainer(wanted: ContainerSpec): Promise<void> {
+    const namespace = this.#containers.get(wanted.taskId)?.namespace ?? (await this.#homeOf(wanted));
+    // Known from here on, so that it is closed whatever happens.
+    this.#containers.set(wanted.taskId, { namespace, spec: wanted });
+    const spec = isGuest(wanted) ? await fitOut(wanted, namespace) : wanted;
     this.#containers.set(spec.taskId, { namespace, spec });
     for (const { network } of spec.attachments) {
       await removeBrokenPairs(spec, network.id, this.#networkState(network.id).namespace, namespace);
@@ -299,9 +309,16 @@ export class OverlayDriver {
     if (hasEgress(spec)) await this.#egress.admit(spec.taskId, namespace);
   }
 
-  async #settleContainer(spec: ContainerSpec): Promise<Container> {
-    const namespace = this.#containers.get(spec.taskId)?.namespace;
-    if (namespace === undefined) throw new RangeError(`container ${spec.taskId} was not opened`);
+  #homeOf(spec: ContainerSpec): Promise<Namespace> {
+    if (!isGuest(spec)) return this.#kernel.ensureNamespace(containerNamespace(this.#instance, spec.taskId));
+    const inUse = { networks: [...this.#networks.values()], containers: [...this.#containers.values()] };
+    return openGuest(this.#kernel, spec, inUse);
+  }
+
+  async #settleContainer(taskId: TaskId): Promise<Container> {
+    const state = this.#containers.get(taskId);
+    if (state === undefined) throw new RangeError(`container ${taskId} was not opened`);
+    const { namespace, spec } = state;
     for (const { network } of spec.attachments) {
       const state = this.#networkState(network.id);
       const outcome = await this.#reconcileNetwork(state);
@@ -321,8 +338,10 @@ export class OverlayDriver {
     const state = this.#containers.get(taskId);
     if (state === undefined) return;
     this.#containers.delete(taskId);
+    const made = !isGuest(state.spec);
     // Removed here and now, so that the links are gone when this returns; the kernel takes its time over the namespace itself.
-    await state.namespace.apply({ kind: 'remove-far-ends' });
+    // Others may have far ends in a namespace that is not ours: there, each link goes with its port below.
+    if (made) await state.namespace.apply({ kind: 'remove-far-ends' });
     for (const { network } of state.spec.attachments) {
       const known = this.#networks.get(network.id);
       if (known === undefined) continue;
@@ -331,7 +350,7 @@ export class OverlayDriver {
     }
     await this.#egress.dismiss(taskId);
     state.namespace.close();
-    this.#kernel.deleteNamespace(state.namespace.name);
+    if (made) this.#kernel.deleteNamespace(state.namespace.name);
   }
 
   #networkState(id: NetworkId): NetworkState {

@@ -66,7 +66,7 @@ export class EgressBridge {
     const observed = await namespace.observe();
     const place = this.#placeFor(subnet, observed);
     await this.#removeBrokenPair(place, namespace, observed);
-    this.#places.set(taskId, place);
+    this.#places.set(taskId, { ...place, namespace: namespace.name });
     this.#lastNumber = place.number;
   }
 

@@ -88,11 +88,15 @@ export function observedEgressPlace(subnet: Subnet, observed: Observed): EgressP
 export function planEgress(instance: Instance, subnet: Subnet, places: ReadonlyMap<TaskId, EgressPlace>): Plan {
   const bridge = egressBridge(instance);
   const gateway = gatewayOf(subnet);
-  const ports = [...places].map(([taskId, { number, address }]) => ({
+  const ports = [...places].map(([taskId, { number, address, namespace }]) => ({
     name: egressPort(instance, number),
     make: {
       kind: 'veth',
-      peer: { namespace: containerNamespace(instance, taskId), name: EGRESS_LINK, mac: macOf(address) },
+      peer: {
+        namespace: namespace ?? containerNamespace(instance, taskId),
+        name: EGRESS_LINK,
+        mac: macOf(address),
+      },
     } as const,
     master: bridge,
     isolated: true,

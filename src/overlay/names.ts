@@ -36,6 +36,15 @@ export function containerLink(position: number): string {
   return `eth${position}`;
 }
 
+/** The same in a container that something else made: `eth0` may be there, so these only need a free number. */
+export function guestLink(number: number): string {
+  return `vm${number}`;
+}
+
+export function isGuestLink(name: string): boolean {
+  return /^vm\d+$/.test(name);
+}
+
 /** The bridge's end of a container's link, in the network's namespace. */
 export function portLink(id: TaskId): string {
   return `t-${id.slice(0, 8)}`;

@@ -8,6 +8,12 @@ export type OverlayErrorCode =
   | 'egress-clash'
   /** Every address of the egress subnet is taken. */
   | 'egress-full'
+  /** A container that something else made has a link or a route that is in the way. */
+  | 'container-clash'
+  /** The namespace of a container is the node's, a network's or another container's. */
+  | 'namespace-taken'
+  /** There is no namespace at the container's path. */
+  | 'container-not-found'
   /** The driver was closed. */
   | 'closed';
 

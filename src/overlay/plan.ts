@@ -55,12 +55,28 @@ export interface ContainerSpec {
   readonly taskId: TaskId;
   /** In the order of eth0, eth1, … */
   readonly attachments: readonly ContainerAttachment[];
+  /** Path of the namespace, where something else made it; absent: the driver makes one. */
+  readonly netns?: string;
+  /** What the driver found in that namespace. */
+  readonly guest?: Guest;
+}
+
+/** How a container that something else made is fitted out: what it has already is left as it is. */
+export interface Guest {
+  /** As `Peer.namespace`. */
+  readonly namespace: string;
+  /** The names of its links, in the order of the attachments. */
+  readonly links: readonly string[];
+  /** It gets a link that leads outside. */
+  readonly egress: boolean;
 }
 
 /** A container's way outside: its number and address in the node's egress subnet. */
 export interface EgressPlace {
   readonly number: number;
   readonly address: IpAddress;
+  /** Where the container's end of the link is, as `Peer.namespace`; absent: in a namespace that the driver made. */
+  readonly namespace?: string;
 }
 
 /** The overlay networks of a snapshot with the VIPs of their services, in the order of creation. */
@@ -75,9 +91,14 @@ export function wantedNetworks(snapshot: Snapshot): readonly WantedNetwork[] {
     });
 }
 
-/** True when one of the networks leads outside. */
+/** True when one of the networks leads outside, and nothing else does. */
 export function hasEgress(spec: ContainerSpec): boolean {
-  return spec.attachments.some(({ network }) => !network.spec.internal);
+  return spec.guest?.egress ?? spec.attachments.some(({ network }) => !network.spec.internal);
+}
+
+/** The name of a container's link to the network at this place among its attachments. */
+export function linkOf(spec: ContainerSpec, position: number): string {
+  return spec.guest?.links[position] ?? containerLink(position);
 }
 
 /**
@@ -128,7 +149,7 @@ export function planNetwork(
 
 /** A container's own namespace. */
 export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace; subnet: Subnet } | undefined): Plan {
-  const links = spec.attachments.map(({ addresses }, i) => ({ name: containerLink(i), ...optionalMac(addresses) }));
+  const links = spec.attachments.map(({ addresses }, i) => ({ name: linkOf(spec, i), ...optionalMac(addresses) }));
   return {
     links: [
       { name: 'lo', make: { kind: 'given' } },
@@ -141,7 +162,7 @@ export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace;
           address,
           prefixLength: lengthFor(network, address),
           deprecated: false,
-          link: containerLink(i),
+          link: linkOf(spec, i),
         })),
       ),
       ...(egress === undefined
@@ -158,12 +179,10 @@ export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace;
     routes: egress === undefined ? [] : [defaultRoute(gatewayOf(egress.subnet))],
     neighbours: [],
     sysctls: [
-      { path: 'ipv4/ip_forward', value: '0' },
-      // Nobody else is here to be kept from the low ports; Docker does the same.
-      { path: 'ipv4/ip_unprivileged_port_start', value: '0' },
+      ...(spec.guest === undefined ? OWN_CONTAINER_SYSCTLS : []),
       ...spec.attachments.flatMap(({ addresses }, i) =>
         linkIpv6(
-          containerLink(i),
+          linkOf(spec, i),
           addresses.some((address) => ipVersion(address) === 6),
         ),
       ),
@@ -171,6 +190,13 @@ export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace;
     ],
   };
 }
+
+/** Settings of a whole namespace are for whoever made it. */
+const OWN_CONTAINER_SYSCTLS: readonly PlannedSysctl[] = [
+  { path: 'ipv4/ip_forward', value: '0' },
+  // Nobody else is here to be kept from the low ports; Docker does the same.
+  { path: 'ipv4/ip_unprivileged_port_start', value: '0' },
+];
 
 interface Port {
   readonly link: PlannedLink;
@@ -183,7 +209,8 @@ function portsOf(instance: Instance, network: Network, container: ContainerSpec)
     const [first] = addresses;
     if (id !== network.id || first === undefined) return [];
     const mac = macOf(first);
-    const peer = { namespace: containerNamespace(instance, container.taskId), name: containerLink(i), mac };
+    const namespace = container.guest?.namespace ?? containerNamespace(instance, container.taskId);
+    const peer = { namespace, name: linkOf(container, i), mac };
     return [
       { link: { name: portLink(container.taskId), make: { kind: 'veth', peer }, master: BRIDGE }, addresses, mac },
     ];

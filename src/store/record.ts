@@ -180,11 +180,12 @@ const task: z.ZodType<Task> = z.object({
   slot: z.number().int().min(1),
   name: text,
   nodeId: id<NodeId>(),
-  source: z.enum(['process', 'static']),
+  source: z.enum(['process', 'attached', 'static']),
   state: z.enum(['starting', 'running', 'draining']),
   health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
   hostname: optional(text),
   pid: optional(z.number().int().positive()),
+  netns: optional(text),
   attachments: z.array(
     z.object({
       networkId: id<NetworkId>(),

@@ -3,17 +3,12 @@
 // while it is connected, from /proc while it is not.
 import type { ProbeResult } from '../health/check.ts';
 import type { Network, NetworkId } from '../model/network.ts';
-import {
-  DEFAULT_DRAIN_TIMEOUT_MS,
-  declaredTargets,
-  type Probe,
-  type Service,
-  type ServiceId,
-} from '../model/service.ts';
+import { declaredTargets, type Probe, type Service, type ServiceId } from '../model/service.ts';
 import { servedPort, type Task, type TaskId, type TaskState } from '../model/task.ts';
-import { type Clock, type Scheduled, sleep } from '../runtime/clock.ts';
+import type { Clock, Scheduled } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { containerHostname, containerHosts, containerResolvConf } from './container-files.ts';
+import { drain } from './drain.ts';
 import { EventQueue } from './event-queue.ts';
 import { isAlive, type ProcessIdentity, type ProcessTable } from './process-table.ts';
 import type { PreparedEvent, ProbeOutcome, RunTaskRequest, TaskEvent } from './protocol.ts';
@@ -74,9 +69,8 @@ interface Run {
   ending: Promise<void> | undefined;
 }
 
-/** How often an unattended command is looked for, and how often a leaving task's connections are counted. */
+/** How often an unattended command is looked for. */
 const WATCH_INTERVAL_MS = 500;
-const DRAIN_POLL_MS = 50;
 /** After a start of the agent: clients try every 2 s at least, and their tasks may not yet have told their command's id. */
 const RECONNECT_GRACE_MS = 5000;
 /** The record was written after its command had started; a process that started later has only got the same id. */
@@ -283,14 +277,9 @@ export class ProcessTasks {
   }
 
   async #leave(run: Run): Promise<void> {
-    const { clock, registry, applied, activeConnections, log } = this.#options;
-    const task = registry.task(run.id);
-    if (task === undefined) return;
-    const deadline = clock.now() + (registry.service(task.serviceId)?.spec.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS);
-    await registry.setState(run.id, 'draining');
-    await applied();
-    while (activeConnections(run.id) > 0 && clock.now() < deadline && run.ending === undefined)
-      await sleep(clock, DRAIN_POLL_MS);
+    const { registry, activeConnections, log } = this.#options;
+    if (registry.task(run.id) === undefined) return;
+    await drain(this.#options, run.id, () => run.ending !== undefined);
     log.info('task has left', { ...this.#names(run.id), connectionsLeft: activeConnections(run.id) });
   }
 

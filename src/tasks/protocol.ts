@@ -1,4 +1,4 @@
-// What the agent and `vipmesh run` say to each other about a task. The API validates it at its edge, with the same shapes.
+// What the agent and `vipmesh run` say to each other about a task, and what `vipmesh attach` asks for. The API validates it at its edge, with the same shapes.
 
 /** What `vipmesh run` asks for before it starts its command. */
 export interface RunTaskRequest {
@@ -12,6 +12,26 @@ export interface RunTaskRequest {
   readonly Aliases?: readonly string[] | undefined;
   /** The agent was away: the task exists, and its command runs already. */
   readonly Resume?: { readonly TaskID: string; readonly PID?: number | undefined } | undefined;
+}
+
+/** What the user names of a container: one of its processes, or the path of its network namespace; one of the two. */
+export interface ContainerPlace {
+  readonly PID?: number | undefined;
+  readonly Netns?: string | undefined;
+}
+
+/** What `vipmesh attach` asks for. */
+export interface AttachRequest extends ContainerPlace {
+  readonly Service: string;
+  /** In the order in which names are looked up; absent: every network of the service. */
+  readonly Networks?: readonly string[] | undefined;
+  readonly Name?: string | undefined;
+  readonly Hostname?: string | undefined;
+  /** Where the container listens, when that is not the target port. */
+  readonly Port?: number | undefined;
+  readonly Aliases?: readonly string[] | undefined;
+  /** At most one for each subnet of the networks. */
+  readonly Addresses?: readonly string[] | undefined;
 }
 
 export interface PreparedEvent {

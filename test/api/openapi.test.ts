@@ -20,6 +20,7 @@ interface Content {
 const ROUTES = `
 delete /networks/{id}
 delete /services/{id}
+delete /vipmesh/attachments/{id}
 delete /vipmesh/endpoints/{id}
 delete /vipmesh/endpoints/{id}/drain
 delete /vipmesh/stacks/{name}
@@ -37,6 +38,7 @@ get /services/{id}
 get /tasks
 get /tasks/{id}
 get /version
+get /vipmesh/attachments
 get /vipmesh/endpoints
 get /vipmesh/openapi.json
 get /vipmesh/resolve
@@ -48,6 +50,7 @@ post /networks/prune
 post /nodes/{id}/update
 post /services/create
 post /services/{id}/update
+post /vipmesh/attachments
 post /vipmesh/endpoints
 post /vipmesh/endpoints/{id}/drain
 post /vipmesh/stacks/{name}

@@ -129,6 +129,18 @@ export function fakeApi(): FakeApi {
         exited: (id, how) => call(`exited ${id} ${how.exitCode} ${how.signal}`),
         probed: (id, number, result) => call(`probed ${id} ${number} ${result.exitCode} ${result.output}`),
       },
+      attachments: {
+        async attach(request) {
+          await call(`attach ${JSON.stringify(request)}`);
+          const [task] = shopTasks();
+          return { task: { ...(task as Task), source: 'attached' }, warnings: ['a warning of the container'] };
+        },
+        detach: (id) => call(`detach ${id}`),
+        at: ({ PID, Netns }) => {
+          calls.push(`at ${PID ?? Netns}`);
+          return [];
+        },
+      },
       snapshot: () => fake.snapshot,
       subscribe: () => () => {},
       revisionOf: (id) => id.length,

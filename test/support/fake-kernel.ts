@@ -35,6 +35,10 @@ export class FakeKernel implements Kernel {
     return namespace;
   }
 
+  async openNamespace(path: string): Promise<FakeNamespace | undefined> {
+    return this.namespaces.get(path);
+  }
+
   deleteNamespace(name: string): void {
     for (const link of this.namespaces.get(name)?.links.keys() ?? []) this.namespaces.get(name)?.removeLink(link);
     this.namespaces.delete(name);
@@ -59,7 +63,7 @@ export class FakeNamespace implements Namespace {
 
   constructor(name: string, kernel: FakeKernel) {
     this.name = name;
-    this.path = name === '' ? '/proc/self/ns/net' : `/run/netns/${name}`;
+    this.path = name === '' ? '/proc/self/ns/net' : name.startsWith('/') ? name : `/run/netns/${name}`;
     this.fd = name === '' ? 0 : kernel.namespaces.size + 100;
     this.#kernel = kernel;
     this.links.set('lo', { ...newLink('lo', 'other'), up: true });
@@ -104,6 +108,10 @@ export class FakeNamespace implements Namespace {
   watch(changed: () => void): StopWatching {
     this.watchers.add(changed);
     return () => this.watchers.delete(changed);
+  }
+
+  get identity(): string {
+    return this.path;
   }
 
   close(): void {

@@ -1,0 +1,23 @@
+// Which network namespaces there are, by the paths that keep them.
+import { statSync } from 'node:fs';
+
+export interface NamespaceTable {
+  /** The same for all paths of one namespace, and for no other as long as somebody has it open. Undefined: nothing is there. */
+  identify(path: string): string | undefined;
+}
+
+export const systemNamespaces: NamespaceTable = {
+  identify(path) {
+    try {
+      const found = statSync(path);
+      return found.isFile() ? `${found.dev}:${found.ino}` : undefined;
+    } catch {
+      return undefined;
+    }
+  },
+};
+
+/** That of a process, as long as it lives. */
+export function namespaceOf(pid: number): string {
+  return `/proc/${pid}/ns/net`;
+}
