@@ -14,7 +14,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import type { Clock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
@@ -37,12 +37,19 @@ export interface EmbeddedOptions {
   readonly keepCommits?: number;
 }
 
+/** Not by mkdir's own `recursive`, which never returns where nothing can be made (below /proc, for one). */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
+}
+
 /** Throws StoreError: locked, damaged, full, no-access. Reads every row once, to find damage now rather than later. */
 export function openEmbeddedStore(options: EmbeddedOptions): Store {
   const { directory } = options;
   const lockPath = join(directory, 'lock');
   guard(directory, () => {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory);
     chmodSync(directory, 0o700);
   });
   const lock = guard(lockPath, () => acquireLock(lockPath));

@@ -195,3 +195,7 @@ function flip(path: string, text: string): void {
   }
   writeFileSync(path, bytes);
 }
+
+t.test('a place where no directory can be made', async (t) => {
+  t.throws(() => openEmbeddedStore({ directory: '/proc/nothing/state' }), { message: /\/proc\/nothing.*ENOENT/ });
+});
