@@ -143,9 +143,10 @@ export class BalancerPublisher {
       const backend = this.#backends.get(plan.backend);
       if (backend !== undefined) set.push({ plan, backend, hasEligible: eligible.get(plan.backend) ?? false });
     }
-    const vips = new Set(after.overlayVips.map((vip) => vip.address));
+    // Overlay networks may have the same addresses.
+    const vips = new Set(after.overlayVips.map((vip) => `${vip.networkId} ${vip.address}`));
     for (const vip of before.overlayVips) {
-      if (!vips.has(vip.address)) this.#port.overlayVip(vip.networkId, vip.address, null, false);
+      if (!vips.has(`${vip.networkId} ${vip.address}`)) this.#port.overlayVip(vip.networkId, vip.address, null, false);
     }
     for (const vip of after.overlayVips) {
       const backend = this.#backends.get(vip.backend);

@@ -114,6 +114,21 @@ t.test('a port that moves to another service in one commit is not closed after i
   ]);
 });
 
+t.test(
+  'a service that moves to another overlay network leaves the first, also when its VIP is the same on both',
+  async (t) => {
+    const { apply } = harness();
+    const [here, there] = [network('here', 'overlay'), network('there', 'overlay')];
+    const before = service('web', { on: [{ network: here, vip: '10.64.0.2' }] });
+    const after = { ...service('web', { on: [{ network: there, vip: '10.64.0.2' }] }), id: before.id };
+    apply({ kind: 'network', after: here }, { kind: 'network', after: there }, { kind: 'service', after: before });
+    t.same(
+      apply({ kind: 'service', before, after }).filter((line) => line.startsWith('vip')),
+      ['vip 10.64.0.2 backend null false', 'vip 10.64.0.2 backend 1 false'],
+    );
+  },
+);
+
 t.test('when numbers run out, the rest goes on', async (t) => {
   const { apply } = harness();
   const web = service('web', { on: [{ network: local }], ports: [published(8080, 80)], endpointMode: 'dnsrr' });
