@@ -153,6 +153,7 @@ export class LinuxNamespace implements Namespace {
   }
 
   async #requestFor(operation: LinkOperation, purpose: Purpose): Promise<Request> {
+    // biome-ignore lint/nursery/useExhaustiveSwitchCases: it does not see what Exclude leaves; the compiler does.
     switch (operation.kind) {
       case 'add-bridge':
         return addBridgeRequest(operation.name, operation.mac);

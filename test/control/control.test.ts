@@ -88,7 +88,11 @@ t.test('a node remembers who it is', async (t) => {
   t.match(w.catalog.snapshot.nodes.get(first.nodeId), { name: 'renamed', availability: 'active' });
   await second.updateNode({ availability: 'drain', labels: { zone: 'a' } });
   await Control.open({ ...options, nodeName: 'renamed' });
-  t.match(w.catalog.snapshot.nodes.get(first.nodeId), { availability: 'drain', labels: { zone: 'a' } }, 'what was set stays');
+  t.match(
+    w.catalog.snapshot.nodes.get(first.nodeId),
+    { availability: 'drain', labels: { zone: 'a' } },
+    'what was set stays',
+  );
   t.match(await refusal(Control.open({ ...options, nodeName: 'a b' })), /^invalid: the node name "a b" may hold only/);
 });
 
