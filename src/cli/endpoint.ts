@@ -64,7 +64,7 @@ function drainCommand(shell: Shell): Command {
   ])
     .argument('<SERVICE>', 'name or id')
     .argument('<ENDPOINT...>', 'address, ADDRESS:PORT, name of the task, or id')
-    .option('--undo', 'give them new connections again; only endpoints that were added')
+    .option('--undo', 'give them new connections again; only endpoints that were added, and attached containers')
     .action(
       async (service: string, endpoints: readonly string[], flags: { readonly undo?: true }, command: Command) => {
         const client = clientOf(command, shell);

@@ -42,7 +42,12 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   if (source === 'attached') refuseAttaching(draft, service, networks);
   const addresses = new WantedAddresses(wanted.addresses ?? []);
   const attachments = networks.map((network) => ({
-    ...addressesOn(draft, network, `task ${name}`, addresses),
+    ...addressesOn(
+      draft,
+      network,
+      wanted.name === undefined ? `the new task of ${service.spec.name}` : `task ${name}`,
+      addresses,
+    ),
     aliases: wanted.aliases ?? [],
   }));
   addresses.refuseUnused(networks);

@@ -180,15 +180,13 @@ export class AttachedTasks {
     if (this.#closing) return;
     guest.watch = clock.schedule(WATCH_INTERVAL_MS, () => {
       const task = registry.task(guest.id);
-      if (guest.ending !== undefined || task === undefined) return;
-      if (this.#isThere(guest, task)) {
-        this.#watch(guest);
-        return;
+      if (guest.ending !== undefined) return;
+      if (task !== undefined && this.#isThere(guest, task)) this.#watch(guest);
+      else {
+        this.#end(guest, 'container has ended').catch((error: unknown) =>
+          log.error('task was not removed; trying again', { ...this.#names(guest.id), error }),
+        );
       }
-      this.#end(guest, 'container has ended').catch((error: unknown) => {
-        log.error('task was not removed; trying again', { ...this.#names(guest.id), error });
-        this.#watch(guest);
-      });
     });
   }
 
@@ -201,6 +199,8 @@ export class AttachedTasks {
   #end(guest: Guest, message: string, fields: Readonly<Record<string, unknown>> = {}): Promise<void> {
     guest.ending ??= this.#remove(guest, message, fields).catch((error: unknown) => {
       guest.ending = undefined;
+      // What is left of it goes with the container, at the latest.
+      this.#watch(guest);
       throw error;
     });
     return guest.ending;

@@ -86,6 +86,7 @@ const exec: HealthCheck = { ...tcp, probe: { kind: 'exec', command: ['true'], sh
 t.test('who is probed, and where', async (t) => {
   const plain = task({});
   const fixed = task({ source: 'static' });
+  const guest = task({ source: 'attached' });
   const rows: readonly (readonly [what: string, Partial<ServiceSpec>, Task, expected: string])[] = [
     ['a task without a check', { expose: [port(80)] }, plain, 'none'],
     ['a static endpoint without a check', { expose: [port(80)] }, fixed, 'tcp 127.64.0.5:80'],
@@ -113,6 +114,9 @@ t.test('who is probed, and where', async (t) => {
     ['UDP only, asked for', { expose: [port(53, 'udp')], health: tcp }, plain, 'tcp nowhere'],
     ['on no network', { expose: [port(80)], health: tcp }, task({}, ''), 'tcp nowhere'],
     ['a command in a task', { health: exec }, plain, 'exec inside the task'],
+    ['never in an attached container', { expose: [port(80)], health: exec }, guest, 'tcp 127.64.0.5:80'],
+    ['which has no TCP port', { expose: [port(53, 'udp')], health: exec }, guest, 'none'],
+    ['an attached container without a check', { expose: [port(80)] }, guest, 'none'],
     ['never for a static endpoint', { expose: [port(80)], health: exec }, fixed, 'tcp 127.64.0.5:80'],
     [
       'http',
@@ -130,6 +134,7 @@ t.test('who is probed, and where', async (t) => {
 t.test('on an overlay, tasks are probed from inside, static endpoints from the node', async (t) => {
   const web = service({ expose: [port(80)], health: tcp });
   t.match(checkOf(web, task({}, 'overlay'), network)?.target, { networkId: 'overlay' });
+  t.match(checkOf(web, task({ source: 'attached' }, 'overlay'), network)?.target, { networkId: 'overlay' });
   t.notMatch(checkOf(web, task({ source: 'static' }, 'overlay'), network)?.target, { networkId: 'overlay' });
 });
 

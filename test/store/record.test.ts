@@ -56,6 +56,10 @@ const records: readonly StoredRecord[] = [
     },
   },
   {
+    kind: 'task',
+    value: { ...build.task(service, 2, {}), id: 'task2' as never, source: 'attached', netns: '/run/netns/blue' },
+  },
+  {
     kind: 'node',
     value: { id: 'node1' as never, name: 'one', availability: 'drain', labels: { a: 'b' }, createdAt: 1, updatedAt: 2 },
   },
@@ -63,7 +67,7 @@ const records: readonly StoredRecord[] = [
 ];
 
 t.test('what is written is read again', (t) => {
-  const keys = ['network/net1', 'service/svc1', 'service/svc1', 'task/task1', 'node/node1', 'stack/shop'];
+  const keys = ['network/net1', 'service/svc1', 'service/svc1', 'task/task1', 'task/task2', 'node/node1', 'stack/shop'];
   records.forEach((record, n) => {
     const { key, value } = encodeRecord(record);
     t.equal(key, keys[n]);
