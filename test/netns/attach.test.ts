@@ -13,7 +13,7 @@ import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
 import { connectFrom, httpGet, lines, lookup, summary } from './support/clients.ts';
 import { configuration, type Guest, startGuest } from './support/guests.ts';
 import { endpoints, resolve, untilServing, vipOf } from './support/mesh.ts';
-import { kernelState, mayBeNode, namespaces } from './support/node.ts';
+import { descriptors, kernelState, mayBeNode, namespaces } from './support/node.ts';
 import { startServer, until } from './support/tasks.ts';
 
 const NODE = 0;
@@ -70,7 +70,7 @@ t.test('containers that something else started', async (t) => {
   const path = `/proc/${guest.pid}/ns/net`;
   const client = await startServer(agent, 'app');
   const vip = await vipOf(agent, FRONT, 'web');
-  const before = kernelState();
+  const [before, held] = [kernelState(), openCount(agent)];
   const answer = (from: number, address: string, port: number) => httpGet(from, address, port);
   const gone = (task: string) =>
     until(
@@ -243,6 +243,11 @@ t.test('containers that something else started', async (t) => {
     t.match(await detached, { code: 0, stderr: '' });
     t.same(await configuration(path), BARE);
     t.same(kernelState(), before, 'nothing is left on the node');
+    await until(
+      'the agent has nothing open for it',
+      () => openCount(agent),
+      (now) => now <= held,
+    );
     t.equal(guest.process.exitCode, null, 'it goes on itself');
     t.same(
       (await sourcesOf(agent)).filter((line) => line.includes(' attached ')),
@@ -313,6 +318,10 @@ t.test('containers that something else started', async (t) => {
     );
   }
 });
+
+function openCount({ process }: Agent): number {
+  return descriptors(process.pid ?? 0).reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
 
 async function killed({ process }: Agent): Promise<void> {
   const ended = once(process, 'exit');
