@@ -282,7 +282,8 @@ function activeConnections(catalog: Catalog, plane: DataPlane, mesh: Mesh, id: T
 /** Resolves when nothing is open any more, or after the deadline. */
 async function idle(plane: DataPlane, deadlineMs: number, log: Log): Promise<void> {
   const deadline = systemClock.now() + deadlineMs;
-  const open = () => plane.status().reduce((sum, worker) => sum + worker.connections + worker.flows, 0);
+  // Nobody waits for UDP: a flow has no end of its own.
+  const open = () => plane.status().reduce((sum, worker) => sum + worker.connections, 0);
   while (open() > 0 && systemClock.now() < deadline) await sleep(systemClock, DRAIN_POLL_MS);
   if (open() > 0) log.warn('connections are still open at the end of the drain time and are reset', { open: open() });
 }
