@@ -13,6 +13,7 @@ import { Teardown } from './agent/teardown.ts';
 import { startAdminServer } from './api/admin.ts';
 import type { RuntimeStatus } from './api/context.ts';
 import { startApiServer } from './api/server.ts';
+import { checkSocket } from './api/socket-file.ts';
 import { portProblem } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
@@ -20,6 +21,7 @@ import { Control } from './control/control.ts';
 import { DataPlane } from './datapath/plane.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import type { NodeId } from './model/node.ts';
+import type { Protocol } from './model/port.ts';
 import type { TaskId } from './model/task.ts';
 import { LinuxKernel } from './netlink/linux-kernel.ts';
 import { OverlayDriver } from './overlay/driver.ts';
@@ -89,6 +91,8 @@ interface Core {
 async function start(config: Config, log: Log, opened: Teardown): Promise<RunningAgent> {
   const startedAt = Date.now();
   let state: RuntimeStatus['state'] = 'starting';
+  // First, because two agents clash in many places, and this one says what is the matter.
+  await checkSocket(config.socket);
   const core = await startCore(config, log, opened);
   const { attached, catalog, control, mesh, monitor, nodeId, plane, tasks } = core;
   const stackFiles = new StackFiles({
@@ -158,7 +162,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     nodeName,
     privileged,
     allowPlaintextOverlays,
-    portProblem,
+    portProblem: (protocol, port, address) => publishProblem(config, protocol, port, address),
   });
   opened.add('control', () => control.close());
   const { nodeId } = control;
@@ -286,6 +290,17 @@ async function idle(plane: DataPlane, deadlineMs: number, log: Log): Promise<voi
   const open = () => plane.status().reduce((sum, worker) => sum + worker.connections, 0);
   while (open() > 0 && systemClock.now() < deadline) await sleep(systemClock, DRAIN_POLL_MS);
   if (open() > 0) log.warn('connections are still open at the end of the drain time and are reset', { open: open() });
+}
+
+/** Why a port cannot be published here: often it is the agent's own. */
+function publishProblem(config: Config, protocol: Protocol, port: number, address?: string): string | undefined {
+  const problem = portProblem(protocol, port, address);
+  if (problem === undefined) return undefined;
+  if (port === config.dns.port)
+    return `${problem}; the agent's own resolver is on it: give that another place with --dns`;
+  if (protocol === 'tcp' && port === config.admin.port)
+    return `${problem}; the agent's own metrics are on it: give them another place with --admin`;
+  return problem;
 }
 
 function nodeResolvConf(): string {

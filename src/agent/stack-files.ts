@@ -136,7 +136,8 @@ export class StackFiles {
       state.status = { ...state.source, appliedAt: now(), errors: [] };
       log.info('stack file is in effect', { stack: name, file, services: result.services.length });
     } catch (error) {
-      this.#failed(state, [`${file}: ${error instanceof Error ? error.message : String(error)}`]);
+      const why = error instanceof Error ? error.message : String(error);
+      this.#failed(state, [why.includes(`${file}:`) ? why : `${file}: ${why}`]);
       state.text = undefined;
       if (!this.#closed) state.timer = setTimeout(() => void this.#apply(state), this.#options.retryMs ?? RETRY_MS);
     }

@@ -1,7 +1,8 @@
 // The API's unix socket as a file: taking it, who may use it, and leaving nothing behind.
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, readFileSync, rmSync } from 'node:fs';
 import { request, type Server } from 'node:http';
 import { dirname } from 'node:path';
+import { makeDirectory } from '../runtime/directory.ts';
 import { ApiError } from './errors.ts';
 
 /** Whoever is in this group may use the API of an agent that runs as root, as the group `docker` may use Docker's. */
@@ -16,9 +17,8 @@ const PROBE_TIMEOUT_MS = 2000;
  * SOCKET_IN_USE or SOCKET_UNUSABLE.
  */
 export async function bindSocket(server: Server, path: string, mode: number): Promise<void> {
-  refuseLongPath(path);
+  await checkSocket(path);
   makeFolder(path, mode);
-  await removeStale(path);
   try {
     await listen(server, path);
     chmodSync(path, mode);
@@ -28,6 +28,12 @@ export async function bindSocket(server: Server, path: string, mode: number): Pr
     server.close();
     throw unusable(path, cause);
   }
+}
+
+/** Before anything else is taken: is there an agent already? Throws ApiError as bindSocket does. */
+export async function checkSocket(path: string): Promise<void> {
+  refuseLongPath(path);
+  await removeStale(path);
 }
 
 function refuseLongPath(path: string): void {
@@ -60,7 +66,7 @@ function groupId(name: string): number | undefined {
 
 function makeFolder(path: string, mode: number): void {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: (mode & 0o070) === 0 ? 0o700 : 0o755 });
+    makeDirectory(dirname(path), (mode & 0o070) === 0 ? 0o700 : 0o755);
   } catch (cause) {
     throw unusable(path, cause);
   }

@@ -24,6 +24,8 @@ interface Demo {
   /** Holds everything that the demo writes; gone at its end. */
   readonly folder: string;
   readonly client: ApiClient;
+  /** The socket is not the one that commands look for by themselves. */
+  readonly ownSocket: boolean;
   /** The agent first. */
   readonly children: ChildProcess[];
   readonly out: (text: string) => void;
@@ -40,6 +42,7 @@ export function demoCommand(out: (text: string) => void, done: (exitCode: number
         asRoot: process.getuid?.() === 0,
         folder: mkdtempSync(join(tmpdir(), 'vipmesh-demo-')),
         client: createClient(socketOf(host, process.env)),
+        ownSocket: host !== undefined,
         children: [],
         out,
       };
@@ -64,6 +67,7 @@ async function runDemo(demo: Demo): Promise<number> {
 }
 
 async function startAll(demo: Demo): Promise<ChildProcess> {
+  await refuseOtherAgent(demo);
   if (demo.asRoot) install(demo, { postgres: 'postgresql', dig: 'bind9-dnsutils', curl: 'curl' });
   const database = databaseCommand(demo);
   const port = await freePort(WEB_PORT);
@@ -85,6 +89,15 @@ async function startAll(demo: Demo): Promise<ChildProcess> {
   await until(agent, 'the tasks did not become healthy', () => allEligible(demo, wanted));
   demo.out(await whatToTry(demo, port, database !== undefined));
   return agent;
+}
+
+/** Its answers would be taken for the demo's own, and its services would get the demo's tasks. */
+async function refuseOtherAgent(demo: Demo): Promise<void> {
+  const other = await status(demo).catch(() => undefined);
+  if (other === undefined) return;
+  throw new Error(
+    `another agent is running on ${demo.client.socket} (pid ${other.PID}); stop it first, or give the demo a socket of its own with --host unix:///tmp/demo.sock`,
+  );
 }
 
 function stackFile(port: number, withDatabase: boolean): string {
@@ -117,7 +130,8 @@ async function allEligible(demo: Demo, wanted: Readonly<Record<string, number>>)
 async function whatToTry(demo: Demo, port: number, withDatabase: boolean): Promise<string> {
   const [listen = '127.0.0.11:53/udp'] = (await status(demo)).DNS.Listen;
   const [host = '', dnsPort = ''] = listen.replace('/udp', '').split(':');
-  const inside = 'npx vipmesh run --service shell -- ';
+  const vipmesh = demo.ownSocket ? `npx vipmesh -H unix://${demo.client.socket}` : 'npx vipmesh';
+  const inside = `${vipmesh} run --service shell -- `;
   const dig = demo.asRoot ? `${inside}dig +short` : `dig +short @${host} -p ${dnsPort}`;
   const address = demo.asRoot ? 'postgres' : await vipOf(demo, 'postgres', withDatabase);
   const user = demo.asRoot ? 'postgres' : userInfo().username;
@@ -135,8 +149,8 @@ async function whatToTry(demo: Demo, port: number, withDatabase: boolean): Promi
     `  npx autocannon -c 64 -d 10 http://localhost:${port}`,
     `  ${dig} web tasks.web`,
     ...(withDatabase ? [`  ${demo.asRoot ? inside : ''}${psql}`] : []),
-    '  npx vipmesh service ls',
-    '  npx vipmesh service inspect --pretty web',
+    `  ${vipmesh} service ls`,
+    `  ${vipmesh} service inspect --pretty web`,
     '',
     'ctrl-C stops everything and leaves nothing behind.',
   ];

@@ -177,7 +177,8 @@ class RunSession {
           this.#onEvent(event.value);
         }
       } catch (error) {
-        this.#world.say(`vipmesh run: ${errorText(error)}`);
+        // A connection that is cut says only what follows: the agent is gone.
+        if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') this.#world.say(`vipmesh run: ${errorText(error)}`);
       }
       this.#connection.close();
       // An agent that takes a connection and ends it at once is not asked without pause.

@@ -3,9 +3,11 @@
 // An endpoint comes from the spec, or was added by hand (`Service.addedEndpoints`). Those of the spec change with the spec,
 // also by a stack file that is applied again; those added by hand stay until they are removed or the service is.
 import { tasksOf } from '../catalog/snapshot.ts';
+import { isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, type StaticEndpoint } from '../model/service.ts';
-import type { Attachment, Health, PortMapping, Task, TaskId } from '../model/task.ts';
+import { type Attachment, type Health, type PortMapping, servedPort, type Task, type TaskId } from '../model/task.ts';
 import type { Draft } from './draft.ts';
+import { ControlError } from './errors.ts';
 
 /** One task to be, and the endpoints that it stands for. */
 export interface StaticPlan {
@@ -56,6 +58,7 @@ export function taskOfPlan(tasks: readonly Task[], plan: StaticPlan): Task | und
 export function syncStaticTasks(draft: Draft, service: Service): void {
   const existing = tasksOf(draft.snapshot, service.id).filter((task) => task.source === 'static');
   const plans = planStatic(service);
+  for (const plan of plans) refuseLoop(service, plan);
   const kept = new Map<StaticPlan, Task>();
   const left = new Set(existing);
   for (const plan of plans) {
@@ -70,6 +73,29 @@ export function syncStaticTasks(draft: Draft, service: Service): void {
     if (task === undefined) createStaticTask(draft, service, plan);
     else keepStaticTask(draft, service, plan, task);
   }
+}
+
+/**
+ * An endpoint that is the service's own VIP or published port would be connected to for ever, by itself: one connection would
+ * take every descriptor of the agent.
+ */
+function refuseLoop(service: Service, plan: StaticPlan): void {
+  const { name } = service.spec;
+  const targets = declaredTargets(service.spec).map(({ port }) => port);
+  const served = targets.length === 0 ? [plan.ownPort ?? 0] : targets.map((port) => servedPort(plan, port));
+  const own = service.ports.find(
+    ({ publishedPort, hostAddress }) =>
+      served.includes(publishedPort) &&
+      (hostAddress === plan.address || (hostAddress === undefined && isLoopback(plan.address))),
+  );
+  const what = service.vips.some((vip) => vip.address === plan.address)
+    ? 'VIP'
+    : own && `published port ${own.publishedPort}`;
+  if (what === undefined) return;
+  throw new ControlError(
+    'invalid',
+    `service ${name}: the endpoint ${plan.address} is its own ${what}, so connections would go round for ever; name the address and port at which the server itself listens`,
+  );
 }
 
 /** The lowest number from 1 that no task of the service has. */

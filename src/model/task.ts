@@ -79,6 +79,6 @@ export function cannotRunCheck(service: Service, task: Pick<Task, 'source'>): bo
 }
 
 /** The port on which the task serves a target port of its service. */
-export function servedPort(task: Task, targetPort: number): number {
+export function servedPort(task: Pick<Task, 'portMap'>, targetPort: number): number {
   return task.portMap.find((mapping) => mapping.targetPort === targetPort)?.port ?? targetPort;
 }

@@ -5,7 +5,6 @@ import {
   closeSync,
   existsSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readSync,
   rmSync,
@@ -14,9 +13,10 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import type { Clock } from '../runtime/clock.ts';
+import { makeDirectory } from '../runtime/directory.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Database, Writer } from './database.ts';
 import { damaged, StoreError } from './errors.ts';
@@ -37,19 +37,12 @@ export interface EmbeddedOptions {
   readonly keepCommits?: number;
 }
 
-/** Not by mkdir's own `recursive`, which never returns where nothing can be made (below /proc, for one). */
-function makeDirectory(path: string): void {
-  if (existsSync(path)) return;
-  makeDirectory(dirname(path));
-  mkdirSync(path, { mode: 0o700 });
-}
-
 /** Throws StoreError: locked, damaged, full, no-access. Reads every row once, to find damage now rather than later. */
 export function openEmbeddedStore(options: EmbeddedOptions): Store {
   const { directory } = options;
   const lockPath = join(directory, 'lock');
   guard(directory, () => {
-    makeDirectory(directory);
+    makeDirectory(directory, 0o700);
     chmodSync(directory, 0o700);
   });
   const lock = guard(lockPath, () => acquireLock(lockPath));

@@ -263,6 +263,19 @@ t.test('the tasks of a former run', async (t) => {
   t.same([...w.catalog.snapshot.tasks.keys()].filter((id) => id === stays.id || id === elsewhere.id).length, 2);
 });
 
+t.test('an endpoint that is the service itself is refused', async (t) => {
+  const w = await withService(t, { publish: ['8080:80'] });
+  const vip = w.catalog.snapshot.services.get(w.catalog.snapshot.serviceByName.get('web') as never)?.vips[0]?.address;
+  for (const [text, why] of [
+    ['127.0.0.1:8080', /own published port 8080/],
+    [String(vip), /own VIP/],
+  ] as const) {
+    t.match(await refusal(w.control.addEndpoint('web', text)), why);
+  }
+  await w.control.addEndpoint('web', '127.0.0.1:8081');
+  t.equal(lines(w).length, 1, 'another port of the same address is another server');
+});
+
 t.test('on a local network, a task moves out of the way of what its node publishes', async (t) => {
   const w = await openWorld(t, { privileged: false });
   await w.control.createNetwork(networkSpec('near', { driver: 'local' }));
