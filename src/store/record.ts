@@ -125,7 +125,7 @@ const publish = {
   protocol,
   targetPort: port,
   mode: z.enum(['ingress', 'host']),
-  hostAddress: optional(text),
+  hostAddress: optional(address),
 };
 
 const staticEndpoint = z.object({ address, targetPort: optional(port), port: optional(port) });

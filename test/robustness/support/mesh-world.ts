@@ -1,6 +1,6 @@
 // Control, catalog and store, and a data plane that follows them, in this process: everything of an agent but its API and its
 // timers. What the workers are told is kept, so that a test can see what they would still know.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -21,6 +21,8 @@ import { openEmbeddedStore } from '../../../src/store/embedded.ts';
 import type { Store } from '../../../src/store/store.ts';
 
 const TURNS = 10;
+/** Where writing is for nothing: these tests make thousands of commits, and what a disk does with them is not their subject. */
+const MEMORY = '/dev/shm';
 
 export interface MeshWorld {
   readonly store: Store;
@@ -49,10 +51,11 @@ export interface MeshWorldOptions {
 }
 
 export async function openMeshWorld(t: Test, { workers, privileged, random }: MeshWorldOptions): Promise<MeshWorld> {
-  const directory = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
+  const directory = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'vipmesh-test-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   const complaints: string[] = [];
-  const complain = (message: string, fields?: object) => void complaints.push(`${message} ${JSON.stringify(fields)}`);
+  const complain = (message: string, fields?: object) =>
+    void complaints.push(`${message} ${JSON.stringify(fields, errorsAsText)}`);
   const log: Log = { debug() {}, info() {}, warn: complain, error: complain };
   const store = openEmbeddedStore({ directory, log });
   const catalog = await Catalog.open(store, { log });
@@ -156,4 +159,9 @@ function recordCommands(plane: DataPlane): Pick<MeshWorld, 'numbers' | 'known'> 
     postTo(worker, command);
   };
   return { numbers, known: () => [shared, ...own].flatMap((log) => log.commands()) };
+}
+
+/** Errors have no fields that JSON would show. */
+function errorsAsText(_name: string, value: unknown): unknown {
+  return value instanceof Error ? String(value) : value;
 }
