@@ -37,6 +37,7 @@ export class WorkerHandle {
   #delayMs = FIRST_DELAY_MS;
   #restart: NodeJS.Timeout | undefined;
   #stopping = false;
+  #waking = false;
   #onExit: () => void = () => {};
 
   constructor(options: WorkerHandleOptions) {
@@ -62,7 +63,19 @@ export class WorkerHandle {
   send(command: Command): void {
     if (this.#port === undefined) return;
     this.#port.postMessage(command);
-    wake(this.wakeFd);
+    // Nothing runs after this when the process is about to end.
+    if (command.kind === 'stop') wake(this.wakeFd);
+    else this.#wakeSoon();
+  }
+
+  /** Once for all that is told in one go: a start tells thousands of things. */
+  #wakeSoon(): void {
+    if (this.#waking) return;
+    this.#waking = true;
+    queueMicrotask(() => {
+      this.#waking = false;
+      if (this.#port !== undefined) wake(this.wakeFd);
+    });
   }
 
   /** Resolves when the thread has ended and its descriptors are closed. */
