@@ -33,12 +33,12 @@ t.test('what cannot be', async (t) => {
     const { folder } = agent;
     const { path, socket, dnsPort, adminPort } = folder;
     const table: readonly (readonly [string, Partial<AgentFolder>, RegExp])[] = [
+      ['the same everything', folder, /^another agent is running on \S+vipmesh\.sock \(pid \d+\); stop it first/],
       [
-        'the same everything',
-        folder,
+        'the same state',
+        { path },
         /^\S+\/state\/store\/lock: process \d+ has this state directory open; stop it first/,
       ],
-      ['the same state', { path }, /has this state directory open/],
       ['the same socket', { socket }, /^another agent is running on \S+vipmesh\.sock \(pid \d+\); stop it first/],
       ['the same resolver', { dnsPort }, /^bind 127\.0\.0\.11:\d+\/tcp: EADDRINUSE/],
       ['the same admin address', { adminPort }, /^127\.0\.0\.1:\d+ \(health and metrics\) is taken .* --admin/],
