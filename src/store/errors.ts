@@ -11,6 +11,10 @@ export type StoreErrorCode =
   | 'no-access'
   /** The disk failed; the store takes no more commits until it is opened anew. */
   | 'io'
+  /** The store does not answer, or not in time; whether the commit was done is not known, and it may be tried again. */
+  | 'unavailable'
+  /** The store answers, but not to this agent: its certificate, its user or its rights. */
+  | 'refused'
   | 'closed'
   /** A caller's mistake: a key or a commit that cannot be. */
   | 'invalid'
