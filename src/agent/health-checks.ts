@@ -2,6 +2,7 @@
 // commit, so that every node knows.
 import type { Change } from '../catalog/change.ts';
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import { checkerOf } from '../catalog/standing.ts';
 import type { HealthMonitor } from '../health/monitor.ts';
 import { checkOf } from '../health/plan.ts';
 import type { NodeId } from '../model/node.ts';
@@ -14,6 +15,11 @@ export function followHealthChecks(
   snapshot: Snapshot,
   changes: readonly Change[],
 ): void {
+  // When a node comes or goes, others take its checks of what is on no node, or give them back.
+  if (changes.some((change) => change.kind === 'presence')) {
+    for (const task of snapshot.tasks.values())
+      if (task.source === 'static') watchTask(monitor, nodeId, snapshot, task);
+  }
   for (const change of changes) {
     if (change.kind === 'task') {
       if (change.after !== undefined) watchTask(monitor, nodeId, snapshot, change.after);
@@ -29,7 +35,7 @@ export function followHealthChecks(
 function watchTask(monitor: HealthMonitor, nodeId: NodeId, snapshot: Snapshot, task: Task): void {
   const service = snapshot.services.get(task.serviceId);
   const plan =
-    service && task.nodeId === nodeId && task.state === 'running'
+    service && checkerOf(snapshot, task) === nodeId && task.state === 'running'
       ? checkOf(service, task, (id) => snapshot.networks.get(id))
       : undefined;
   if (service === undefined || plan === undefined) monitor.unwatch(task.id);

@@ -63,7 +63,7 @@ export class Mesh {
     this.overlaySockets = new OverlaySockets(plane, new Slots(MAX_NETWORKS), frontends);
     this.#scopes = new Scopes((command) => plane.post(command));
     this.#resolvers = new ResolverSockets(plane);
-    this.#zones = new Zones((id) => this.#numberOf(id));
+    this.#zones = new Zones(options.nodeId, (id) => this.#numberOf(id));
     this.publisher = new BalancerPublisher(options.nodeId, plane.capacity, {
       post: (command) => plane.post(command),
       listen: (remove, set) => {
@@ -168,7 +168,7 @@ export class Mesh {
     this.#reportLeftOut();
     // A name leads to nobody before its ports are open.
     await this.#listening;
-    for (const command of this.#zones.apply(changes, snapshot)) this.#options.plane.post(command);
+    for (const command of this.#zones.apply(changes, snapshot, previous)) this.#options.plane.post(command);
     if (changes.some((change) => change.kind === 'network')) this.#nodeScope(snapshot);
     for (const network of removed) await this.#forget(network.id);
     if (overlay && removed.length > 0) await this.#applyOverlay(snapshot);

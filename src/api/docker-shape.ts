@@ -1,6 +1,7 @@
 // PURE: the model as Docker Engine's API (1.41) shows it. Field names and nesting are those of swarm.Service, swarm.Task,
 // swarm.Node and types.NetworkResource; what has no meaning here keeps Docker's empty value.
 import type { Snapshot } from '../catalog/snapshot.ts';
+import { nodeState } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import type { Node } from '../model/node.ts';
@@ -150,9 +151,12 @@ export function shapeNode(node: Node, source: ShapeSource, facts: AgentFacts): D
         NanoCPUs: own ? facts.cpus * 1_000_000_000 : 0,
         MemoryBytes: own ? facts.memoryBytes : 0,
       },
-      Engine: { EngineVersion: own ? facts.version : '' },
+      Engine: { EngineVersion: own ? facts.version : (source.snapshot.presences.get(node.id)?.version ?? '') },
     },
-    Status: { State: 'ready', Addr: own ? '127.0.0.1' : '' },
+    Status: {
+      State: nodeState(source.snapshot, node.id),
+      Addr: source.snapshot.presences.get(node.id)?.address ?? (own ? '127.0.0.1' : ''),
+    },
     ManagerStatus: { Leader: own, Reachability: 'reachable', Addr: '' },
   };
 }

@@ -1,5 +1,6 @@
 // PURE: what a commit changed, as events of Docker's shape. Of tasks Docker has no events; here they have, since there are no
 // containers whose events would tell the same.
+import { nodeState } from '../catalog/standing.ts';
 import type { Change } from '../catalog/change.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import type { ServiceMode } from '../model/service.ts';
@@ -23,7 +24,15 @@ export function happenings(changes: readonly Change[], after: Snapshot, before: 
   return told.flatMap(({ events }) => events);
 }
 
-const NEEDS_IN_ORDER = ['node', 'network', 'service', 'task'] as const;
+const NEEDS_IN_ORDER: readonly Change['kind'][] = [
+  'node',
+  'presence',
+  'suspicion',
+  'network',
+  'bridge',
+  'service',
+  'task',
+];
 
 function rankOf({ kind, after }: Change): number {
   const rank = NEEDS_IN_ORDER.indexOf(kind);
@@ -40,6 +49,11 @@ function happeningsOf(change: Change, after: Snapshot, before: Snapshot): readon
       return nodeHappening(change);
     case 'task':
       return taskHappenings(change, after, before);
+    case 'presence':
+    case 'suspicion':
+      return nodeStateHappening(change, after, before);
+    case 'bridge':
+      return [];
   }
 }
 
@@ -77,6 +91,20 @@ function nodeHappening({ before, after }: ChangeOf<'node'>): readonly Happening[
       ? { 'availability.new': after.availability, 'availability.old': before.availability }
       : {};
   return [happening('node', actionOf(before, after, 'remove'), node.id, { name: node.name, ...moved })];
+}
+
+/** As Docker tells it: the node's state is a part of the node. */
+function nodeStateHappening(
+  { before, after }: ChangeOf<'presence'> | ChangeOf<'suspicion'>,
+  now: Snapshot,
+  then: Snapshot,
+): readonly Happening[] {
+  const id = (after ?? before)?.id;
+  if (id === undefined) return [];
+  const [old, state] = [nodeState(then, id), nodeState(now, id)];
+  if (old === state) return [];
+  const name = (now.nodes.get(id) ?? then.nodes.get(id))?.name ?? id;
+  return [happening('node', 'update', id, { name, 'state.new': state, 'state.old': old })];
 }
 
 function taskHappenings({ before, after }: ChangeOf<'task'>, now: Snapshot, then: Snapshot): readonly Happening[] {

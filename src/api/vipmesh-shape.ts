@@ -1,5 +1,7 @@
 // PURE: what Docker's API has no words for: why an endpoint is not chosen, what a frontend does, how the agent is.
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import { isElsewhere, nodeOf, standingOf } from '../catalog/standing.ts';
+import type { NodeId } from '../model/node.ts';
 import { type IpAddress, isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
 import { cannotRunCheck, isEligible, servedPort, type Task } from '../model/task.ts';
@@ -39,7 +41,8 @@ export function shapeEndpoints(task: Task, context: ApiContext): EndpointShape[]
   const ports = targets.length > 0 ? targets : task.ownPort === undefined ? [] : [task.ownPort];
   return task.attachments.map((attachment) => {
     const facts = context.endpoint(task.id, attachment.networkId) ?? UNUSED;
-    const reason = endpointReason(task, attachment.address, facts, context.facts.nodeId) ?? checkNote(task, service);
+    const reason =
+      endpointReason(task, attachment.address, facts, snapshot, context.facts.nodeId) ?? checkNote(task, service);
     return {
       TaskID: task.id,
       Task: task.name,
@@ -51,8 +54,7 @@ export function shapeEndpoints(task: Task, context: ApiContext): EndpointShape[]
       Source: task.source,
       State: task.state,
       Health: task.health,
-      Eligible:
-        isEligible(task) && !facts.ejected && !isForeignLoopback(task, attachment.address, context.facts.nodeId),
+      Eligible: !facts.ejected && standingOf(snapshot, task, attachment.address, context.facts.nodeId) === 'eligible',
       ...(reason === undefined ? {} : { Reason: reason }),
       OpenConnections: facts.openConnections,
       TotalConnections: facts.totalConnections,
@@ -109,11 +111,13 @@ export function shapeStatus(context: ApiContext): AgentStatus {
 
 const UNUSED: EndpointFacts = { openConnections: 0, totalConnections: 0, connectFailures: 0, ejected: false };
 
-function isForeignLoopback(task: Task, address: IpAddress, nodeId: string): boolean {
-  return task.source === 'static' && task.nodeId !== nodeId && isLoopback(address);
-}
-
-function endpointReason(task: Task, address: IpAddress, facts: EndpointFacts, nodeId: string): string | undefined {
+function endpointReason(
+  task: Task,
+  address: IpAddress,
+  facts: EndpointFacts,
+  snapshot: Snapshot,
+  self: NodeId,
+): string | undefined {
   const failure = facts.lastProbeFailure === undefined ? '' : `: ${facts.lastProbeFailure}`;
   if (task.state === 'starting')
     return task.source === 'attached' ? 'it is being attached' : 'its command has not been started yet';
@@ -121,7 +125,12 @@ function endpointReason(task: Task, address: IpAddress, facts: EndpointFacts, no
   if (task.health === 'starting') return `no healthy check yet${failure}`;
   if (task.health === 'unhealthy') return `unhealthy${failure}`;
   if (facts.ejected) return 'ejected for a while by this node: connecting to it failed';
-  if (isForeignLoopback(task, address, nodeId)) return 'a loopback address of another node';
+  if (isElsewhere(task, address, self)) return 'a loopback address of another node';
+  const nodeId = nodeOf(snapshot, task);
+  const node = nodeId && snapshot.nodes.get(nodeId);
+  if (node?.availability === 'drain') return `node ${node.name} is being drained`;
+  if (nodeId !== undefined && snapshot.suspicions.has(nodeId))
+    return `node ${node?.name ?? nodeId} does not answer this one: used only where nothing else is eligible`;
   if (task.source === 'static' && isLoopback(address)) {
     return 'a loopback address: eligible on its own node only';
   }

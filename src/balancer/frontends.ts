@@ -1,5 +1,6 @@
 // PURE: what this node should listen on for a service, and among which endpoints each of those shares its connections.
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import { type Standing, standingOf } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type Endpoint, endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
@@ -11,10 +12,14 @@ import type { Task } from '../model/task.ts';
 /** Which endpoints: those on one network (a VIP), every task's first one (`ingress`), or this node's own (`host`). */
 export type BackendKey = `${ServiceId}/${NetworkId | PublishMode}`;
 
+export interface PlannedEndpoint extends Endpoint {
+  readonly standing: Standing;
+}
+
 export interface BackendPlan {
   readonly key: BackendKey;
-  /** In order of slot. Only eligible ones get connections; the others are named so that their open ones stay known. */
-  readonly endpoints: readonly Endpoint[];
+  /** In order of slot. Those in use get connections; the others are named so that their open ones stay known. */
+  readonly endpoints: readonly PlannedEndpoint[];
 }
 
 /** `PROTOCOL/ADDRESS/PORT`: one socket group of this node's own namespace. */
@@ -39,6 +44,11 @@ export interface OverlayVipPlan {
   readonly backend: BackendKey;
 }
 
+interface View {
+  readonly snapshot: Snapshot;
+  readonly nodeId: NodeId;
+}
+
 export interface ServicePlan {
   readonly backends: readonly BackendPlan[];
   readonly frontends: readonly FrontendPlan[];
@@ -50,12 +60,13 @@ export const EMPTY_PLAN: ServicePlan = { backends: [], frontends: [], overlayVip
 /** Everything that a node does for one service. Costs work in proportion to the service, not to the snapshot. */
 export function planService(snapshot: Snapshot, service: Service, nodeId: NodeId): ServicePlan {
   const tasks = tasksOf(snapshot, service.id);
+  const view: View = { snapshot, nodeId };
   const networks = service.networks.flatMap(({ networkId }) => snapshot.networks.get(networkId) ?? []);
   const vips = service.vips.flatMap((vip) => {
     const network = snapshot.networks.get(vip.networkId);
     return network === undefined ? [] : [{ network, address: vip.address }];
   });
-  const published = planPublished(service, tasks, networks, nodeId);
+  const published = planPublished(service, tasks, networks, view);
   const local = vips.filter(({ network }) => network.spec.driver === 'local');
   const overlay = vips.filter(({ network }) => network.spec.driver === 'overlay');
   const networksWithVip = [...new Map(vips.map(({ network }) => [network.id, network])).values()];
@@ -64,7 +75,7 @@ export function planService(snapshot: Snapshot, service: Service, nodeId: NodeId
       ...published.backends,
       ...networksWithVip.map((network) => ({
         key: `${service.id}/${network.id}` as const,
-        endpoints: endpointsOn(tasks, network),
+        endpoints: endpointsOn(tasks, network, view),
       })),
     ],
     frontends: [
@@ -79,6 +90,12 @@ export function planService(snapshot: Snapshot, service: Service, nodeId: NodeId
   };
 }
 
+/** The endpoints that get connections: the eligible ones, or where there are none, those of last resort. */
+export function endpointsInUse({ endpoints }: BackendPlan): readonly PlannedEndpoint[] {
+  const eligible = endpoints.filter((endpoint) => endpoint.standing === 'eligible');
+  return eligible.length > 0 ? eligible : endpoints.filter((endpoint) => endpoint.standing === 'last-resort');
+}
+
 /** The target ports of a service: declared ones, else those that its tasks brought along. */
 export function targetPorts(service: Service, tasks: readonly Task[]): readonly { protocol: Protocol; port: number }[] {
   const declared = declaredTargets(service.spec);
@@ -91,16 +108,16 @@ function planPublished(
   service: Service,
   tasks: readonly Task[],
   networks: readonly Network[],
-  nodeId: NodeId,
+  view: View,
 ): Pick<ServicePlan, 'backends' | 'frontends'> {
-  const own = tasks.filter((task) => task.nodeId === nodeId);
+  const own = tasks.filter((task) => task.nodeId === view.nodeId);
   // `host` is only where a task is: without one, nothing listens, so that another service may have the port there.
   const ports = service.ports.filter((port) => port.mode === 'ingress' || own.length > 0);
   const modes = [...new Set(ports.map((port) => port.mode))];
   return {
     backends: modes.map((mode) => ({
       key: `${service.id}/${mode}` as const,
-      endpoints: firstEndpoints(mode === 'host' ? own : tasks, networks),
+      endpoints: firstEndpoints(mode === 'host' ? own : tasks, networks, view),
     })),
     frontends: ports.map((port) => ({
       key: `${port.protocol}/${port.hostAddress ?? '*'}/${port.publishedPort}` as const,
@@ -133,17 +150,23 @@ function planLocalVip(
   }));
 }
 
-function endpointsOn(tasks: readonly Task[], network: Network): readonly Endpoint[] {
-  return tasks.flatMap((task) => endpointOf(task, network) ?? []);
+function endpointsOn(tasks: readonly Task[], network: Network, view: View): readonly PlannedEndpoint[] {
+  return tasks.flatMap((task) => plannedEndpoint(task, network, view) ?? []);
 }
 
 /** One endpoint of each task: that on the first of the service's networks on which it is. */
-function firstEndpoints(tasks: readonly Task[], networks: readonly Network[]): readonly Endpoint[] {
+function firstEndpoints(tasks: readonly Task[], networks: readonly Network[], view: View): readonly PlannedEndpoint[] {
   return tasks.flatMap((task) => {
     for (const network of networks) {
-      const endpoint = endpointOf(task, network);
+      const endpoint = plannedEndpoint(task, network, view);
       if (endpoint !== undefined) return [endpoint];
     }
     return [];
   });
+}
+
+function plannedEndpoint(task: Task, network: Network, { snapshot, nodeId }: View): PlannedEndpoint | undefined {
+  const endpoint = endpointOf(task, network);
+  if (endpoint === undefined) return undefined;
+  return { ...endpoint, standing: standingOf(snapshot, task, endpoint.address, nodeId) };
 }

@@ -2,6 +2,7 @@
 // before, and sends only the difference. Owns the numbers by which the data path knows backends, endpoints and VIPs.
 import type { Change } from '../catalog/change.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
+import { servicesOfChangedNodes } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import type { NetworkId } from '../model/network.ts';
@@ -13,6 +14,7 @@ import {
   type BackendKey,
   type BackendPlan,
   EMPTY_PLAN,
+  endpointsInUse,
   type FrontendKey,
   type FrontendPlan,
   planService,
@@ -106,7 +108,7 @@ export class BalancerPublisher {
   /** Whether new connections to a service's VIP on a network have somewhere to go. */
   hasEligible(serviceId: ServiceId, networkId: NetworkId): boolean {
     const plan = this.#plans.get(serviceId)?.backends.find((backend) => backend.key === `${serviceId}/${networkId}`);
-    return plan?.endpoints.some((endpoint) => endpoint.eligible) ?? false;
+    return plan !== undefined && endpointsInUse(plan).length > 0;
   }
 
   /** Where the service says so, the connections of a task end with its health. */
@@ -130,9 +132,7 @@ export class BalancerPublisher {
     removed: FrontendKey[],
     set: FrontendWanted[],
   ): void {
-    const eligible = new Map(
-      after.backends.map((plan) => [plan.key, plan.endpoints.some((endpoint) => endpoint.eligible)]),
-    );
+    const eligible = new Map(after.backends.map((plan) => [plan.key, endpointsInUse(plan).length > 0]));
     for (const plan of after.backends) {
       this.#countUses(plan.endpoints, 1);
       this.#setBackend(plan, serviceId);
@@ -166,15 +166,13 @@ export class BalancerPublisher {
       this.#port.exhausted('backend', plan.key);
       return;
     }
-    const endpoints = plan.endpoints
-      .filter((endpoint) => endpoint.eligible)
-      .flatMap((endpoint) => {
-        const slot = this.#endpoints.take(endpointKey(endpoint));
-        const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
-        if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
-        if (slot === undefined || netns === undefined) return [];
-        return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
-      });
+    const endpoints = endpointsInUse(plan).flatMap((endpoint) => {
+      const slot = this.#endpoints.take(endpointKey(endpoint));
+      const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
+      if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
+      if (slot === undefined || netns === undefined) return [];
+      return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
+    });
     this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints } });
   }
 
@@ -209,9 +207,9 @@ export class BalancerPublisher {
   }
 }
 
-/** Services whose plan may differ: changed themselves, or by a task, or by a network that they are on. */
+/** Services whose plan may differ: changed themselves, or by a task or its node, or by a network that they are on. */
 function affectedServices(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): ReadonlySet<ServiceId> {
-  const ids = new Set<ServiceId>();
+  const ids = new Set(servicesOfChangedNodes(snapshot, previous, changes));
   for (const change of changes) {
     const subjects = [change.before, change.after].flatMap((subject) => subject ?? []);
     for (const subject of subjects) {

@@ -1,4 +1,5 @@
 // The catalog follows the store: it lists everything once, then applies each commit, and tells its listeners what changed.
+import type { NodeId } from '../model/node.ts';
 import { type Clock, type Scheduled, systemClock } from '../runtime/clock.ts';
 import { type Log, SILENT_LOG } from '../runtime/log.ts';
 import { decodeRecord, HEAD_KEY, recordKey, type StoredRecord } from '../store/record.ts';
@@ -86,6 +87,18 @@ export class Catalog {
       if (this.#closed) reject(closedError());
       else this.#waiters.push({ revision, resolve, reject });
     });
+  }
+
+  /** What this agent alone knows of a node: it has not been heard of for a while, or again. */
+  suspect(id: NodeId, isSuspected: boolean): void {
+    const before = this.#snapshot.suspicions.get(id);
+    if (isSuspected === (before !== undefined)) return;
+    const change: Change = isSuspected
+      ? { kind: 'suspicion', after: { id, since: this.#clock.wallTime() } }
+      : { kind: 'suspicion', ...(before === undefined ? {} : { before }) };
+    const previous = this.#snapshot;
+    this.#snapshot = applyChanges(previous, previous.revision, [change]);
+    for (const listener of [...this.#listeners]) this.#tell(listener, previous, [change]);
   }
 
   /** The snapshot stays as it is. The store is its opener's to close. */
@@ -192,6 +205,10 @@ function lookup(snapshot: Snapshot, kind: string, id: string): unknown {
       return snapshot.tasks.get(id as never);
     case 'node':
       return snapshot.nodes.get(id as never);
+    case 'presence':
+      return snapshot.presences.get(id as never);
+    case 'bridge':
+      return snapshot.bridges.get(id as never);
     default:
       return undefined;
   }

@@ -1,6 +1,6 @@
 // One committed difference, as the catalog understands it.
 import type { Network } from '../model/network.ts';
-import type { Node } from '../model/node.ts';
+import type { Bridge, Node, Presence, Suspicion } from '../model/node.ts';
 import type { Service } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 
@@ -14,4 +14,8 @@ export type Change =
   | ({ readonly kind: 'network' } & Difference<Network>)
   | ({ readonly kind: 'service' } & Difference<Service>)
   | ({ readonly kind: 'task' } & Difference<Task>)
-  | ({ readonly kind: 'node' } & Difference<Node>);
+  | ({ readonly kind: 'node' } & Difference<Node>)
+  | ({ readonly kind: 'presence' } & Difference<Presence>)
+  | ({ readonly kind: 'bridge' } & Difference<Bridge>)
+  /** Not committed: what this agent alone has found out. */
+  | ({ readonly kind: 'suspicion' } & Difference<Suspicion>);

@@ -1,10 +1,11 @@
 // What is true at one revision: immutable, indexed. Applying a change costs work in proportion to the change, because the
 // maps share structure with their predecessors (`immutable`'s hash tries).
 import { Map as Trie } from 'immutable';
+import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
-import type { Node, NodeId } from '../model/node.ts';
+import type { Bridge, BridgeId, Node, NodeId, Presence, Suspicion } from '../model/node.ts';
 import type { Service, ServiceId } from '../model/service.ts';
-import type { Task, TaskId } from '../model/task.ts';
+import { type Place, placeOf, type Task, type TaskId } from '../model/task.ts';
 import type { Change } from './change.ts';
 
 export interface Snapshot {
@@ -14,11 +15,20 @@ export interface Snapshot {
   readonly services: Trie<ServiceId, Service>;
   readonly tasks: Trie<TaskId, Task>;
   readonly nodes: Trie<NodeId, Node>;
+  /** Of the nodes whose agents run. */
+  readonly presences: Trie<NodeId, Presence>;
+  readonly bridges: Trie<BridgeId, Bridge>;
+  /** Nodes of which this agent has not heard for a while. */
+  readonly suspicions: Trie<NodeId, Suspicion>;
   readonly networkByName: Trie<string, NetworkId>;
   readonly serviceByName: Trie<string, ServiceId>;
   /** By its name in lower case: DNS does not tell case, so no two services differ in it alone. */
   readonly serviceByFoldedName: Trie<string, ServiceId>;
   readonly tasksByService: Trie<ServiceId, Trie<TaskId, Task>>;
+  readonly tasksByPlace: Trie<Place, Trie<TaskId, Task>>;
+  /** The nodes whose agents are reached at an address, or whose tunnels end there. */
+  readonly nodeByAddress: Trie<IpAddress, NodeId>;
+  readonly bridgesByNetwork: Trie<NetworkId, Trie<BridgeId, Bridge>>;
   readonly servicesByNetwork: Trie<NetworkId, Trie<ServiceId, Service>>;
   /** By the number of a published port, whatever its protocol and address. */
   readonly servicesByPort: Trie<number, Trie<ServiceId, Service>>;
@@ -30,10 +40,16 @@ export const EMPTY_SNAPSHOT: Snapshot = {
   services: Trie(),
   tasks: Trie(),
   nodes: Trie(),
+  presences: Trie(),
+  bridges: Trie(),
+  suspicions: Trie(),
   networkByName: Trie(),
   serviceByName: Trie(),
   serviceByFoldedName: Trie(),
   tasksByService: Trie(),
+  tasksByPlace: Trie(),
+  nodeByAddress: Trie(),
+  bridgesByNetwork: Trie(),
   servicesByNetwork: Trie(),
   servicesByPort: Trie(),
 };
@@ -89,9 +105,26 @@ function applyChange(snapshot: Snapshot, change: Change): Snapshot {
         ...snapshot,
         tasks: replace(snapshot.tasks, change.before, change.after),
         tasksByService: regroup(snapshot.tasksByService, change.before, change.after, (task) => [task.serviceId]),
+        tasksByPlace: regroup(snapshot.tasksByPlace, change.before, change.after, (task) => [placeOf(task)]),
       };
     case 'node':
       return { ...snapshot, nodes: replace(snapshot.nodes, change.before, change.after) };
+    case 'presence':
+      return {
+        ...snapshot,
+        presences: replace(snapshot.presences, change.before, change.after),
+        nodeByAddress: readdress(snapshot.nodeByAddress, change.before, change.after),
+      };
+    case 'bridge':
+      return {
+        ...snapshot,
+        bridges: replace(snapshot.bridges, change.before, change.after),
+        bridgesByNetwork: regroup(snapshot.bridgesByNetwork, change.before, change.after, (bridge) => [
+          bridge.networkId,
+        ]),
+      };
+    case 'suspicion':
+      return { ...snapshot, suspicions: replace(snapshot.suspicions, change.before, change.after) };
   }
 }
 
@@ -123,6 +156,19 @@ function rename<Id, T extends Named<Id>>(
   const holds = before !== undefined && old !== undefined && old !== now && map.get(old) === before.id;
   const kept = holds ? map.delete(old) : map;
   return after === undefined || now === undefined ? kept : kept.set(now, after.id);
+}
+
+function readdress(
+  index: Trie<IpAddress, NodeId>,
+  before: Presence | undefined,
+  after: Presence | undefined,
+): Trie<IpAddress, NodeId> {
+  let result = index;
+  // A node that came back may have told its address before its former self was forgotten.
+  for (const address of before === undefined ? [] : [before.address, before.dataAddress])
+    if (result.get(address) === before?.id) result = result.delete(address);
+  if (after === undefined) return result;
+  return result.set(after.dataAddress, after.id).set(after.address, after.id);
 }
 
 function asWritten(name: string): string {

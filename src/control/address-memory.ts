@@ -20,6 +20,7 @@ export class AddressMemory {
   constructor(snapshot: Snapshot) {
     for (const service of snapshot.services.values()) this.use.put(service);
     for (const task of snapshot.tasks.values()) this.use.put(task);
+    for (const bridge of snapshot.bridges.values()) this.use.put(bridge);
   }
 
   /** `now`: milliseconds of a steady clock. */
@@ -27,7 +28,7 @@ export class AddressMemory {
     for (const change of changes) {
       if (change.kind === 'network' && change.after === undefined && change.before !== undefined)
         this.#freed.delete(change.before.id);
-      if (change.kind !== 'service' && change.kind !== 'task') continue;
+      if (change.kind !== 'service' && change.kind !== 'task' && change.kind !== 'bridge') continue;
       this.use.put(change.after);
       this.use.drop(change.before);
       // A static endpoint's address was never handed out.

@@ -2,6 +2,7 @@
 // not cost a look at all of them.
 import type { IpAddress } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
+import type { Bridge } from '../model/node.ts';
 import type { Service } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 
@@ -17,11 +18,11 @@ export class AddressUse {
     return this.#byNetwork.get(networkId) ?? NOTHING;
   }
 
-  put(value: Service | Task | undefined): void {
+  put(value: Service | Task | Bridge | undefined): void {
     for (const [networkId, address] of addressesOf(value)) this.add(networkId, address);
   }
 
-  drop(value: Service | Task | undefined): void {
+  drop(value: Service | Task | Bridge | undefined): void {
     for (const [networkId, address] of addressesOf(value)) {
       const use = this.#byNetwork.get(networkId);
       const count = use?.get(address) ?? 0;
@@ -38,10 +39,11 @@ export class AddressUse {
   }
 }
 
-/** VIPs, or where a task is reached. */
-export function addressesOf(value: Service | Task | undefined): readonly Place[] {
+/** VIPs, where a task is reached, or what a node has on a network. */
+export function addressesOf(value: Service | Task | Bridge | undefined): readonly Place[] {
   if (value === undefined) return [];
   if ('vips' in value) return value.vips.map(({ networkId, address }): Place => [networkId, address]);
+  if ('addresses' in value) return value.addresses.map((address): Place => [value.networkId, address]);
   return value.attachments.flatMap(({ networkId, address, moreAddresses }) =>
     [address, ...(moreAddresses ?? [])].map((one): Place => [networkId, one]),
   );

@@ -6,7 +6,7 @@ import type { Change } from '../catalog/change.ts';
 import { applyChanges, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
 import type { Network, NetworkDriver, NetworkId } from '../model/network.ts';
-import type { Node, NodeId } from '../model/node.ts';
+import type { Bridge, BridgeId, Node, NodeId, Presence } from '../model/node.ts';
 import type { Protocol } from '../model/port.ts';
 import type { Service, ServiceId } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
@@ -39,8 +39,8 @@ export interface DraftOptions {
   newId(): string;
 }
 
-type Noun = Network | Service | Task | Node;
-type Kind = Change['kind'];
+type Noun = Network | Service | Task | Node | Presence | Bridge;
+type Kind = Exclude<Change['kind'], 'suspicion'>;
 
 export class Draft {
   /** What it started from. */
@@ -93,6 +93,14 @@ export class Draft {
     return this.#replace('node', this.#snapshot.nodes.get(node.id), node);
   }
 
+  putPresence(presence: Presence): Presence {
+    return this.#replace('presence', this.#snapshot.presences.get(presence.id), presence);
+  }
+
+  putBridge(bridge: Bridge): Bridge {
+    return this.#replace('bridge', this.#snapshot.bridges.get(bridge.id), bridge);
+  }
+
   putStack(record: StackRecord): void {
     this.#stacks.set(record.name, record);
   }
@@ -111,6 +119,18 @@ export class Draft {
 
   removeTask(id: TaskId): void {
     this.#remove('task', this.#snapshot.tasks.get(id));
+  }
+
+  removeNode(id: NodeId): void {
+    this.#remove('node', this.#snapshot.nodes.get(id));
+  }
+
+  removePresence(id: NodeId): void {
+    this.#remove('presence', this.#snapshot.presences.get(id));
+  }
+
+  removeBridge(id: BridgeId): void {
+    this.#remove('bridge', this.#snapshot.bridges.get(id));
   }
 
   /** A free address of a network's subnet. `whose` is named when there is none. */
@@ -174,7 +194,7 @@ export class Draft {
     this.#touched.set(recordKey(kind, id), { kind, id });
     this.#snapshot = applyChanges(this.#snapshot, this.#snapshot.revision, [change]);
     // Addresses that a command frees it may give out again only in the next one: what it started from stays taken.
-    if (change.kind === 'service' || change.kind === 'task') this.#added.put(change.after);
+    if (change.kind === 'service' || change.kind === 'task' || change.kind === 'bridge') this.#added.put(change.after);
   }
 }
 
@@ -209,5 +229,9 @@ function objectOf(snapshot: Snapshot, kind: Kind, id: string): Noun | undefined 
       return snapshot.tasks.get(id as TaskId);
     case 'node':
       return snapshot.nodes.get(id as NodeId);
+    case 'presence':
+      return snapshot.presences.get(id as NodeId);
+    case 'bridge':
+      return snapshot.bridges.get(id as BridgeId);
   }
 }

@@ -6,11 +6,13 @@
 // wrong one every other time. Tasks of one service that share a name or alias stand together.
 import type { Change } from '../catalog/change.ts';
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import { servicesOfChangedNodes, standingOf } from '../catalog/standing.ts';
 import { type IpAddress, isLoopback, subnetContains } from '../model/address.ts';
 import { shortName } from '../model/name.ts';
 import type { Network, NetworkId } from '../model/network.ts';
+import type { NodeId } from '../model/node.ts';
 import { type Service, type ServiceId, serviceNames } from '../model/service.ts';
-import { type Attachment, isEligible, type Task, type TaskId } from '../model/task.ts';
+import type { Attachment, Task, TaskId } from '../model/task.ts';
 import { type Claim, Claims } from './claims.ts';
 import type { DnsCommand, NameRecord, PointerRecord } from './command.ts';
 
@@ -33,17 +35,19 @@ interface Zone {
 
 export class Zones {
   readonly #zones = new Map<NetworkId, Zone>();
+  readonly #self: NodeId;
   readonly #numberOf: (network: NetworkId) => number;
 
   /** `numberOf` gives a network's small and dense number; it is asked once per network, when that is added. */
-  constructor(numberOf: (network: NetworkId) => number) {
+  constructor(self: NodeId, numberOf: (network: NetworkId) => number) {
+    this.#self = self;
     this.#numberOf = numberOf;
   }
 
-  /** Takes over one commit: its changes and the snapshot after them. What the workers have to be told. */
-  apply(changes: readonly Change[], after: Snapshot): readonly DnsCommand[] {
+  /** Takes over one commit: its changes, and the snapshots after and before them. What the workers have to be told. */
+  apply(changes: readonly Change[], after: Snapshot, before: Snapshot): readonly DnsCommand[] {
     const commands: DnsCommand[] = [];
-    const services = new Set<ServiceId>();
+    const services = new Set(servicesOfChangedNodes(after, before, changes));
     const tasks = new Set<TaskId>();
     for (const change of changes) {
       const value = change.after ?? change.before;
@@ -96,7 +100,12 @@ export class Zones {
     const tasks = service === undefined ? [] : tasksOf(after, id);
     for (const zone of this.#zones.values()) {
       const here = service?.networks.some((network) => network.networkId === zone.network.id) ? service : undefined;
-      this.#claim(zone, id, here && serviceClaims(here, tasks, zone.network), here && vipClaims(here, zone.network));
+      this.#claim(
+        zone,
+        id,
+        here && this.#serviceClaims(here, tasks, zone.network, after),
+        here && vipClaims(here, zone.network),
+      );
     }
   }
 
@@ -109,6 +118,22 @@ export class Zones {
       const here = attachment && task && service ? { attachment, task, since: service.createdAt } : undefined;
       this.#claim(zone, id, here && taskClaims(here), here && endpointClaims(here, zone.network));
     }
+  }
+
+  /** Its names, which exist as long as it does, and below `tasks.` its endpoints in use. */
+  #serviceClaims(service: Service, tasks: readonly Task[], network: Network, after: Snapshot): ClaimMap {
+    const endpoints = endpointsInUse(tasks, network, after, this.#self);
+    const vips = service.vips.filter((vip) => vip.networkId === network.id).map((vip) => vip.address);
+    const own = service.spec.endpointMode === 'vip' ? vips : endpoints;
+    const short = shortName(service.spec.name, service.spec.labels)?.toLowerCase();
+    const claims = new Map<string, Claim>();
+    for (const [i, name] of serviceNames(service, network.id).entries()) {
+      const rank = i === 0 ? RANK.serviceName : name === short ? RANK.stackShortName : RANK.serviceAlias;
+      const claim = { rank, owner: service.id, since: service.createdAt, order: 0 };
+      claims.set(name, { ...claim, values: own });
+      claims.set(`tasks.${name}`, { ...claim, values: endpoints });
+    }
+    return claims;
   }
 
   #claim(zone: Zone, claimant: string, names: ClaimMap | undefined, addresses: ClaimMap | undefined): void {
@@ -182,23 +207,25 @@ function addTasks(tasks: Set<TaskId>, service: ServiceId, after: Snapshot): void
   for (const task of after.tasksByService.get(service)?.keys() ?? []) tasks.add(task);
 }
 
-/** Its names, which exist as long as it does, and below `tasks.` its eligible endpoints. */
-function serviceClaims(service: Service, tasks: readonly Task[], network: Network): ClaimMap {
-  const endpoints = tasks.flatMap((task) => {
-    const attachment = isEligible(task) && task.attachments.find((one) => one.networkId === network.id);
-    return attachment ? addressesOf(attachment) : [];
-  });
-  const vips = service.vips.filter((vip) => vip.networkId === network.id).map((vip) => vip.address);
-  const own = service.spec.endpointMode === 'vip' ? vips : endpoints;
-  const short = shortName(service.spec.name, service.spec.labels)?.toLowerCase();
-  const claims = new Map<string, Claim>();
-  for (const [i, name] of serviceNames(service, network.id).entries()) {
-    const rank = i === 0 ? RANK.serviceName : name === short ? RANK.stackShortName : RANK.serviceAlias;
-    const claim = { rank, owner: service.id, since: service.createdAt, order: 0 };
-    claims.set(name, { ...claim, values: own });
-    claims.set(`tasks.${name}`, { ...claim, values: endpoints });
+/**
+ * Those of last resort are left out as long as there are others: answers are rotated and clients often take any one of them, so
+ * that the end of the list would be no safe place.
+ */
+function endpointsInUse(
+  tasks: readonly Task[],
+  network: Network,
+  snapshot: Snapshot,
+  self: NodeId,
+): readonly IpAddress[] {
+  const eligible: IpAddress[] = [];
+  const lastResort: IpAddress[] = [];
+  for (const task of tasks) {
+    const attachment = task.attachments.find((one) => one.networkId === network.id);
+    if (attachment === undefined) continue;
+    const standing = standingOf(snapshot, task, attachment.address, self);
+    if (standing !== 'out') (standing === 'eligible' ? eligible : lastResort).push(...addressesOf(attachment));
   }
-  return claims;
+  return eligible.length > 0 ? eligible : lastResort;
 }
 
 function vipClaims(service: Service, network: Network): ClaimMap {

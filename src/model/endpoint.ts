@@ -1,14 +1,13 @@
 // Endpoints: a task's address on one network, and how the agent reaches it.
 import type { IpAddress } from './address.ts';
 import type { Network, NetworkId } from './network.ts';
-import { isEligible, type PortMapping, type Task, type TaskId } from './task.ts';
+import type { PortMapping, Task, TaskId } from './task.ts';
 
 export interface Endpoint {
   readonly taskId: TaskId;
   readonly networkId: NetworkId;
   readonly address: IpAddress;
   readonly portMap: readonly PortMapping[];
-  readonly eligible: boolean;
   /** `node`: from the node's own namespace. `network`: from inside the overlay network's namespace. */
   readonly reach: 'node' | 'network';
 }
@@ -22,7 +21,6 @@ export function endpointOf(task: Task, network: Network): Endpoint | undefined {
     networkId: network.id,
     address: attachment.address,
     portMap: task.portMap,
-    eligible: isEligible(task),
     reach: network.spec.driver === 'overlay' && task.source !== 'static' ? 'network' : 'node',
   };
 }

@@ -1,5 +1,5 @@
 // Tasks: running instances of services, and the endpoints that they have on networks.
-import type { IpAddress } from './address.ts';
+import { type IpAddress, isLoopback } from './address.ts';
 import type { NetworkId } from './network.ts';
 import type { NodeId } from './node.ts';
 import type { Service, ServiceId } from './service.ts';
@@ -62,6 +62,14 @@ export interface Task {
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
   readonly updatedAt: number;
+}
+
+/** Where a task stands and falls with something: on its node, or, where something else serves its address, there. */
+export type Place = NodeId | IpAddress;
+
+export function placeOf(task: Pick<Task, 'source' | 'nodeId' | 'attachments'>): Place {
+  const address = task.attachments[0]?.address;
+  return task.source === 'static' && address !== undefined && !isLoopback(address) ? address : task.nodeId;
 }
 
 /** Chosen for new connections, as far as the whole cluster can know: ejection is each node's own business. */

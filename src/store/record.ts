@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { type IpAddress, parseIp, parseSubnet, type Subnet } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
-import type { Node, NodeId } from '../model/node.ts';
+import { type Bridge, type BridgeId, bridgeId, type Node, type NodeId, type Presence } from '../model/node.ts';
 import { isPortNumber, type PortNumber } from '../model/port.ts';
 import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
@@ -26,6 +26,8 @@ export type StoredRecord =
   | { readonly kind: 'service'; readonly value: Service }
   | { readonly kind: 'task'; readonly value: Task }
   | { readonly kind: 'node'; readonly value: Node }
+  | { readonly kind: 'presence'; readonly value: Presence }
+  | { readonly kind: 'bridge'; readonly value: Bridge }
   | { readonly kind: 'stack'; readonly value: StackRecord };
 
 /**
@@ -211,4 +213,26 @@ const node: z.ZodType<Node> = z.object({
 
 const stack: z.ZodType<StackRecord> = z.object({ name: text, owner: id<NodeId>(), content: text, updatedAt: time });
 
-const SCHEMAS = { network, service, task, node, stack } as const;
+const presence: z.ZodType<Presence> = z.object({
+  id: id<NodeId>(),
+  instance: z.string().regex(/^[0-9a-f]{16}$/, 'expected 16 hexadecimal digits'),
+  address,
+  dataAddress: address,
+  probePort: port,
+  version: text,
+  startedAt: time,
+});
+
+const bridge: z.ZodType<Bridge> = z
+  .object({
+    id: id<BridgeId>(),
+    networkId: id<NetworkId>(),
+    nodeId: id<NodeId>(),
+    addresses: z.array(address),
+  })
+  .refine(
+    (value) => value.id === bridgeId(value.networkId, value.nodeId),
+    'expected the id of its network and its node',
+  );
+
+const SCHEMAS = { network, service, task, node, presence, bridge, stack } as const;

@@ -9,7 +9,7 @@ function show(plan: ServicePlan): readonly string[] {
     ...plan.overlayVips.map((one) => `vip ${one.address} of ${one.backend}`),
     ...plan.backends.map(
       (one) =>
-        `${one.key}: ${one.endpoints.map((e) => `${e.address}${e.eligible ? '' : ' (not eligible)'} by ${e.reach}`).join(', ')}`,
+        `${one.key}: ${one.endpoints.map((e) => `${e.address}${e.standing === 'eligible' ? '' : ' (not eligible)'} by ${e.reach}`).join(', ')}`,
     ),
   ];
 }

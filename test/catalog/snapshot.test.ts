@@ -5,7 +5,7 @@ import t from 'tap';
 import type { Change } from '../../src/catalog/change.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot, tasksOf } from '../../src/catalog/snapshot.ts';
 import type { Network, NetworkId } from '../../src/model/network.ts';
-import type { Node, NodeId } from '../../src/model/node.ts';
+import type { Bridge, Node, NodeId, Presence, Suspicion } from '../../src/model/node.ts';
 import type { PortNumber } from '../../src/model/port.ts';
 import type { Service, ServiceId } from '../../src/model/service.ts';
 import type { Task, TaskId } from '../../src/model/task.ts';
@@ -17,6 +17,9 @@ interface Model {
   readonly service: Map<string, Service>;
   readonly task: Map<string, Task>;
   readonly node: Map<string, Node>;
+  readonly presence: Map<string, Presence>;
+  readonly bridge: Map<string, Bridge>;
+  readonly suspicion: Map<string, Suspicion>;
 }
 
 interface Step {
@@ -28,7 +31,7 @@ interface Step {
 }
 
 const step: fc.Arbitrary<Step> = fc.record({
-  kind: fc.constantFrom('network', 'service', 'task', 'node'),
+  kind: fc.constantFrom('network', 'service', 'task', 'node', 'presence', 'bridge', 'suspicion'),
   id: fc.nat(5),
   remove: fc.boolean(),
   name: fc.nat(3),
@@ -38,7 +41,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 t.test('indexes after random changes', (t) => {
   fc.assert(
     fc.property(fc.array(fc.array(step, { maxLength: 5 }), { maxLength: 20 }), (commits) => {
-      const model: Model = { network: new Map(), service: new Map(), task: new Map(), node: new Map() };
+      const model = emptyModel();
       let snapshot = EMPTY_SNAPSHOT;
       commits.forEach((steps, n) => {
         const before = plain(snapshot);
@@ -60,7 +63,7 @@ t.test('indexes after random changes', (t) => {
 t.test('many changes in one commit', (t) => {
   fc.assert(
     fc.property(fc.array(step, { minLength: 120, maxLength: 300 }), fc.array(step, { maxLength: 20 }), (many, few) => {
-      const model: Model = { network: new Map(), service: new Map(), task: new Map(), node: new Map() };
+      const model = emptyModel();
       const small = applyChanges(
         EMPTY_SNAPSHOT,
         1,
@@ -112,6 +115,18 @@ t.test('tasksOf', (t) => {
   t.end();
 });
 
+function emptyModel(): Model {
+  return {
+    network: new Map(),
+    service: new Map(),
+    task: new Map(),
+    node: new Map(),
+    presence: new Map(),
+    bridge: new Map(),
+    suspicion: new Map(),
+  };
+}
+
 /** Names are unique among those that exist, as control sees to it: a taken one gets the id behind it. */
 function change(model: Model, { kind, id, remove, name, groups }: Step): readonly Change[] {
   const objects = model[kind] as Map<string, unknown>;
@@ -152,9 +167,32 @@ function objectFor(kind: Change['kind'], id: string, name: string, groups: reado
         ...build.task(build.service('web'), 1, {}),
         id: id as TaskId,
         serviceId: `service${groups[0] ?? 0}` as ServiceId,
+        ...(groups[1] === undefined ? {} : servedAt(`10.0.0.${groups[1]}`)),
       };
     case 'node':
       return { id: id as NodeId, name, availability: 'active', labels: {}, createdAt: 0, updatedAt: 0 } satisfies Node;
+    case 'presence': {
+      // No two nodes have an address in common, but one node's two may be the same.
+      const number = Number(id.slice(-1));
+      return {
+        id: id as NodeId,
+        instance: '0000000000000000',
+        address: build.ip(`10.0.1.${number}`),
+        dataAddress: build.ip(`10.0.${groups[0] === undefined ? 1 : 2}.${number}`),
+        probePort: 7946 as PortNumber,
+        version: name,
+        startedAt: 0,
+      } satisfies Presence;
+    }
+    case 'bridge':
+      return {
+        id: id as Bridge['id'],
+        networkId: `network${groups[0] ?? 0}` as NetworkId,
+        nodeId: 'node0' as NodeId,
+        addresses: groups.map((n) => build.ip(`10.64.0.${n}`)),
+      } satisfies Bridge;
+    case 'suspicion':
+      return { id: id as NodeId, since: groups.length } satisfies Suspicion;
   }
 }
 
@@ -167,12 +205,32 @@ function expected(model: Model, revision: number): unknown {
     services: byId(services),
     tasks: byId(tasks),
     nodes: byId(model.node.values()),
+    presences: byId(model.presence.values()),
+    bridges: byId(model.bridge.values()),
+    suspicions: byId(model.suspicion.values()),
     networkByName: Object.fromEntries([...model.network.values()].map((one) => [one.spec.name, one.id])),
     serviceByName: Object.fromEntries(services.map((one) => [one.spec.name, one.id])),
     serviceByFoldedName: Object.fromEntries(services.map((one) => [one.spec.name.toLowerCase(), one.id])),
+    tasksByPlace: grouped(tasks, (task) => [
+      task.source === 'static' ? (task.attachments[0]?.address ?? task.nodeId) : task.nodeId,
+    ]),
+    nodeByAddress: Object.fromEntries(
+      [...model.presence.values()].flatMap((one) => [
+        [one.address, one.id],
+        [one.dataAddress, one.id],
+      ]),
+    ),
+    bridgesByNetwork: grouped([...model.bridge.values()], (bridge) => [bridge.networkId]),
     tasksByService: grouped(tasks, (task) => [task.serviceId]),
     servicesByNetwork: grouped(services, (service) => service.networks.map(({ networkId }) => networkId)),
     servicesByPort: grouped(services, (service) => service.ports.map((port) => String(port.publishedPort))),
+  };
+}
+
+function servedAt(address: string): Partial<Task> {
+  return {
+    source: 'static',
+    attachments: [{ networkId: 'network0' as NetworkId, address: build.ip(address), aliases: [] }],
   };
 }
 

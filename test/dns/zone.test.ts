@@ -7,7 +7,7 @@ import { Zones } from '../../src/dns/zone.ts';
 import type { NetworkId } from '../../src/model/network.ts';
 import type { Service } from '../../src/model/service.ts';
 import type { Task } from '../../src/model/task.ts';
-import { ip, network, service, snapshot, task } from '../support/builders.ts';
+import { ip, NODE, network, service, snapshot, task } from '../support/builders.ts';
 
 const backend = network('backend', 'overlay', ['10.64.0.0/24']);
 const frontend = network('frontend', 'overlay', ['10.64.1.0/24']);
@@ -44,7 +44,7 @@ class Mirror {
 }
 
 function zoneOf(snapshot: Snapshot): Record<string, string> {
-  return new Mirror().take(new Zones(numberOf).apply(everything(snapshot), snapshot)).text();
+  return new Mirror().take(new Zones(NODE, numberOf).apply(everything(snapshot), snapshot, EMPTY_SNAPSHOT)).text();
 }
 
 function everything({ networks, services, tasks }: Snapshot): Change[] {
@@ -149,11 +149,11 @@ t.test('who gets a name that several claim', (t) => {
     '0 tasks.db': '10.64.0.12',
     '0 tasks.shared': 'nodata',
   });
-  const zones = new Zones(numberOf);
+  const zones = new Zones(NODE, numberOf);
   const before = snapshot({ networks: [backend], services: [old, young, db], tasks });
-  const mirror = new Mirror().take(zones.apply(everything(before), before));
+  const mirror = new Mirror().take(zones.apply(everything(before), before, EMPTY_SNAPSHOT));
   const gone: Change[] = [{ kind: 'service', before: old }];
-  mirror.take(zones.apply(gone, applyChanges(before, 2, gone)));
+  mirror.take(zones.apply(gone, applyChanges(before, 2, gone), before));
   t.match(mirror.text(), { '0 shared': '10.64.0.3', '0 tasker.1': '10.64.0.12' }, 'the next in line takes over');
   t.strictSame(zones.lookup(backend.id, 'Shared'), ['10.64.0.3']);
   t.strictSame(zones.lookup(backend.id, 'tasks.shared'), ['10.64.0.10', '10.64.0.11']);
@@ -165,18 +165,18 @@ t.test('who gets a name that several claim', (t) => {
 t.test('a change says only what became different', (t) => {
   const web = service('web', { on: [{ network: backend, vip: '10.64.0.2' }] });
   const one = task(web, 1, { backend: '10.64.0.10' }, { name: 'web.1', state: 'starting' });
-  const zones = new Zones(numberOf);
+  const zones = new Zones(NODE, numberOf);
   const before = snapshot({ networks: [backend, frontend], services: [web, service('other')], tasks: [one] });
-  zones.apply(everything(before), before);
+  zones.apply(everything(before), before, EMPTY_SNAPSHOT);
   const change: Change = { kind: 'task', before: one, after: { ...one, state: 'running' } };
-  t.strictSame(zones.apply([change], applyChanges(before, 2, [change])), [
+  t.strictSame(zones.apply([change], applyChanges(before, 2, [change]), before), [
     {
       kind: 'zone-update',
       update: { network: 0, names: [{ name: 'tasks.web', addresses: ['10.64.0.10'], exists: true }], pointers: [] },
     },
   ]);
   const same: Change = { kind: 'service', before: web, after: { ...web, updatedAt: 5 } };
-  t.strictSame(zones.apply([same], applyChanges(before, 3, [change, same])), []);
+  t.strictSame(zones.apply([same], applyChanges(before, 3, [change, same]), before), []);
   t.end();
 });
 
@@ -211,15 +211,16 @@ t.test('change by change is the same as all at once', (t) => {
     );
   fc.assert(
     fc.property(fc.array(fc.array(pick, { minLength: 1, maxLength: 4 }), { maxLength: 15 }), (commits) => {
-      const zones = new Zones(numberOf);
+      const zones = new Zones(NODE, numberOf);
       const mirror = new Mirror();
       let now = EMPTY_SNAPSHOT;
       for (const [revision, picks] of commits.entries()) {
         for (const pick of picks) {
           const change = changeOf(now, pick);
           if (change === undefined) continue;
-          now = applyChanges(now, revision, [change]);
-          mirror.take(zones.apply([change], now));
+          const then = now;
+          now = applyChanges(then, revision, [change]);
+          mirror.take(zones.apply([change], now, then));
         }
       }
       const whole = zoneOf(now);
