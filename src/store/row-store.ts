@@ -261,7 +261,9 @@ export class RowStore implements Store {
         );
       }
       case 'commit': {
-        const ended = request.writes.find(({ lease }) => lease !== undefined && !this.#leases.has(lease));
+        const ended = request.writes.find(
+          ({ lease }) => lease !== undefined && lease !== 'keep' && !this.#leases.has(lease),
+        );
         if (ended !== undefined)
           return new StoreError('lease-ended', `${ended.key}: its lease ${ended.lease} has ended; take a new one`);
         for (const { key, revision } of request.expectations) {
@@ -277,11 +279,13 @@ export class RowStore implements Store {
     const revision = (progress.summary.revision + 1) as Revision;
     const done: { key: Key; value: string | null }[] = [];
     let { entries } = progress.summary;
-    for (const { key, value, lease } of [...writes].sort((a, b) => (a.key < b.key ? -1 : 1))) {
+    for (const { key, value, lease: asked } of [...writes].sort((a, b) => (a.key < b.key ? -1 : 1))) {
       const rowKey = entryKey(key);
-      const existed = this.#database.get(rowKey) !== undefined;
+      const standing = this.#entry(key);
+      const existed = standing !== undefined;
       if (value === null && !existed) continue;
       entries += (value === null ? 0 : 1) - (existed ? 1 : 0);
+      const lease = asked === 'keep' ? standing?.lease : asked;
       if (value === null) write.remove(rowKey);
       else write.put(rowKey, encodeRow(rowKey, { value, revision, ...(lease === undefined ? {} : { lease }) }));
       done.push({ key, value });

@@ -19,8 +19,8 @@ export interface Entry {
 export interface Write {
   readonly key: Key;
   readonly value: string | null;
-  /** The key goes when this lease ends, unless it was written again without it. */
-  readonly lease?: LeaseId;
+  /** The key goes when this lease ends, unless it was written again without it. `keep`: it stays under the one that it is under. */
+  readonly lease?: LeaseId | 'keep';
 }
 
 /** The key must still stand at this revision (0: must not exist), or nothing of the commit is done. */
