@@ -19,6 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   health: ['model', 'runtime', 'native/netns'],
   tasks: ['model', 'runtime', 'health', 'native/netns', 'native/container-entry', 'native/process'],
   native: ['runtime', 'model'],
+  cluster: ['model', 'catalog', 'store', 'control', 'runtime'],
   dns: ['model', 'catalog', 'native', 'runtime'],
   balancer: ['model', 'catalog', 'native', 'runtime'],
   datapath: ['dns', 'balancer', 'native', 'model', 'runtime'],

@@ -1,5 +1,6 @@
 // The catalog follows the store: it lists everything once, then applies each commit, and tells its listeners what changed.
 import type { NodeId } from '../model/node.ts';
+import type { Task } from '../model/task.ts';
 import { type Clock, type Scheduled, systemClock } from '../runtime/clock.ts';
 import { type Log, SILENT_LOG } from '../runtime/log.ts';
 import { decodeRecord, HEAD_KEY, recordKey, type StoredRecord } from '../store/record.ts';
@@ -37,6 +38,7 @@ export class Catalog {
   #watch: { close(): void } | undefined;
   #retry: Scheduled | undefined;
   #closed = false;
+  #own: { readonly nodeId: NodeId; onLeaseLost(): void } | undefined;
 
   /** Resolves when the snapshot holds all that is in the store. Rejects as the store does. */
   static async open(store: Store, options: CatalogOptions = {}): Promise<Catalog> {
@@ -87,6 +89,21 @@ export class Catalog {
       if (this.#closed) reject(closedError());
       else this.#waiters.push({ revision, resolve, reject });
     });
+  }
+
+  /**
+   * What lies under this node's lease is this agent's own to say: when it vanishes because the lease has ended (the node was cut
+   * off for a while), the snapshot keeps it, without a revision, and `onLeaseLost` is called, so that it is put back.
+   */
+  keepOwn(nodeId: NodeId, onLeaseLost: () => void): void {
+    this.#own = { nodeId, onLeaseLost };
+  }
+
+  /** Changes something of this node's own in the snapshot alone, while the store cannot be told. */
+  applyOwn(change: Change): void {
+    const previous = this.#snapshot;
+    this.#snapshot = applyChanges(previous, previous.revision, [change]);
+    for (const listener of [...this.#listeners]) this.#tell(listener, previous, [change]);
   }
 
   /** What this agent alone knows of a node: it has not been heard of for a while, or again. */
@@ -145,9 +162,11 @@ export class Catalog {
 
   #apply(revision: Revision, writes: readonly { key: Key; value: string | null; revision: Revision }[]): void {
     const changes: Change[] = [];
+    const leaseLost = this.#isLeaseLost(writes);
     for (const write of writes) {
       if (write.value === null) this.#revisions.delete(write.key);
       else this.#revisions.set(write.key, write.revision);
+      if (leaseLost && write.value === null && this.#isUnderOwnLease(write.key)) continue;
       const change = this.#changeOf(write.key, write.value);
       if (change !== undefined) changes.push(change);
     }
@@ -157,6 +176,21 @@ export class Catalog {
     const ready = this.#waiters.filter((waiter) => waiter.revision <= revision);
     this.#waiters = this.#waiters.filter((waiter) => waiter.revision > revision);
     for (const waiter of ready) waiter.resolve();
+    if (leaseLost) this.#own?.onLeaseLost();
+  }
+
+  /** This node's presence goes only with its lease: all that lay under it goes in the same commit. */
+  #isLeaseLost(writes: readonly { key: Key; value: string | null }[]): boolean {
+    const own = this.#own;
+    if (own === undefined || !this.#snapshot.presences.has(own.nodeId)) return false;
+    const key = recordKey('presence', own.nodeId);
+    return writes.some((write) => write.key === key && write.value === null);
+  }
+
+  #isUnderOwnLease(key: Key): boolean {
+    const [kind = '', id = ''] = key.split('/');
+    const value = lookup(this.#snapshot, kind, id);
+    return isUnderLease(kind, value) && ownerOf(value) === this.#own?.nodeId;
   }
 
   #tell(listener: CatalogListener, previous: Snapshot, changes: readonly Change[]): void {
@@ -181,6 +215,17 @@ export class Catalog {
     const slash = key.indexOf('/');
     return difference(this.#snapshot, key.slice(0, slash), key.slice(slash + 1), record);
   }
+}
+
+/** Whether a record goes with its node's lease. A static task stays: what serves it is not the agent's. */
+export function isUnderLease(kind: string, value: unknown): boolean {
+  if (kind === 'presence' || kind === 'bridge') return value !== undefined;
+  return kind === 'task' && value !== undefined && (value as Task).source !== 'static';
+}
+
+function ownerOf(value: unknown): NodeId | undefined {
+  const { nodeId, id } = value as { readonly nodeId?: NodeId; readonly id: NodeId };
+  return nodeId ?? id;
 }
 
 function difference(

@@ -1,28 +1,52 @@
 // How a decision becomes a commit: decide on what the catalog shows, commit under the expectation that nothing relevant has
 // changed since, and otherwise decide anew.
 import type { Catalog } from '../catalog/catalog.ts';
+import type { NodeId, Presence } from '../model/node.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { StoreError } from '../store/errors.ts';
 import { encodeRecord, HEAD_KEY, recordKey } from '../store/record.ts';
-import type { CommitResult, Expectation, Store, Write } from '../store/store.ts';
-import type { Draft } from './draft.ts';
+import type { CommitResult, Expectation, Key, LeaseId, Revision, Store, Write } from '../store/store.ts';
+import type { AddressUse } from './address-use.ts';
+import { type Draft, leaseFor } from './draft.ts';
 import { causedBy, ControlError } from './errors.ts';
+import { ownRecords, WRITES_PER_COMMIT } from './own-records.ts';
 
 /** So often a decision is made anew; with agents that commit all the time, each of 20 has had its turn by then. */
 const ATTEMPTS = 20;
 
+/** The lease under which this node's own records lie. On a node that is alone there is none. */
+export interface OwnLease {
+  readonly current: LeaseId | undefined;
+  /** It has ended: resolves when there is another and everything lies under that. Rejects when the store does not answer. */
+  renew(): Promise<void>;
+}
+
+export interface CommitterOptions {
+  readonly store: Store;
+  readonly catalog: Catalog;
+  readonly nodeId: NodeId;
+  readonly lease?: OwnLease;
+  newDraft(): Draft;
+}
+
 export class Committer {
   readonly #store: Store;
   readonly #catalog: Catalog;
+  readonly #nodeId: NodeId;
+  readonly #lease: OwnLease | undefined;
   readonly #newDraft: () => Draft;
+  /** Tasks of this node that were removed while the store could not be told. */
+  readonly #unsaid = new Set<Key>();
   /** Commands of this agent go one after the other: all of them expect the same head. */
   #last: Promise<unknown> = Promise.resolve();
   readonly #lastOfTask = new Map<TaskId, Promise<void>>();
 
-  constructor(store: Store, catalog: Catalog, newDraft: () => Draft) {
-    this.#store = store;
-    this.#catalog = catalog;
-    this.#newDraft = newDraft;
+  constructor(options: CommitterOptions) {
+    this.#store = options.store;
+    this.#catalog = options.catalog;
+    this.#nodeId = options.nodeId;
+    this.#lease = options.lease;
+    this.#newDraft = options.newDraft;
   }
 
   /** `prepare` reads what is not in the catalog. Resolves when the catalog shows what was decided. */
@@ -54,12 +78,54 @@ export class Committer {
       const after = change(task);
       if (after === task) return;
       const key = recordKey('task', id);
-      const write = after === undefined ? { key, value: null } : encodeRecord({ kind: 'task', value: after });
-      const result = await this.#commit([write], [{ key, revision: this.#catalog.keyRevision(key) }]);
-      await this.#catalog.at(result.revision);
-      if (result.committed) return;
+      const record = after && ({ kind: 'task', value: after } as const);
+      const write =
+        record === undefined
+          ? { key, value: null }
+          : { ...encodeRecord(record), ...leaseFor(record, this.#nodeId, this.#lease?.current) };
+      const revision = this.#catalog.keyRevision(key);
+      const isOwn = this.#lease !== undefined && task.nodeId === this.#nodeId && task.source !== 'static';
+      try {
+        const result = await this.#commit([write], [{ key, revision }]);
+        await this.#catalog.at(result.revision);
+        // It was not in the store, so nobody hears from there that it has gone.
+        if (result.committed && after === undefined && revision === 0)
+          this.#catalog.applyOwn({ kind: 'task', before: task });
+        if (result.committed) return;
+      } catch (error) {
+        if (!isOwn || !(error instanceof ControlError) || error.code !== 'unavailable') throw error;
+        // What happens on this node is true without the store, which is told as soon as it answers.
+        if (after === undefined) this.#unsaid.add(key);
+        this.#catalog.applyOwn({ kind: 'task', before: task, ...(after === undefined ? {} : { after }) });
+        return;
+      }
     }
     throw contended(`task ${id}`);
+  }
+
+  /**
+   * Puts everything of this node under a new lease, and says what could not be said before. Resolves with what cannot come
+   * back, which the catalog then does not show any more.
+   */
+  async announce(presence: Presence, lease: LeaseId, use: Pick<AddressUse, 'on'>): Promise<readonly string[]> {
+    const { writes, lost } = ownRecords(this.#catalog.snapshot, this.#nodeId, presence, lease, use);
+    for (const { change } of lost) this.#catalog.applyOwn(change);
+    const gone = [...this.#unsaid].map((key) => ({ key, value: null }));
+    const all = [...writes, ...gone];
+    for (let at = 0; at < all.length; at += WRITES_PER_COMMIT) {
+      const result = await this.#commit(all.slice(at, at + WRITES_PER_COMMIT), [], true);
+      await this.#catalog.at(result.revision);
+    }
+    for (const { key } of gone) this.#unsaid.delete(key);
+    return lost.map(({ change, reason }) => {
+      const name = change.kind === 'task' ? change.before?.name : change.before?.id;
+      return `${change.kind} ${name ?? ''}: ${reason}`;
+    });
+  }
+
+  /** Whether something of this node was changed while the store could not be told. */
+  get hasUnsaid(): boolean {
+    return this.#unsaid.size > 0;
   }
 
   async #attempt<P, T>(decide: (draft: Draft, prepared: P) => T, prepare: () => Promise<P>): Promise<T> {
@@ -83,11 +149,20 @@ export class Committer {
     return [HEAD_KEY, ...rewritten].map((key) => ({ key, revision: this.#catalog.keyRevision(key) }));
   }
 
-  async #commit(writes: readonly Write[], expectations: readonly Expectation[]): Promise<CommitResult> {
+  async #commit(
+    writes: readonly Write[],
+    expectations: readonly Expectation[],
+    isAnnouncement = false,
+  ): Promise<CommitResult> {
     try {
       return await this.#store.commit(writes, expectations);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
+      if (error.code === 'lease-ended' && this.#lease !== undefined && !isAnnouncement) {
+        await this.#lease.renew();
+        // To be decided anew, under the new lease.
+        return { committed: false, key: HEAD_KEY, revision: this.#catalog.snapshot.revision as Revision };
+      }
       throw causedBy(error, 'unavailable', `nothing was changed: ${error.message}`);
     }
   }

@@ -4,21 +4,21 @@ import { ID_BYTES, idFromBytes } from '../allocate/ids.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { parseStaticEndpoint } from '../compose/static-endpoint.ts';
 import type { IpAddress } from '../model/address.ts';
-import type { Network, NetworkSpec } from '../model/network.ts';
-import type { Node, NodeId } from '../model/node.ts';
+import type { Network, NetworkId, NetworkSpec } from '../model/network.ts';
+import type { Bridge, Node, NodeId, Presence } from '../model/node.ts';
 import type { Service, ServiceSpec, StaticEndpoint } from '../model/service.ts';
 import type { Health, Task, TaskId, TaskState } from '../model/task.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import { type Log, SILENT_LOG } from '../runtime/log.ts';
 import { decodeRecord, recordKey, type StackRecord } from '../store/record.ts';
-import type { Store } from '../store/store.ts';
+import type { LeaseId, Store } from '../store/store.ts';
 import { AddressMemory } from './address-memory.ts';
-import { Committer } from './commit.ts';
+import { Committer, type OwnLease } from './commit.ts';
 import { Draft, type Surroundings } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { findService } from './lookup.ts';
 import { createNetwork, removeNetwork } from './networks.ts';
-import { type NodeChange, registerNode, updateNode } from './nodes.ts';
+import { type NodeChange, registerNode, removeNode, updateNode } from './nodes.ts';
 import {
   addEndpoint,
   createService,
@@ -28,6 +28,7 @@ import {
   rollbackService,
   updateService,
 } from './services.ts';
+import { claimBridge, releaseBridge } from './own-records.ts';
 import { applyStack, removeStack, type StackChange, type StackContent } from './stacks.ts';
 import { type TaskRegistry, taskRegistry } from './task-registry.ts';
 import { addTask, type NewTask, removeOwnTasks, withHealth, withState } from './tasks.ts';
@@ -41,6 +42,8 @@ export interface ControlOptions {
   readonly privileged: boolean;
   readonly allowPlaintextOverlays: boolean;
   readonly portProblem: Surroundings['portProblem'];
+  /** In a cluster: what this node's own records lie under. The node is then put on record by `announce`. */
+  readonly lease?: OwnLease;
   readonly log?: Log;
   readonly clock?: Clock;
   /** A new id each time; from the kernel's random numbers unless a test says otherwise. */
@@ -59,6 +62,7 @@ export class Control {
   readonly #catalog: Catalog;
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #memory: AddressMemory;
   readonly #committer: Committer;
   readonly #unsubscribe: () => void;
 
@@ -66,7 +70,7 @@ export class Control {
   static async open(options: ControlOptions): Promise<Control> {
     const nodeId = options.nodeId ?? (await ownNodeId(options.store, options.newId ?? randomId));
     const control = new Control(options, nodeId);
-    await control.#command((draft) => registerNode(draft, options.nodeName));
+    if (options.lease === undefined) await control.register(options.nodeName);
     return control;
   }
 
@@ -83,10 +87,13 @@ export class Control {
     this.#log = log;
     this.#clock = clock;
     this.#unsubscribe = catalog.subscribe((_, __, changes) => memory.observe(changes, clock.now()));
-    this.#committer = new Committer(
+    this.#memory = memory;
+    this.#committer = new Committer({
       store,
       catalog,
-      () =>
+      nodeId,
+      ...(options.lease === undefined ? {} : { lease: options.lease }),
+      newDraft: () =>
         new Draft({
           snapshot: catalog.snapshot,
           surroundings,
@@ -94,8 +101,30 @@ export class Control {
           wallTime: clock.wallTime(),
           now: clock.now(),
           newId,
+          ...(options.lease?.current === undefined ? {} : { lease: options.lease.current }),
         }),
-    );
+    });
+  }
+
+  /** Puts this node on record, by its name; what others have set (availability, labels) stays. */
+  register(nodeName: string): Promise<Node> {
+    return this.#command((draft) => registerNode(draft, nodeName));
+  }
+
+  /**
+   * Puts this node's presence, tasks and places on networks under a new lease. Resolves with what cannot come back, as sentences.
+   */
+  announce(presence: Presence, lease: LeaseId): Promise<readonly string[]> {
+    return this.#committer.announce(presence, lease, this.#memory.use);
+  }
+
+  /** This node's place on an overlay network; undefined when there is no such network. */
+  claimBridge(network: NetworkId): Promise<Bridge | undefined> {
+    return this.#command((draft) => claimBridge(draft, network));
+  }
+
+  releaseBridge(network: NetworkId): Promise<void> {
+    return this.#command((draft) => releaseBridge(draft, network));
   }
 
   createNetwork(spec: NetworkSpec): Promise<Network> {
@@ -203,9 +232,14 @@ export class Control {
     );
   }
 
-  /** Of this node. */
-  updateNode(change: NodeChange): Promise<Node> {
-    return this.#command((draft) => updateNode(draft, change));
+  /** Named as users name it; absent: this one. */
+  updateNode(change: NodeChange, node?: string): Promise<Node> {
+    return this.#command((draft) => updateNode(draft, change, node));
+  }
+
+  /** Forgets a node that is down. Rejects with `in-use` while its agent runs. */
+  removeNode(node: string): Promise<Node> {
+    return this.#command((draft) => removeNode(draft, node));
   }
 
   /** Commands that were begun go on. The store and the catalog are their openers' to close. */

@@ -2,6 +2,7 @@
 // it, write to it and throw ControlError; nobody else sees anything until it is committed.
 import { AllocationError } from '../allocate/allocation-error.ts';
 import { claimAddress, nextAddress, type TakenAddresses } from '../allocate/addresses.ts';
+import { isUnderLease } from '../catalog/catalog.ts';
 import type { Change } from '../catalog/change.ts';
 import { applyChanges, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
@@ -10,8 +11,8 @@ import type { Bridge, BridgeId, Node, NodeId, Presence } from '../model/node.ts'
 import type { Protocol } from '../model/port.ts';
 import type { Service, ServiceId } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
-import { encodeRecord, recordKey, type StackRecord } from '../store/record.ts';
-import type { Key, Write } from '../store/store.ts';
+import { encodeRecord, recordKey, type StackRecord, type StoredRecord } from '../store/record.ts';
+import type { Key, LeaseId, Write } from '../store/store.ts';
 import type { AddressMemory } from './address-memory.ts';
 import { AddressUse } from './address-use.ts';
 import { causedBy } from './errors.ts';
@@ -37,6 +38,8 @@ export interface DraftOptions {
   /** Milliseconds of the steady clock that the memory goes by. */
   readonly now: number;
   newId(): string;
+  /** What this node's own records are put under; undefined on a node that is alone. */
+  readonly lease?: LeaseId;
 }
 
 type Noun = Network | Service | Task | Node | Presence | Bridge;
@@ -55,6 +58,7 @@ export class Draft {
   readonly #touched = new Map<Key, { readonly kind: Kind; readonly id: string }>();
   /** What this command itself puts on networks. */
   readonly #added = new AddressUse();
+  readonly #lease: LeaseId | undefined;
   readonly #stacks = new Map<string, StackRecord | null>();
   #snapshot: Snapshot;
 
@@ -66,6 +70,7 @@ export class Draft {
     this.wallTime = options.wallTime;
     this.#now = options.now;
     this.#newId = options.newId;
+    this.#lease = options.lease;
   }
 
   /** With everything that was decided so far. */
@@ -169,7 +174,12 @@ export class Draft {
       const before = objectOf(this.base, kind, id);
       const after = objectOf(this.#snapshot, kind, id);
       if (before === after) continue;
-      writes.push(after === undefined ? { key, value: null } : encodeRecord({ kind, value: after } as never));
+      if (after === undefined) {
+        writes.push({ key, value: null });
+        continue;
+      }
+      const record = { kind, value: after } as StoredRecord;
+      writes.push({ ...encodeRecord(record), ...leaseFor(record, this.surroundings.nodeId, this.#lease) });
     }
     for (const [name, record] of this.#stacks) {
       writes.push(
@@ -196,6 +206,18 @@ export class Draft {
     // Addresses that a command frees it may give out again only in the next one: what it started from stays taken.
     if (change.kind === 'service' || change.kind === 'task' || change.kind === 'bridge') this.#added.put(change.after);
   }
+}
+
+/** The lease that a record is written under: its node's. Of another node's only that node knows which it is. */
+export function leaseFor(
+  { kind, value }: StoredRecord,
+  self: NodeId,
+  own: LeaseId | undefined,
+): { readonly lease?: LeaseId | 'keep' } {
+  if (!isUnderLease(kind, value)) return {};
+  const owner = kind === 'presence' ? value.id : (value as Task | Bridge).nodeId;
+  if (owner !== self) return { lease: 'keep' };
+  return own === undefined ? {} : { lease: own };
 }
 
 /** What two uses of a network have taken together. */

@@ -3,6 +3,7 @@ import { suggestion } from '../compose/near-miss.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import { shortName } from '../model/name.ts';
 import type { Network } from '../model/network.ts';
+import type { Node } from '../model/node.ts';
 import type { Service } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 import { ControlError } from './errors.ts';
@@ -30,6 +31,17 @@ export function findTask(snapshot: Snapshot, text: string): Task {
     return { value: task, id: task.id, name: task.name, short: service && `${service.spec.name}.${task.slot}` };
   });
   return find('task', text, candidates);
+}
+
+/** Throws ControlError `not-found` or `ambiguous`. */
+export function findNode(snapshot: Snapshot, text: string): Node {
+  const candidates = [...snapshot.nodes.values()].map((node) => ({
+    value: node,
+    id: node.id,
+    name: node.name,
+    short: undefined,
+  }));
+  return find('node', text, candidates);
 }
 
 interface Candidate<T> {

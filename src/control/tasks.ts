@@ -7,6 +7,7 @@ import type { Attachment, Health, PortMapping, Task, TaskId, TaskState } from '.
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { findNetwork, findService } from './lookup.ts';
+import { claimBridge } from './own-records.ts';
 import { serviceNameProblem } from './service-spec.ts';
 import { freeSlot, initialHealth } from './static-tasks.ts';
 
@@ -51,6 +52,7 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     aliases: wanted.aliases ?? [],
   }));
   addresses.refuseUnused(networks);
+  for (const network of networks) claimBridge(draft, network.id);
   return draft.putTask({
     id,
     serviceId: service.id,
