@@ -1,6 +1,7 @@
 // Every setting of the agent: its flag, its environment variable, its default and the reason for it. PURE: what the
 // machine is like comes as an argument, and the result is frozen.
 import { isAbsolute, join } from 'node:path';
+import { CLUSTER_SETTINGS, type ClusterConfig, parseCluster } from './config-cluster.ts';
 import {
   formatHostPort,
   type IpAddress,
@@ -48,6 +49,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly nodeName: string;
+  /** Absent: this node is alone, and its store is its own. */
+  readonly cluster?: ClusterConfig;
   /** Addresses of the bridge through which containers reach what is outside; root only. Absent: a free part of 100.127.0.0/16. */
   readonly egressSubnet?: Subnet;
   /** Accept networks that ask for encryption, and carry them in clear. */
@@ -133,6 +136,7 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: 'pretty when standard error is a terminal, else json',
   },
   { flag: '--node-name <NAME>', help: 'name of this node', defaultText: 'the host name' },
+  ...CLUSTER_SETTINGS,
   {
     flag: '--egress-subnet <SUBNET>',
     help: "addresses of the bridge to containers' outside world",
@@ -177,6 +181,16 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
     logLevel: read.one('log-level', oneOf(LOG_LEVELS)) ?? 'info',
     logFormat: read.one('log-format', oneOf(LOG_FORMATS)) ?? (machine.stderrIsTerminal ? 'pretty' : 'json'),
     nodeName: read.one('node-name', nodeName) ?? defaultNodeName(machine.hostname),
+    ...optional(
+      'cluster',
+      parseCluster(
+        read,
+        (text, flag) => path(text, flag, machine.cwd),
+        (flag, problem) => {
+          throw new ConfigError(flag, problem);
+        },
+      ),
+    ),
     ...optional('egressSubnet', read.one('egress-subnet', egressSubnet)),
     allowPlaintextOverlays: read.flag('allow-plaintext-overlays'),
     privileged,

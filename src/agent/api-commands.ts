@@ -14,7 +14,8 @@ export function apiCommands(control: Control, defaultDriver: NetworkDriver): Com
     removeService: (service) => control.removeService(service),
     createNetwork: (spec) => control.createNetwork(spec),
     removeNetwork: (network) => control.removeNetwork(network),
-    updateNode: (change) => control.updateNode(change),
+    updateNode: (node, change) => control.updateNode(change, node),
+    removeNode: (node) => control.removeNode(node),
     async deployStack(name, { file, text, environment, prune }) {
       const read = readComposeFile({ file, text, stack: name, environment, defaultDriver });
       if (!read.ok) return read;

@@ -22,6 +22,13 @@ export interface MeshOptions {
   /** Absent where the agent may not make namespaces. */
   readonly overlay?: OverlayDriver;
   readonly log: Log;
+  /** A commit is in effect in every worker. */
+  readonly onApplied?: (snapshot: Snapshot, changes: readonly Change[]) => void;
+}
+
+interface Unconfirmed {
+  readonly snapshot: Snapshot;
+  readonly changes: readonly Change[];
 }
 
 /** How many networks the data path has room for. What is counted there has the data plane's capacity. */
@@ -43,6 +50,10 @@ export class Mesh {
   #tail: Promise<void> = Promise.resolve();
   #listening: Promise<void> = Promise.resolve();
   #socketProblem: string | undefined;
+  #unconfirmed: Unconfirmed[] = [];
+  #appliedRevision = 0;
+  /** Commits that were taken over and are not known to be in effect. */
+  #pending = 0;
   /** What the data path had no room for, since it was last told. */
   readonly #leftOut: Readonly<Record<'backend' | 'endpoint', string[]>> = { backend: [], endpoint: [] };
 
@@ -88,6 +99,11 @@ export class Mesh {
     return [...own, ...ofNetworks];
   }
 
+  /** Everything up to this commit is in effect in every worker; undefined: everything that was ever taken over. */
+  get appliedRevision(): number | undefined {
+    return this.#pending === 0 ? undefined : this.#appliedRevision;
+  }
+
   /** What a name means on a network, as the resolver answers it. */
   lookup(network: NetworkId, name: string): readonly string[] | undefined {
     return this.#zones.lookup(network, name);
@@ -104,7 +120,9 @@ export class Mesh {
       .then(() => this.#apply(snapshot, previous, changes))
       .catch((error: unknown) =>
         this.#options.log.error('a change could not be carried out', { error, revision: snapshot.revision }),
-      );
+      )
+      .then(() => this.#confirm({ snapshot, changes }));
+    this.#pending++;
   }
 
   /** Compares overlay networks with a snapshot again: one that was removed goes when its last container has gone. */
@@ -155,6 +173,26 @@ export class Mesh {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer);
     await this.#resolvers.closeAll();
+  }
+
+  /** Asks the workers once for all commits that have come meanwhile; the next commit does not wait for their answer. */
+  #confirm(one: Unconfirmed): void {
+    this.#unconfirmed.push(one);
+    if (this.#unconfirmed.length === 1) void this.#confirmAll();
+  }
+
+  async #confirmAll(): Promise<void> {
+    while (this.#unconfirmed.length > 0) {
+      const count = this.#unconfirmed.length;
+      await this.#listening;
+      await this.#options.plane.barrier();
+      // What was pushed during the wait stays for the next turn; the first of them must not find the list empty.
+      const confirmed = this.#unconfirmed.slice(0, count);
+      this.#appliedRevision = confirmed.at(-1)?.snapshot.revision ?? this.#appliedRevision;
+      for (const { snapshot, changes } of confirmed) this.#options.onApplied?.(snapshot, changes);
+      this.#unconfirmed = this.#unconfirmed.slice(count);
+      this.#pending -= count;
+    }
   }
 
   async #apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): Promise<void> {

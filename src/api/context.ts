@@ -119,12 +119,16 @@ export interface Commands {
   removeService(service: ServiceId): Promise<Service>;
   createNetwork(spec: NetworkSpec): Promise<Network>;
   removeNetwork(network: NetworkId): Promise<Network>;
-  /** Of this node. */
-  /** Of the node that answers. `labels`: all of them. */
-  updateNode(change: {
-    readonly availability?: Availability;
-    readonly labels?: Readonly<Record<string, string>>;
-  }): Promise<Node>;
+  /** `labels`: all of them. */
+  updateNode(
+    node: NodeId,
+    change: {
+      readonly availability?: Availability;
+      readonly labels?: Readonly<Record<string, string>>;
+    },
+  ): Promise<Node>;
+  /** Only for a node that is down. */
+  removeNode(node: NodeId): Promise<Node>;
   deployStack(name: string, file: StackFileInput): Promise<StackDeployment>;
   removeStack(name: string): Promise<StackChange>;
 }

@@ -16,6 +16,7 @@ import {
   networkCreateRequest,
   networksPruned,
   nodeSpecRequest,
+  nodeRemoveQuery,
   nodeUpdateQuery,
   pruneQuery,
   serviceCreated,
@@ -177,7 +178,7 @@ async function removedUnused(context: ApiContext, network: Network): Promise<boo
 
 function addNodeWrites(app: FastifyInstance, context: ApiContext): void {
   const update = described({
-    summary: 'Sets the availability and the labels of the node that answers; its role cannot be changed',
+    summary: 'Sets the availability and the labels of a node; its role cannot be changed',
     query: nodeUpdateQuery,
     body: nodeSpecRequest,
     example: { Role: 'manager', Availability: 'drain' },
@@ -187,8 +188,6 @@ function addNodeWrites(app: FastifyInstance, context: ApiContext): void {
     const version = Number(validated(nodeUpdateQuery, request.query, 'query').version);
     const wanted = validated(nodeSpecRequest, request.body, 'node spec');
     const node = findNode(context.snapshot(), request.params.id, context.facts.nodeId);
-    if (node.id !== context.facts.nodeId)
-      throw new ApiError('NOT_SUPPORTED', `node ${node.name} can be changed only by its own agent; ask that one`);
     if ((wanted.Role ?? 'manager') !== 'manager')
       throw new ApiError('NOT_SUPPORTED', 'vipmesh has no workers; every node can be asked and changed');
     const now = context.revisionOf(node.id);
@@ -197,10 +196,20 @@ function addNodeWrites(app: FastifyInstance, context: ApiContext): void {
         `node ${node.name} has changed since version ${version}, it is at ${now} now; look at it again and repeat the update`,
       );
     }
-    await context.commands.updateNode({
+    await context.commands.updateNode(node.id, {
       ...(wanted.Availability ? { availability: wanted.Availability } : {}),
       ...(wanted.Labels ? { labels: wanted.Labels } : {}),
     });
+    return reply.status(200).send();
+  });
+  const remove = described({
+    summary: 'Forgets a node that is down',
+    query: nodeRemoveQuery,
+    answers: [{ status: 200, what: 'Done' }],
+  });
+  app.delete<OneParams>('/nodes/:id', remove, async (request, reply) => {
+    const node = findNode(context.snapshot(), request.params.id, context.facts.nodeId);
+    await context.commands.removeNode(node.id);
     return reply.status(200).send();
   });
 }

@@ -168,6 +168,9 @@ export const nodeUpdateQuery = z.object({
   version: z.string().regex(/^\d{1,15}$/, 'is the Version.Index of the node, a whole number'),
 });
 
+/** DELETE /nodes/{id}. Docker's `force` is taken and changes nothing: a node whose agent runs would be back at once. */
+export const nodeRemoveQuery = z.object({ force: z.string().optional() });
+
 /** GET /events: one of these a line, for as long as the client wants or until `until`. */
 export const dockerEvent = z.object({
   Type: z.enum(['service', 'network', 'node', 'task']),

@@ -18,6 +18,7 @@ export function nodeCommand(shell: Shell): Command {
     .addCommand(inspectCommand(shell))
     .addCommand(listCommand(shell))
     .addCommand(tasksCommand(shell))
+    .addCommand(removeCommand(shell))
     .addCommand(updateCommand(shell));
   return withExamples(command, ['vipmesh node ls', 'vipmesh node update --availability drain alpha']);
 }
@@ -127,6 +128,21 @@ function prettyNode({ ID, Spec, Description, Status, ManagerStatus, CreatedAt }:
     field('Memory', `${Math.round(Resources.MemoryBytes / 2 ** 20)} MiB`),
     field('Version', Engine.EngineVersion),
   ].join('');
+}
+
+function removeCommand(shell: Shell): Command {
+  return apiCommand('rm', 'forget nodes that are down', ['vipmesh node rm gamma'])
+    .alias('remove')
+    .argument('<NODE...>', 'names or ids')
+    .option('-f, --force', 'taken because Docker has it; a node whose agent runs cannot be forgotten')
+    .action(async (references: readonly string[], _flags: { readonly force?: boolean }, self: Command) => {
+      const client = clientOf(self, shell);
+      for (const reference of references) {
+        const { ID } = await find(client, reference);
+        await client.delete(apiPath`/nodes/${ID}`);
+        shell.out(`${reference}\n`);
+      }
+    });
 }
 
 interface UpdateFlags {

@@ -102,9 +102,13 @@ export function fakeApi(): FakeApi {
           await call(`remove network ${id}`);
           return fake.snapshot.networks.get(id) as Network;
         },
-        async updateNode(change) {
-          await call(`update node ${JSON.stringify(change)}`);
-          return { ...(fake.snapshot.nodes.get(NODE) as Node), ...change };
+        async updateNode(id, change) {
+          await call(`update node ${id} ${JSON.stringify(change)}`);
+          return { ...(fake.snapshot.nodes.get(id) as Node), ...change };
+        },
+        async removeNode(id) {
+          await call(`remove node ${id}`);
+          return fake.snapshot.nodes.get(id) as Node;
         },
         async deployStack(name, file) {
           await call(`deploy ${name} ${JSON.stringify(file)}`);
