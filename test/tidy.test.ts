@@ -54,6 +54,8 @@ const ONLY_IMPORTER: Readonly<Record<string, string>> = {
   'node-netlink': 'netlink/socket',
   pino: 'runtime/log',
   lmdb: 'store/embedded',
+  '@grpc/grpc-js': 'store/etcd/connection',
+  '@grpc/proto-loader': 'store/etcd/protocol',
   yaml: 'compose/',
   'prom-client': 'runtime/metrics',
 };

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Clock, type Scheduled, systemClock } from '../runtime/clock.ts';
 import { type Log, SILENT_LOG } from '../runtime/log.ts';
+import { commitProblem } from './commit-problem.ts';
 import type { Database, Writer } from './database.ts';
 import { damaged, StoreError } from './errors.ts';
 import { LeaseTable } from './leases.ts';
@@ -17,7 +18,6 @@ import {
   encodeRow,
   entryKey,
   entryRange,
-  isKey,
   isSound,
   keyOfEntry,
   LEASE_RANGE,
@@ -351,17 +351,4 @@ function wrongChecksum(path: string, rowKey: string): StoreError {
 export function initialize(database: Database): void {
   const summary: Summary = { format: ROW_FORMAT, revision: 0 as Revision, entries: 0 };
   database.transaction((write) => write.put(SUMMARY_KEY, encodeRow(SUMMARY_KEY, summary)));
-}
-
-/** Why a commit cannot be; undefined when it can. */
-function commitProblem(writes: readonly Write[], expectations: readonly Expectation[]): string | undefined {
-  const keys = new Set<Key>();
-  for (const { key } of writes) {
-    if (!isKey(key))
-      return `the key ${JSON.stringify(key)}: a key is 1 to 512 printable ASCII characters without space`;
-    if (keys.has(key)) return `the key ${key} is written twice in one commit`;
-    keys.add(key);
-  }
-  const wrong = expectations.find(({ key }) => !isKey(key));
-  return wrong === undefined ? undefined : `the expected key ${JSON.stringify(wrong.key)} is not a key`;
 }

@@ -29,7 +29,9 @@ storeContract('embedded', async (t, keepCommits) => {
   t.teardown(() => store.close());
   return {
     store,
-    clock,
+    advance: (ms) => clock.advance(ms),
+    leaseMs: 1000,
+    forget: async () => {},
     async reopen() {
       await store.close();
       store = openEmbeddedStore({ directory, keepCommits, clock });

@@ -56,7 +56,9 @@ storeContract('in memory', async (t, keepCommits) => {
   t.teardown(() => store.close());
   return {
     store,
-    clock,
+    advance: (ms) => clock.advance(ms),
+    leaseMs: 1000,
+    forget: async () => {},
     async reopen() {
       await store.close();
       store = open(database, { clock, keepCommits });
