@@ -2,8 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { agentFacts, apiContext } from './agent/api-context.ts';
+import { Cluster } from './agent/cluster.ts';
+import { registerClusterMetrics } from './agent/cluster-metrics.ts';
 import { Containers } from './agent/containers.ts';
 import { followHealthChecks } from './agent/health-checks.ts';
+import { followLeavers } from './agent/leavers.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { allOf, Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
@@ -18,11 +21,12 @@ import { portProblem } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
 import { Control } from './control/control.ts';
+import { isLoopback } from './model/address.ts';
 import { DataPlane } from './datapath/plane.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import type { NodeId } from './model/node.ts';
 import type { Protocol } from './model/port.ts';
-import type { TaskId } from './model/task.ts';
+import type { Task, TaskId } from './model/task.ts';
 import { LinuxKernel } from './netlink/linux-kernel.ts';
 import { OverlayDriver } from './overlay/driver.ts';
 import { sleep, systemClock } from './runtime/clock.ts';
@@ -31,9 +35,11 @@ import { createMetrics } from './runtime/metrics.ts';
 import { systemRandom } from './runtime/random.ts';
 import { programVersion } from './runtime/version.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
+import type { Store } from './store/store.ts';
 import { AttachedTasks } from './tasks/attached.ts';
 import { resolvConfOf } from './tasks/container-dns.ts';
 import { systemNamespaces } from './tasks/namespace-table.ts';
+import { openConnections } from './tasks/open-connections.ts';
 import { ProcessTasks } from './tasks/process.ts';
 import { systemProcesses } from './tasks/process-table.ts';
 
@@ -86,6 +92,9 @@ interface Core {
   readonly tasks: ProcessTasks;
   readonly attached: AttachedTasks;
   readonly monitor: HealthMonitor;
+  readonly cluster: Cluster | undefined;
+  /** Resolves when every node that answers has in effect what was committed before. */
+  applied(): Promise<void>;
 }
 
 async function start(config: Config, log: Log, opened: Teardown): Promise<RunningAgent> {
@@ -119,6 +128,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   });
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
+  if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
   const api = await startApiServer({ socket: config.socket, mode: config.socketMode, context, log });
   opened.add('API', () => api.close());
   // Before the API: sessions that end first leave their tasks to the next agent.
@@ -150,16 +160,14 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   const starting = DataPlane.start({ workers: config.workers, log });
   const started = starting.catch(() => undefined);
   opened.add('data plane', async () => (await started)?.stop(WORKER_STOP_MS));
-  const store = openEmbeddedStore({ directory: join(config.stateDir, 'store'), log });
-  opened.add('store', () => store.close());
-  const catalog = await Catalog.open(store, { log });
-  opened.add('catalog', () => catalog.close());
+  const { store, catalog, cluster } = await openStore(config, log, opened);
   const { nodeName, privileged, allowPlaintextOverlays } = config;
   const control = await Control.open({
     store,
     catalog,
     log,
     nodeName,
+    ...(cluster === undefined ? {} : { nodeId: cluster.nodeId, lease: cluster }),
     privileged,
     allowPlaintextOverlays,
     portProblem: (protocol, port, address) => publishProblem(config, protocol, port, address),
@@ -169,9 +177,19 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   const plane = await starting;
   plane.post({ kind: 'upstreams', upstreams: config.upstreams });
   const overlay = config.privileged ? openOverlay(config, nodeId, log, opened, () => containers.isEmpty) : undefined;
-  const mesh = new Mesh({ nodeId, plane, log, ...(overlay === undefined ? {} : { overlay }) });
+  const mesh = new Mesh({
+    nodeId,
+    plane,
+    log,
+    ...(overlay === undefined ? {} : { overlay }),
+    onApplied: (_snapshot, changes) => cluster?.inEffect(changes),
+  });
   opened.add('mesh', () => mesh.close());
   const containers = new Containers(catalog, mesh, overlay);
+  const applied = async () => {
+    await mesh.settled();
+    await cluster?.confirmed(catalog.snapshot.revision);
+  };
   const forTasks = {
     clock: systemClock,
     log,
@@ -179,7 +197,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     containers,
     processes: systemProcesses,
     activeConnections: (id: TaskId) => activeConnections(catalog, plane, mesh, id),
-    applied: () => mesh.settled(),
+    applied,
   };
   const tasks = new ProcessTasks({ ...forTasks, nodeResolvConf });
   const attached = new AttachedTasks({ ...forTasks, namespaces: systemNamespaces, resolvConfOf });
@@ -193,9 +211,28 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     },
   });
   opened.add('health', () => monitor.close());
-  const core = { nodeId, catalog, control, plane, mesh, tasks, attached, monitor };
+  const core = { nodeId, catalog, control, plane, mesh, tasks, attached, monitor, cluster, applied };
+  if (cluster !== undefined) cluster.applied = () => mesh.appliedRevision ?? catalog.snapshot.revision;
   await takeUp(config, log, core, containers, overlay);
+  await cluster?.join(control, nodeName, opened);
   return core;
+}
+
+/** The store of this node alone, or that of a cluster. */
+async function openStore(
+  config: Config,
+  log: Log,
+  opened: Teardown,
+): Promise<{ readonly store: Store; readonly catalog: Catalog; readonly cluster: Cluster | undefined }> {
+  if (config.cluster !== undefined) {
+    const cluster = await Cluster.enter({ config, settings: config.cluster, log, opened });
+    return { store: cluster.store, catalog: cluster.catalog, cluster };
+  }
+  const store = openEmbeddedStore({ directory: join(config.stateDir, 'store'), log });
+  opened.add('store', () => store.close());
+  const catalog = await Catalog.open(store, { log });
+  opened.add('catalog', () => catalog.close());
+  return { store, catalog, cluster: undefined };
 }
 
 /** What a former run of this agent left, in the store and in the kernel, becomes what this one serves. */
@@ -219,14 +256,20 @@ async function takeUp(
     for (const { taskId } of adopted.containers) there.add(taskId);
     if (adopted.removed.length > 0) log.info('namespaces of a former run are removed', { namespaces: adopted.removed });
   }
+  const leavers = {
+    clock: systemClock,
+    isHere: (task: Task) => task.nodeId === nodeId && task.source !== 'static',
+    openConnections: (task: Task) => containerConnections(task),
+    applied: core.applied,
+    stop: ({ id }: Task) => {
+      tasks.stop(id, 'it was removed from the mesh');
+      attached.removed(id);
+    },
+  };
   catalog.subscribe((after, before, changes) => {
     mesh.apply(after, before, changes);
     followHealthChecks(monitor, nodeId, after, changes);
-    for (const change of changes) {
-      if (change.kind !== 'task' || change.after !== undefined || change.before === undefined) continue;
-      tasks.stop(change.before.id, 'it was removed from the mesh');
-      attached.removed(change.before.id);
-    }
+    followLeavers(leavers, before, changes);
   });
   mesh.start(snapshot);
   mesh.openNodeResolver(config.dns.address, config.dns.port, snapshot);
@@ -256,7 +299,7 @@ function openOverlay(config: Config, nodeId: NodeId, log: Log, opened: Teardown,
 
 function runtimeStatus(
   config: Config,
-  { catalog, mesh, plane }: Core,
+  { catalog, cluster, mesh, plane }: Core,
   stacks: readonly StackFileStatus[],
 ): Omit<RuntimeStatus, 'state'> {
   return {
@@ -274,13 +317,23 @@ function runtimeStatus(
       State: errors.length === 0 ? 'applied' : 'rejected',
       ...(errors.length === 0 ? {} : { Error: errors.join('\n') }),
     })),
+    ...(cluster === undefined ? {} : { cluster: cluster.status() }),
     warnings: [...catalog.problems, ...mesh.overlayProblems],
   };
 }
 
+/** From this node, or from wherever, as far as the task's own namespace shows. */
 function activeConnections(catalog: Catalog, plane: DataPlane, mesh: Mesh, id: TaskId): number {
-  const networks = catalog.snapshot.tasks.get(id)?.attachments.map((one) => one.networkId) ?? [];
-  return mesh.publisher.slotsOf(id, networks).reduce((sum, slot) => sum + plane.endpointCounters(slot).active, 0);
+  const task = catalog.snapshot.tasks.get(id);
+  const networks = task?.attachments.map((one) => one.networkId) ?? [];
+  const own = mesh.publisher.slotsOf(id, networks).reduce((sum, slot) => sum + plane.endpointCounters(slot).active, 0);
+  return Math.max(own, task === undefined ? 0 : containerConnections(task));
+}
+
+/** A task without a namespace of its own shares the node's tables with everything else there. */
+function containerConnections({ pid, attachments }: Task): number {
+  if (pid === undefined || attachments.every(({ address }) => isLoopback(address))) return 0;
+  return openConnections(pid);
 }
 
 /** Resolves when nothing is open any more, or after the deadline. */

@@ -8,6 +8,7 @@ import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
 import type { AttachRequest } from './requests.ts';
+import type { ClusterStatus } from './cluster-schema.ts';
 import type { AgentStatus, Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
 
 /** What is fixed for as long as the agent runs. */
@@ -69,6 +70,7 @@ export interface RuntimeStatus {
   readonly upstreams: readonly string[];
   readonly workers: readonly AgentStatus['Workers'][number][];
   readonly stacks: readonly AgentStatus['Stacks'][number][];
+  readonly cluster?: ClusterStatus;
   /** Whole sentences for whoever runs the agent. */
   readonly warnings: readonly string[];
 }

@@ -2,6 +2,7 @@
 // /vipmesh/ and in the fields named `Vipmesh`. The client validates answers with the same schemas, so that an agent of
 // another version is a clear error and not an undefined somewhere.
 import { z } from 'zod';
+import { clusterStatus } from './cluster-schema.ts';
 
 const labels = z.record(z.string(), z.string());
 const version = z.object({ Index: z.number() });
@@ -329,6 +330,8 @@ export const agentStatus = z.object({
     EligibleTasks: z.number(),
   }),
   Frontends: z.array(frontend),
+  /** Absent on a node that is alone. */
+  Cluster: clusterStatus.optional(),
   Warnings: z.array(z.string()),
 });
 export type AgentStatus = z.infer<typeof agentStatus>;

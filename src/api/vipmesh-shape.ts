@@ -105,6 +105,7 @@ export function shapeStatus(context: ApiContext): AgentStatus {
       EligibleTasks: [...snapshot.tasks.values()].filter(isEligible).length,
     },
     Frontends: context.frontends().map((frontend) => shapeFrontend(frontend, snapshot)),
+    ...(runtime.cluster === undefined ? {} : { Cluster: runtime.cluster }),
     Warnings: [...runtime.warnings],
   };
 }

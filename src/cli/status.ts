@@ -48,15 +48,46 @@ function describe(status: AgentStatus, now: number): string {
       `${Workers.length}${restarting > 0 ? ` (${restarting} restarting)` : ''}, ${busy} connections, ${flows} flows`,
     ),
     field('Revision', String(status.Revision)),
+    ...(status.Cluster === undefined ? [] : [field('Store', storeText(status.Cluster, now))]),
   ];
   return [
     facts.join(''),
+    section('Nodes', nodeTable(status)),
     section('Stacks', stackTable(status)),
     section('Frontends', status.Frontends.length === 0 ? '' : formatFrontends(status.Frontends)),
     status.Warnings.map((warning) => `Warning: ${warning}\n`).join(''),
   ]
     .filter((text) => text !== '')
     .join('\n');
+}
+
+function storeText({ Store }: NonNullable<AgentStatus['Cluster']>, now: number): string {
+  const where = `etcd ${Store.Endpoints.join(', ')}${Store.Prefix}`;
+  const since = humanDuration(now - Date.parse(Store.Since)).toLowerCase();
+  if (Store.Connected) return `${where}, connected for ${since}`;
+  const copy = Store.ServingCopy ? ", serving this node's own copy" : ', serving the last known state';
+  return `${where}, NOT CONNECTED for ${since}${copy}${Store.Error === undefined ? '' : `: ${Store.Error}`}`;
+}
+
+function nodeTable({ Cluster }: AgentStatus): string {
+  if (Cluster === undefined) return '';
+  const ms = (value: number | undefined) =>
+    value === undefined ? '' : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  const rows = Cluster.Nodes.map((node) => [
+    `${node.Name}${node.Self ? ' *' : ''}`,
+    node.State,
+    node.Availability,
+    node.Address,
+    node.Revision === undefined ? '' : String(node.Revision),
+    node.Behind === undefined || node.Behind === 0 ? '' : String(node.Behind),
+    ms(node.RoundTrip),
+    ms(node.P50),
+    ms(node.P99),
+  ]);
+  return formatTable(
+    ['NODE', 'STATE', 'AVAILABILITY', 'ADDRESS', 'REVISION', 'BEHIND', 'ROUND TRIP', 'IN EFFECT P50', 'P99'],
+    rows,
+  );
 }
 
 function stackTable({ Stacks }: AgentStatus): string {

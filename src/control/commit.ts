@@ -35,7 +35,7 @@ export class Committer {
   readonly #nodeId: NodeId;
   readonly #lease: OwnLease | undefined;
   readonly #newDraft: () => Draft;
-  /** Tasks of this node that were removed while the store could not be told. */
+  /** Tasks of this node that changed or went while the store could not be told. */
   readonly #unsaid = new Set<Key>();
   /** Commands of this agent go one after the other: all of them expect the same head. */
   #last: Promise<unknown> = Promise.resolve();
@@ -95,7 +95,7 @@ export class Committer {
       } catch (error) {
         if (!isOwn || !(error instanceof ControlError) || error.code !== 'unavailable') throw error;
         // What happens on this node is true without the store, which is told as soon as it answers.
-        if (after === undefined) this.#unsaid.add(key);
+        this.#unsaid.add(key);
         this.#catalog.applyOwn({ kind: 'task', before: task, ...(after === undefined ? {} : { after }) });
         return;
       }
@@ -110,13 +110,15 @@ export class Committer {
   async announce(presence: Presence, lease: LeaseId, use: Pick<AddressUse, 'on'>): Promise<readonly string[]> {
     const { writes, lost } = ownRecords(this.#catalog.snapshot, this.#nodeId, presence, lease, use);
     for (const { change } of lost) this.#catalog.applyOwn(change);
-    const gone = [...this.#unsaid].map((key) => ({ key, value: null }));
+    const said = [...this.#unsaid];
+    const written = new Set(writes.map(({ key }) => key));
+    const gone = said.filter((key) => !written.has(key)).map((key) => ({ key, value: null }));
     const all = [...writes, ...gone];
     for (let at = 0; at < all.length; at += WRITES_PER_COMMIT) {
       const result = await this.#commit(all.slice(at, at + WRITES_PER_COMMIT), [], true);
       await this.#catalog.at(result.revision);
     }
-    for (const { key } of gone) this.#unsaid.delete(key);
+    for (const key of said) this.#unsaid.delete(key);
     return lost.map(({ change, reason }) => {
       const name = change.kind === 'task' ? change.before?.name : change.before?.id;
       return `${change.kind} ${name ?? ''}: ${reason}`;

@@ -118,6 +118,11 @@ export class Control {
     return this.#committer.announce(presence, lease, this.#memory.use);
   }
 
+  /** Something of this node was changed that the store has not been told. */
+  get hasUnsaid(): boolean {
+    return this.#committer.hasUnsaid;
+  }
+
   /** This node's place on an overlay network; undefined when there is no such network. */
   claimBridge(network: NetworkId): Promise<Bridge | undefined> {
     return this.#command((draft) => claimBridge(draft, network));

@@ -1,6 +1,6 @@
 // Metrics in Prometheus' text format. Rooms keep plain counters; they are read when somebody scrapes, so nothing on a hot
 // path knows of this file. The only importer of prom-client.
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
 
 type MetricType = 'counter' | 'gauge';
 
@@ -8,6 +8,12 @@ type MetricType = 'counter' | 'gauge';
 export interface Sample {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
+}
+
+export interface HistogramSample {
+  readonly buckets: readonly { readonly upTo: number; readonly count: number }[];
+  readonly count: number;
+  readonly sum: number;
 }
 
 export interface Metrics {
@@ -23,6 +29,8 @@ export interface Metrics {
     labelNames: readonly string[],
     collect: () => Iterable<Sample>,
   ): void;
+  /** A histogram without labels, read at each scrape; `upTo` in the metric's unit, each bucket counting all up to it. */
+  registerHistogram(name: string, help: string, collect: () => HistogramSample): void;
   /** The whole page. */
   render(): Promise<string>;
   readonly contentType: string;
@@ -35,6 +43,9 @@ export function createMetrics(options: { readonly processMetrics: boolean }): Me
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
+    registerHistogram(name, help, collect) {
+      registry.registerMetric(histogram(name, help, collect));
+    },
     registerCollector(name, help, type, labelNames, collect) {
       const settings = { name, help, labelNames: [...labelNames], registers: [registry] };
       if (type === 'counter') {
@@ -56,4 +67,24 @@ export function createMetrics(options: { readonly processMetrics: boolean }): Me
       }
     },
   };
+}
+
+/** prom-client's own histograms count themselves; this one has been counted elsewhere. */
+function histogram(name: string, help: string, collect: () => HistogramSample): Metric {
+  const get = async () => {
+    const { buckets, count, sum } = collect();
+    const row = (metricName: string, value: number, labels: Record<string, string | number> = {}) => ({
+      metricName,
+      labels,
+      value,
+    });
+    const values = [
+      ...buckets.map((bucket) => row(`${name}_bucket`, bucket.count, { le: bucket.upTo })),
+      row(`${name}_bucket`, count, { le: '+Inf' }),
+      row(`${name}_sum`, sum),
+      row(`${name}_count`, count),
+    ];
+    return { name, help, type: 'histogram', values, aggregator: 'sum' };
+  };
+  return { name, get, reset: () => {} } as unknown as Metric;
 }

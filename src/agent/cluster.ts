@@ -1,0 +1,296 @@
+// This agent as one of several: which node it is, what lies under its lease, which of the others answer, and what they have in
+// effect.
+import { randomBytes } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
+import { ID_BYTES, idFromBytes } from '../allocate/ids.ts';
+import { Catalog } from '../catalog/catalog.ts';
+import type { Change } from '../catalog/change.ts';
+import type { Snapshot } from '../catalog/snapshot.ts';
+import { nodeState } from '../catalog/standing.ts';
+import type { ClusterStatus } from '../api/cluster-schema.ts';
+import { Convergence } from '../cluster/convergence.ts';
+import { LEASE_MS, Membership, waitUntilGone } from '../cluster/membership.ts';
+import type { AppliedState } from '../cluster/probe-message.ts';
+import { Prober } from '../cluster/prober.ts';
+import type { Config } from '../config.ts';
+import { type ClusterConfig, reachableAddress } from '../config-cluster.ts';
+import type { OwnLease } from '../control/commit.ts';
+import type { Control } from '../control/control.ts';
+import { type IpAddress, parseIp } from '../model/address.ts';
+import type { NodeId, Presence } from '../model/node.ts';
+import { systemClock } from '../runtime/clock.ts';
+import type { Log } from '../runtime/log.ts';
+import { systemRandom } from '../runtime/random.ts';
+import { programVersion } from '../runtime/version.ts';
+import { type EtcdStore, openEtcdStore } from '../store/etcd/store.ts';
+import type { LeaseId, Revision, Store } from '../store/store.ts';
+import { type Identity, readIdentity, writeIdentity } from './identity.ts';
+import type { Teardown } from './teardown.ts';
+
+/** Under this key the store holds what all agents of a cluster share: JSON with `probeKey`, 32 random bytes as base64. */
+const SHARED_KEY = 'cluster';
+/** How long another agent of this name has to say that it is there. */
+const ANSWER_MS = 1500;
+/** Whoever has not confirmed a drain by then does not hold it up: a node that is gone would do so until its lease ends. */
+const CONFIRM_MS = 5000;
+
+interface Parts {
+  readonly config: Config;
+  readonly settings: ClusterConfig;
+  readonly log: Log;
+  readonly opened: Teardown;
+}
+
+export class Cluster implements OwnLease {
+  readonly nodeId: NodeId;
+  readonly store: Store;
+  readonly catalog: Catalog;
+  readonly convergence = new Convergence();
+  readonly etcd: EtcdStore;
+  readonly prober: Prober;
+  readonly #settings: ClusterConfig;
+  readonly #presence: Presence;
+  readonly #log: Log;
+  #membership: Membership | undefined;
+  /** The newest commit that is in effect here. */
+  applied: () => number = () => 0;
+
+  /** Reads the store, or what is known of it, and finds out which node this is. Rejects when another agent is that. */
+  static async enter({ config, settings, log, opened }: Parts): Promise<Cluster> {
+    const saved = readIdentity(config.stateDir);
+    const address = settings.advertise ?? ownAddress();
+    const etcd = openEtcdStore({
+      address: settings.store,
+      ...(settings.ca === undefined ? {} : { ca: settings.ca }),
+      ...(settings.cert === undefined ? {} : { cert: settings.cert }),
+      ...(settings.key === undefined ? {} : { key: settings.key }),
+      log,
+    });
+    opened.add('etcd', () => etcd.close());
+    const lastKnown: Store = etcd;
+    const catalog = await Catalog.open(lastKnown, { log });
+    opened.add('catalog', () => catalog.close());
+    const probeKey = await sharedProbeKey(lastKnown, saved);
+    const nodeId = nodeIdFor(catalog.snapshot, config.nodeName, saved);
+    const presence: Presence = {
+      id: nodeId,
+      instance: randomBytes(8).toString('hex'),
+      address,
+      dataAddress: settings.dataAddress ?? address,
+      probePort: settings.probePort,
+      version: programVersion(),
+      startedAt: Date.now(),
+    };
+    let cluster: Cluster | undefined;
+    const prober = await Prober.open({
+      nodeId,
+      instance: presence.instance,
+      key: Buffer.from(probeKey, 'base64'),
+      bind: { address, port: settings.probePort },
+      clock: systemClock,
+      random: systemRandom,
+      log,
+      applied: () => cluster?.appliedState() ?? { revision: 0, p50Ms: 0, p99Ms: 0, changes: 0, storeAgeMs: 0 },
+      onSuspicion: (id, isSuspected) => {
+        log.warn(isSuspected ? 'a node does not answer' : 'a node answers again', {
+          node: nameOf(catalog.snapshot, id),
+        });
+        catalog.suspect(id, isSuspected);
+      },
+    });
+    opened.add('probes', () => prober.close());
+    await refuseTwin(catalog, prober, config.nodeName, nodeId, saved, log);
+    writeIdentity(config.stateDir, { nodeId, instance: presence.instance, probeKey });
+    cluster = new Cluster(settings, etcd, lastKnown, catalog, prober, presence, log);
+    return cluster;
+  }
+
+  private constructor(
+    settings: ClusterConfig,
+    etcd: EtcdStore,
+    lastKnown: Store,
+    catalog: Catalog,
+    prober: Prober,
+    presence: Presence,
+    log: Log,
+  ) {
+    this.nodeId = presence.id;
+    this.#settings = settings;
+    this.etcd = etcd;
+    this.store = lastKnown;
+    this.catalog = catalog;
+    this.prober = prober;
+    this.#presence = presence;
+    this.#log = log;
+  }
+
+  get current(): LeaseId | undefined {
+    return this.#membership?.current;
+  }
+
+  async renew(): Promise<void> {
+    await this.#membership?.renew();
+  }
+
+  /** Puts this node on record, now or as soon as the store answers, and begins to ask the others. */
+  async join(control: Control, nodeName: string, opened: Teardown): Promise<void> {
+    const { catalog } = this;
+    const membership = new Membership({
+      store: this.store,
+      clock: systemClock,
+      log: this.#log,
+      presence: this.#presence,
+      announce: async (presence, lease) => {
+        if (catalog.snapshot.nodes.get(this.nodeId)?.name !== nodeName) await control.register(nodeName);
+        return control.announce(presence, lease);
+      },
+      hasUnsaid: () => control.hasUnsaid,
+    });
+    this.#membership = membership;
+    catalog.keepOwn(this.nodeId, () => membership.lost());
+    // What runs here is found again by those that come back soon; a node without tasks has nothing to come back to.
+    opened.add('membership', () => membership.close(!this.#hasTasks()));
+    await membership.join();
+    this.#followPeers(catalog.snapshot);
+    catalog.subscribe((snapshot, _previous, changes) => {
+      if (changes.some((change) => change.kind === 'presence')) this.#followPeers(snapshot);
+    });
+  }
+
+  /** Resolves when all nodes that answer have this commit in effect, or after a while. */
+  async confirmed(revision: number): Promise<void> {
+    const { presences, suspicions } = this.catalog.snapshot;
+    const others = [...presences.keys()].filter((id) => id !== this.nodeId && !suspicions.has(id));
+    const late = await this.prober.waitApplied(others, revision, CONFIRM_MS);
+    if (late.length === 0) return;
+    const nodes = late.map((id) => nameOf(this.catalog.snapshot, id));
+    this.#log.warn('nodes have not confirmed a change in time', { revision, nodes });
+  }
+
+  /** Each change carries the time at which it was decided. */
+  inEffect(changes: readonly Change[]): void {
+    const now = systemClock.wallTime();
+    for (const { after } of changes)
+      if (after !== undefined && 'updatedAt' in after)
+        this.convergence.record(systemClock.now(), now - after.updatedAt);
+  }
+
+  appliedState(): AppliedState {
+    const { p50Ms, p99Ms, changes } = this.convergence.quantiles(systemClock.now());
+    const { connected, since } = this.etcd.state;
+    const storeAgeMs = connected ? 0 : Math.max(0, systemClock.wallTime() - since);
+    return { revision: this.applied(), p50Ms, p99Ms, changes, storeAgeMs };
+  }
+
+  status(): ClusterStatus {
+    const { snapshot } = this.catalog;
+    const { connected, since, lastError } = this.etcd.state;
+    const views = this.prober.peers();
+    const own = this.appliedState();
+    return {
+      Store: {
+        Endpoints: this.#settings.store.endpoints.map(({ host, port }) => `${host}:${port}`),
+        Prefix: this.#settings.store.prefix,
+        Connected: connected,
+        Since: new Date(since).toISOString(),
+        ...(connected || lastError === undefined ? {} : { Error: lastError }),
+        ServingCopy: false,
+      },
+      Nodes: [...snapshot.nodes.values()]
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+        .map((node) => {
+          const view = views.get(node.id);
+          const state = node.id === this.nodeId ? own : view?.answer?.applied;
+          return {
+            ID: node.id,
+            Name: node.name,
+            Self: node.id === this.nodeId,
+            State: nodeState(snapshot, node.id),
+            Availability: node.availability,
+            Address: snapshot.presences.get(node.id)?.address ?? '',
+            ...(state === undefined
+              ? {}
+              : {
+                  Revision: state.revision,
+                  Behind: Math.max(0, own.revision - state.revision),
+                  P50: state.p50Ms,
+                  P99: state.p99Ms,
+                }),
+            ...(view?.rttMs === undefined ? {} : { RoundTrip: view.rttMs }),
+          };
+        }),
+    };
+  }
+
+  #hasTasks(): boolean {
+    const here = this.catalog.snapshot.tasksByPlace.get(this.nodeId);
+    return here !== undefined && [...here.values()].some((task) => task.source !== 'static');
+  }
+
+  #followPeers({ presences }: Snapshot): void {
+    const peers = [...presences.values()].filter((presence) => presence.id !== this.nodeId);
+    this.prober.setPeers(new Map(peers.map(({ id, address, probePort }) => [id, { address, port: probePort }])));
+  }
+}
+
+/** The first agent of a cluster makes the key. */
+async function sharedProbeKey(store: Store, saved: Identity | undefined): Promise<string> {
+  try {
+    const found = await store.get(SHARED_KEY);
+    if (found !== undefined) return (JSON.parse(found.value) as { readonly probeKey: string }).probeKey;
+    const probeKey = randomBytes(32).toString('base64');
+    await store.commit(
+      [{ key: SHARED_KEY, value: JSON.stringify({ probeKey }) }],
+      [{ key: SHARED_KEY, revision: 0 as Revision }],
+    );
+    const made = await store.get(SHARED_KEY);
+    return made === undefined ? probeKey : (JSON.parse(made.value) as { readonly probeKey: string }).probeKey;
+  } catch (error) {
+    if (saved !== undefined) return saved.probeKey;
+    throw error;
+  }
+}
+
+/** A node is who it was; one that was wiped is who its name says. */
+function nodeIdFor(snapshot: Snapshot, name: string, saved: Identity | undefined): NodeId {
+  if (saved !== undefined) return saved.nodeId;
+  const named = [...snapshot.nodes.values()].find((node) => node.name === name);
+  return named?.id ?? (idFromBytes(randomBytes(ID_BYTES)) as NodeId);
+}
+
+/** Two agents of one name would take each other's tasks for their own. */
+async function refuseTwin(
+  catalog: Catalog,
+  prober: Prober,
+  name: string,
+  nodeId: NodeId,
+  saved: Identity | undefined,
+  log: Log,
+): Promise<void> {
+  const twins = () =>
+    [...catalog.snapshot.presences.values()].filter(
+      ({ id, instance }) =>
+        instance !== saved?.instance && (id === nodeId || catalog.snapshot.nodes.get(id)?.name === name),
+    );
+  const [twin] = twins();
+  if (twin === undefined) return;
+  const inUse = `the node name ${name} is in use: an agent at ${twin.address} has it; give this one another by --node-name`;
+  if (await prober.askAddress(twin.address, twin.probePort, ANSWER_MS)) throw new Error(inUse);
+  log.info('another agent of this name is on record and does not answer; waiting for its lease to end', {
+    name,
+    address: twin.address,
+  });
+  if (await waitUntilGone(() => twins().length > 0, systemClock, LEASE_MS + ANSWER_MS)) return;
+  throw new Error(`${inUse}, or wait until \`vipmesh node ls\` shows it as down`);
+}
+
+function ownAddress(): IpAddress {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const address = reachableAddress(all.flatMap((one) => parseIp(one.address) ?? []));
+  if (address !== undefined) return address;
+  throw new Error('this machine has no address that other nodes could reach; say which by --advertise');
+}
+
+function nameOf(snapshot: Snapshot, id: NodeId): string {
+  return snapshot.nodes.get(id)?.name ?? id;
+}
