@@ -4,7 +4,8 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, get, type Server } from 'node:http';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import t from 'tap';
-import { type Agent, answers, dig, failingAgent, makeFolder, run, startAgent, unusedPort } from './support/agent.ts';
+import { type Agent, answers, dig, failingAgent, makeFolder, run, startAgent } from './support/agent.ts';
+import { unusedPort } from './support/ports.ts';
 
 /** Each test has a subnet of its own, so that several agents fit on one machine. */
 function stack(subnet: number, services: string): string {
@@ -59,13 +60,13 @@ async function untilServed(address: string | undefined): Promise<number> {
 
 t.test('three endpoints behind a name, a VIP and a published port', async (t) => {
   const servers = await Promise.all(['a', 'b', 'c'].map(httpServer));
-  const port = await unusedPort();
+  const port = unusedPort();
   const endpoints = servers.map((one) => `80=${one.endpoint}`).join(', ');
   const agent = await startAgent({
     stacks: {
       shop: stack(
         100,
-        `  web:\n    ports: ["${port}:80"]\n    x-vipmesh: { endpoints: [${endpoints}] }\n    networks: { default: { aliases: [www] } }\n`,
+        `  web:\n    ports: ["${port}:80"]\n    x-vipmesh: { endpoints: [${endpoints}], health: { tcp: true, timeout: 20s } }\n    networks: { default: { aliases: [www] } }\n`,
       ),
     },
   });
@@ -159,7 +160,7 @@ t.test('three endpoints behind a name, a VIP and a published port', async (t) =>
 
 t.test('a stack file that changes is applied, one that breaks is not', async (t) => {
   const one = await httpServer('one');
-  const [port, other] = [await unusedPort(), await unusedPort()];
+  const [port, other] = [unusedPort(), unusedPort()];
   const text = (published: number) =>
     stack(101, `  web:\n    ports: ["${published}:80"]\n    x-vipmesh: { endpoints: [${one.endpoint}] }\n`);
   const agent = await startAgent({ stacks: { shop: text(port) } });
@@ -244,7 +245,7 @@ t.test('tasks that run on the node itself', async (t) => {
 
 t.test('endpoints that something else serves, added and removed by hand', async (t) => {
   const [one, two] = [await httpServer('one'), await httpServer('two')];
-  const port = await unusedPort();
+  const port = unusedPort();
   const agent = await startAgent({ stacks: { shop: stack(103, `  web:\n    ports: ["${port}:80"]\n`) } });
   await t.rejects(fetchOnce(port), { code: 'ECONNREFUSED' });
   t.match(await agent.cli('endpoint', 'add', 'web', one.endpoint), { code: 0 });
@@ -262,7 +263,7 @@ t.test('H8: a stopping agent refuses what is new and waits for what is open', as
   const echo = createServer((socket) => socket.pipe(socket)).listen(0, '127.0.0.1');
   await once(echo, 'listening');
   t.teardown(() => echo.close());
-  const port = await unusedPort();
+  const port = unusedPort();
   const agent = await startAgent({
     stacks: {
       shop: stack(
@@ -270,7 +271,7 @@ t.test('H8: a stopping agent refuses what is new and waits for what is open', as
         `  echo:\n    ports: ["${port}:7"]\n    x-vipmesh: { endpoints: ["127.0.0.1:${(echo.address() as AddressInfo).port}"] }\n`,
       ),
     },
-    args: ['--drain', '20s'],
+    args: ['--drain', '60s'],
   });
   await untilEligible(agent, 'echo', 1);
   const client = connect(port, '127.0.0.1');
@@ -332,7 +333,7 @@ t.test('one clear error each', async (t) => {
 t.test('a dead upstream is answered by SERVFAIL, and local names go on', async (t) => {
   const agent = await startAgent({
     stacks: { shop: stack(106, '  web: {}\n') },
-    args: ['--upstream', `127.0.0.1:${await unusedPort()}`],
+    args: ['--upstream', `127.0.0.1:${unusedPort()}`],
   });
   t.match(await dig(agent.folder.dnsPort, 'example.org'), { rcode: 'SERVFAIL' });
   t.match(await dig(agent.folder.dnsPort, 'web'), { rcode: 'NOERROR' });

@@ -5,11 +5,11 @@ import type { BalancerCommand } from '../../src/balancer/command.ts';
 import type { FrontendPlan } from '../../src/balancer/frontends.ts';
 import { ListenerSet, portProblem } from '../../src/balancer/listener-set.ts';
 import { Slots } from '../../src/balancer/slots.ts';
-import { bindUdp, connectUdp } from '../../src/native/datagram-socket.ts';
+import { connectUdp } from '../../src/native/datagram-socket.ts';
 import { ECONNREFUSED, errno } from '../../src/native/errno.ts';
 import { close, type Fd, recv, send } from '../../src/native/libc.ts';
-import { localAddress } from '../../src/native/stream-socket.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
+import { unusedPort } from '../support/ports.ts';
 
 function harness() {
   const posted: string[] = [];
@@ -49,23 +49,15 @@ async function knock(port: number): Promise<string> {
   return String(outcome);
 }
 
-async function foreignListener(port = 0): Promise<Server> {
-  const server = createServer().listen(port, '127.0.0.1');
+async function foreignListener(): Promise<Server> {
+  const server = createServer().listen(unusedPort(), '127.0.0.1');
   await once(server, 'listening');
   return server;
 }
 
-async function unusedPort(): Promise<number> {
-  const server = await foreignListener();
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 t.test('a port is refused without an eligible endpoint, and taken with one', async (t) => {
   const { listeners, posted } = harness();
-  const one = plan(await unusedPort());
+  const one = plan(unusedPort());
   await listeners.update([], [{ plan: one, backend: 0, hasEligible: false }]);
   t.same(listeners.state(one.key), { state: 'refusing' });
   t.equal(await knock(one.port), 'ECONNREFUSED');
@@ -103,7 +95,7 @@ t.test('a port that another program holds is blocked, and had as soon as it is f
 
 t.test('a successor takes over the port of a removed service', async (t) => {
   const { listeners } = harness();
-  const port = await unusedPort();
+  const port = unusedPort();
   const [old, next] = [plan(port, 'old'), plan(port, 'next')];
   await listeners.update([], [{ plan: old, backend: 0, hasEligible: true }]);
   await listeners.update([], [{ plan: next, backend: 1, hasEligible: true }]);
@@ -116,7 +108,7 @@ t.test('a successor takes over the port of a removed service', async (t) => {
 
 t.test('two groups on one port: a VIP beside a published port', async (t) => {
   const { listeners } = harness();
-  const port = await unusedPort();
+  const port = unusedPort();
   const all = { ...plan(port), key: `tcp/*/${port}` as const };
   const { address: _, ...everywhere } = all;
   const vip = {
@@ -159,9 +151,7 @@ t.test('a UDP port is refused without an eligible endpoint, too, and shared by t
     log: SILENT_LOG,
   });
   t.teardown(() => listeners.refuseAll());
-  const probe = bindUdp('127.0.0.1', 0);
-  const { port } = localAddress(probe);
-  close(probe);
+  const port = unusedPort();
   const one: FrontendPlan = { ...plan(port), protocol: 'udp', key: `udp/127.0.0.1/${port}` };
   const buffer = Buffer.alloc(1);
   for (let time = 0; time < 2; time++) {

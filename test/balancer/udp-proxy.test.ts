@@ -56,10 +56,15 @@ t.test('U2: after the idle timeout a new flow is made', async (t) => {
   const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
   await rig.proxy.setEndpoints(0, a.endpoint(), b.endpoint());
   const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
-  t.equal(await client.ask('x'), 'a:x');
-  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpFlowsActive) === 0);
+  const heard = (server: Server) => server.seen.map(({ data }) => String(data));
+  // What the servers hear is looked at, not their answers: on a busy machine a flow may have ended before its answer comes.
+  client.send('x');
+  await rig.proxy.until(() => heard(a).length > 0 && rig.proxy.total(TOTAL.udpFlowsActive) === 0);
   t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
-  t.equal(await client.ask('y'), 'b:y');
+  client.send('y');
+  await rig.proxy.until(() => heard(b).length > 0);
+  t.same([heard(a), heard(b)], [['x'], ['y']]);
+  t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
 });
 
 t.test('U5: every answer comes back, also a hundred of them to one question', async (t) => {
@@ -129,8 +134,11 @@ t.test('an endpoint that refuses costs no datagram when there is another', async
   await rig.proxy.setEndpoints(0, gone.endpoint(), b.endpoint());
   await gone.close();
   const port = await rig.proxy.listen(0, '::', TARGET);
+  const startedAt = performance.now();
   for (let i = 0; i < 10; i++) t.equal(await (await rig.client(port)).ask(`${i}`), `b:${i}`);
-  t.equal(rig.proxy.endpoint(1, ENDPOINT.failures), 1, 'and is asked once only');
+  const seconds = Math.floor((performance.now() - startedAt) / 1000);
+  const failures = rig.proxy.endpoint(1, ENDPOINT.failures);
+  t.ok(failures >= 1 && failures <= 1 + seconds, `and is asked once a second at most: ${failures} times`);
   t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
 });
 

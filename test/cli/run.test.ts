@@ -183,7 +183,7 @@ t.test('checks run beside the command, with its environment', async (t) => {
   const agent = await agentFor(t, { prepared: { Env: { PORT: '8001' } } });
   const { child, ended, says } = run(t, agent.socket, SERVER);
   await says('ready');
-  agent.send({ Event: 'probe', Number: 7, Command: ['echo $PORT; exit 3'], Shell: true, TimeoutMs: 5000 });
+  agent.send({ Event: 'probe', Number: 7, Command: ['echo $PORT; exit 3'], Shell: true, TimeoutMs: 60_000 });
   t.equal(await agent.hear('probes/7'), 'probes/7 {"ExitCode":3,"Output":"8001\\n"}');
   child.kill('SIGTERM');
   t.equal(await ended, 5);
@@ -199,7 +199,7 @@ t.test('an agent that is killed and comes back gets its task back', async (t) =>
   agent.heard.length = 0;
   await agent.listen();
   t.equal(await agent.hear('tasks'), `tasks {"Service":"web","Resume":{"TaskID":"task1","PID":${pid}}}`);
-  agent.send({ Event: 'probe', Number: 1, Command: ['true'], Shell: false, TimeoutMs: 5000 });
+  agent.send({ Event: 'probe', Number: 1, Command: ['true'], Shell: false, TimeoutMs: 60_000 });
   await agent.hear('probes/1');
   child.kill('SIGTERM');
   t.equal(await ended, 5);

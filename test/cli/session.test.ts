@@ -7,7 +7,8 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
-import { PROGRAM, startAgent, unusedPort } from '../support/agent.ts';
+import { PROGRAM, startAgent } from '../support/agent.ts';
+import { unusedPort } from '../support/ports.ts';
 import { differences } from './differences.ts';
 import { RECORDED } from './docker-recorded.ts';
 
@@ -20,8 +21,6 @@ interface Inspected {
   readonly Vipmesh: { readonly Frontends: readonly { readonly Kind: string; readonly State: string }[] };
 }
 
-// Every step is a process of its own.
-t.setTimeout(120_000);
 const agent = await startAgent();
 
 async function inspect(service: string): Promise<Inspected> {
@@ -63,7 +62,7 @@ t.test('create', async (t) => {
     '.Services only here',
   ]);
 
-  const [tcp, udp, host] = [await unusedPort(), await unusedPort(), await unusedPort()];
+  const [tcp, udp, host] = [unusedPort(), unusedPort(), unusedPort()];
   const created = await expectCli(
     t,
     [
@@ -120,14 +119,14 @@ t.test('create', async (t) => {
 t.test('update, scale and rollback leave open connections alone', async (t) => {
   const server = await echoServer();
   t.teardown(() => server.close());
-  const [before, after] = [await unusedPort(), await unusedPort()];
+  const [before, after] = [unusedPort(), unusedPort()];
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
   await expectCli(
     t,
     [
       ...['service', 'create', '--name', 'echo', '--network', 'ov1', '-p', `${before}:80`],
-      ...['--endpoint', `127.0.0.1:${port}`, '--health-tcp', '--health-interval', '100ms'],
+      ...['--endpoint', `127.0.0.1:${port}`, '--health-tcp', '--health-interval', '100ms', '--health-timeout', '20s'],
     ],
     { stdout: ID },
   );
@@ -201,7 +200,7 @@ t.test('rm', async (t) => {
 });
 
 t.test('a stack, deployed twice, then pruned', async (t) => {
-  const [web, api] = [await unusedPort(), await unusedPort()];
+  const [web, api] = [unusedPort(), unusedPort()];
   const file = join(agent.folder.path, 'compose.yaml');
   const head = 'networks:\n  default: { driver: local, ipam: { config: [{ subnet: 127.91.0.0/16 }] } }\nservices:\n';
   const webText = '  web:\n    ports: ["$WEB_PORT:80"]\n    labels: { tier: front }\n    deploy: { replicas: 2 }\n';
@@ -357,12 +356,11 @@ t.test('events as they happen, until the agent ends', async (t) => {
 
 /** Resolves once every published port of the service takes connections. */
 async function served(service: string): Promise<void> {
-  for (let n = 0; n < 50; n++) {
+  for (;;) {
     const { Vipmesh } = await inspect(service);
     const published = Vipmesh.Frontends.filter(({ Kind }) => Kind === 'published');
     if (published.every(({ State }) => State === 'listening')) return;
   }
-  throw new Error(`${service} is not served: ${JSON.stringify((await inspect(service)).Vipmesh)}`);
 }
 
 async function echoServer(): Promise<Server> {
@@ -385,6 +383,6 @@ async function connection(port: number): Promise<Socket> {
 
 async function echo(socket: Socket, text: string): Promise<string> {
   socket.write(text);
-  const [data] = await once(socket, 'data', { signal: AbortSignal.timeout(5000) });
+  const [data] = await once(socket, 'data', { signal: AbortSignal.timeout(20_000) });
   return String(data);
 }

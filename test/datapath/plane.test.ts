@@ -103,8 +103,7 @@ t.test('stop ends open connections and leaves no descriptor and no thread', asyn
   t.match(await ended, /end|ECONNRESET/);
   client.destroy();
   await once(client, 'close');
-  for (let i = 0; i < 100 && openDescriptors().length > before; i++)
-    await new Promise((resolve) => setImmediate(resolve));
+  while (openDescriptors().length > before) await new Promise((resolve) => setImmediate(resolve));
   t.equal(openDescriptors().length, before);
 });
 

@@ -6,22 +6,13 @@ import t from 'tap';
 import { addressesIn, question, summary } from '../support/dns-messages.ts';
 import { askTcp, askUdp, startDnsWorker } from '../support/dns-worker.ts';
 import { addressReply, reply, SOA, startMockUpstream } from '../support/mock-upstream.ts';
+import { unusedPort } from '../support/ports.ts';
 
 const ONE = '192.0.2.1';
 const TWO = '192.0.2.2';
 const SERVFAIL = 2;
 const NXDOMAIN = 3;
 const REFUSED = 5;
-
-/** An address where nothing listens. */
-async function deadUpstream(): Promise<{ address: string; port: number }> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return { address: '127.0.0.1', port };
-}
 
 t.test('an answer comes back with the id, the flags and the spelling of the client', async (t) => {
   const upstream = await startMockUpstream((asked) => [addressReply(asked, ONE)]);
@@ -75,7 +66,7 @@ t.test('D12: SERVFAIL, REFUSED, silence, a port where nothing listens: the next 
     ['SERVFAIL', await startMockUpstream((asked) => [reply(asked, { rcode: SERVFAIL })])],
     ['REFUSED', await startMockUpstream((asked) => [reply(asked, { rcode: REFUSED })])],
     ['silence', await startMockUpstream()],
-    ['nothing there', await deadUpstream()],
+    ['nothing there', { address: '127.0.0.1', port: unusedPort() }],
   ] as const) {
     const worker = await startDnsWorker({ upstreams: [first, good] });
     t.strictSame(addressesIn(await askUdp(worker, question('www.example.com', 'A'))), [TWO], what);

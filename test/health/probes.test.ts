@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import t, { type Test } from 'tap';
 import { type ProbeAddress, probeHttp, probeTcp } from '../../src/health/probes.ts';
 import type { IpAddress } from '../../src/model/address.ts';
+import { refusingPort } from '../support/ports.ts';
 
 const never = new AbortController().signal;
 
@@ -12,13 +13,9 @@ async function listening(t: Test, server: Server | HttpServer, host = '127.0.0.1
   return { address: host as IpAddress, port: (server.address() as AddressInfo).port, netns: 0 };
 }
 
-/** An address on which nobody listens: one that was just in use. */
-async function refused(): Promise<ProbeAddress> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return { address: '127.0.0.1' as IpAddress, port, netns: 0 };
+/** An address on which nobody listens. */
+function refused(): ProbeAddress {
+  return { address: '127.0.0.1' as IpAddress, port: refusingPort(), netns: 0 };
 }
 
 t.test('tcp', async (t) => {
@@ -29,7 +26,7 @@ t.test('tcp', async (t) => {
   t.same(await probeTcp(to, never), { ok: true });
   await closed;
   t.equal(bytes, 0, 'nothing is sent, and the connection is closed');
-  const nobody = await refused();
+  const nobody = refused();
   t.same(await probeTcp(nobody, never), { ok: false, reason: `connection refused by 127.0.0.1:${nobody.port}` });
   t.match(await probeTcp(to, AbortSignal.abort()), { ok: false, reason: /no answer/ });
 });
@@ -74,7 +71,7 @@ t.test('http', async (t) => {
 });
 
 t.test('http against what is not', async (t) => {
-  t.match(await probeHttp(await refused(), { path: '/' }, never), { ok: false, reason: /^connection refused/ });
+  t.match(await probeHttp(refused(), { path: '/' }, never), { ok: false, reason: /^connection refused/ });
   const garbage = await listening(
     t,
     createServer((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n')),

@@ -13,6 +13,7 @@ import {
   remoteAddress,
   resumeListener,
 } from '../../src/native/stream-socket.ts';
+import { unusedPort } from '../support/ports.ts';
 
 /** A blocking connect; 0 or errno. */
 function tryConnect(address: string, port: number): number {
@@ -24,14 +25,6 @@ function tryConnect(address: string, port: number): number {
   return error;
 }
 
-/** A port that was free a moment ago. */
-function freePort(): number {
-  const listener = listenTcp('127.0.0.1', 0);
-  const { port } = localAddress(listener);
-  close(listener);
-  return port;
-}
-
 t.test('a listener accepts; both ends know their addresses', async (t) => {
   const listener = listenTcp('127.0.0.1', 0);
   const { port } = localAddress(listener);
@@ -39,8 +32,8 @@ t.test('a listener accepts; both ends know their addresses', async (t) => {
   const server = accept4(listener, null, null, 0);
   t.same(remoteAddress(client), { address: '127.0.0.1', port });
   t.same(remoteAddress(server), localAddress(client));
-  t.equal(accept4(listener, null, null, 0), -1);
-  t.equal(errno(), EAGAIN, 'the listener does not block');
+  const nobody = accept4(listener, null, null, 0);
+  t.equal(nobody < 0 ? errno() : 0, EAGAIN, 'the listener does not block');
   for (const fd of [listener, client, server]) close(fd);
 });
 
@@ -59,7 +52,7 @@ t.test('[::] takes both families unless told otherwise', async (t) => {
 
 for (const reusePort of [false, true]) {
   t.test(`a paused port is refused, stays ours and comes back (reusePort ${reusePort})`, async (t) => {
-    const port = freePort();
+    const port = unusedPort();
     const listener = listenTcp('127.0.0.1', port, { reusePort });
     t.equal(tryConnect('127.0.0.1', port), 0);
     pauseListener(listener);
@@ -73,7 +66,7 @@ for (const reusePort of [false, true]) {
 }
 
 t.test('a listener can be made paused', async (t) => {
-  const port = freePort();
+  const port = unusedPort();
   const listener = listenTcp('127.0.0.1', port, { paused: true });
   t.equal(tryConnect('127.0.0.1', port), ECONNREFUSED);
   resumeListener(listener);

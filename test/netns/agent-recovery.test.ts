@@ -23,6 +23,9 @@ networks:
   back: {driver: overlay}
 `;
 
+/** Nothing here needs the end of it. */
+const ARGS = ['--drain', '60s'];
+
 /** What a restart must not change: who has which address on which network. */
 async function addressPlan(agent: Agent): Promise<readonly string[]> {
   const tasks = (await endpoints(agent)).map(({ Task, Network, Address }) => `${Task} ${Network} ${Address}`);
@@ -56,9 +59,9 @@ async function killed(process: Agent['process']): Promise<void> {
 
 t.test('agents end and come back', async (t) => {
   if (!(await mayBeNode(t))) return;
-  let agent = await startAgent({ stacks: { shop: STACK } });
+  let agent = await startAgent({ stacks: { shop: STACK }, args: ARGS });
   const { folder } = agent;
-  const next = () => startAgent({ stacks: { shop: STACK }, folder });
+  const next = () => startAgent({ stacks: { shop: STACK }, folder, args: ARGS });
   const shell = await startServer(agent, 'shell');
   let web = await startServers(agent, 'web', 2);
   await untilServing(agent, FRONT, 'web', web);

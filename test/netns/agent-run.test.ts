@@ -21,7 +21,7 @@ const NETWORKS = `networks:
   small: {driver: overlay, ipam: {config: [{subnet: 10.99.0.0/29}]}}
 `;
 const STACK = `${OTHERS}
-  web: {networks: [front], ports: ["8080:8000", "7000:7000"]}
+  web: {networks: [front], ports: ["8080:8000", "7000:7000"], x-vipmesh: {drain: 60s}}
 ${NETWORKS}`;
 
 t.test('vipmesh run', async (t) => {

@@ -19,7 +19,7 @@ import { startServer, until } from './support/tasks.ts';
 const NODE = 0;
 const FRONT = 'shop_front';
 const STACK = `services:
-  web: {networks: [front], ports: ["8080:8000", "7000:7000"]}
+  web: {networks: [front], ports: ["8080:8000", "7000:7000"], x-vipmesh: {drain: 60s}}
   app: {networks: [front, back], expose: ["8000"]}
   checked: {networks: [back], expose: ["8000"], healthcheck: {test: [CMD, "true"]}}
   near: {networks: [home], ports: ["8090:8000"]}

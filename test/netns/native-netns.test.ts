@@ -7,7 +7,8 @@ import t from 'tap';
 import { NativeError } from '../../src/native/errno.ts';
 import { close } from '../../src/native/libc.ts';
 import { closeNetns, createNetns, deleteNetns, inNetns, openNetns } from '../../src/native/netns.ts';
-import { listenTcp, localAddress } from '../../src/native/stream-socket.ts';
+import { listenTcp } from '../../src/native/stream-socket.ts';
+import { unusedPort } from '../support/ports.ts';
 
 const needsRoot = process.getuid?.() === 0 ? false : 'needs root';
 const inode = (path: string): number => statSync(path).ino;
@@ -33,8 +34,8 @@ t.test('a namespace is made, entered, left and deleted', { skip: needsRoot }, as
   );
   t.equal(here(), own, 'an exception inside leaves the namespace too');
 
-  const listener = inNetns(netns, () => listenTcp('0.0.0.0', 0));
-  const { port } = localAddress(listener);
+  const port = unusedPort();
+  const listener = inNetns(netns, () => listenTcp('0.0.0.0', port));
   const again = listenTcp('0.0.0.0', port);
   const inside = listenTcp('0.0.0.0', port + 1, { netns });
   t.pass('the same port is free in the other namespace');

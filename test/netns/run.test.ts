@@ -62,7 +62,7 @@ t.test('a command in a container', async (t) => {
   });
 
   const inside = async (number: number, command: string) => {
-    agent.send({ Event: 'probe', Number: number, Command: [command], Shell: true, TimeoutMs: 5000 });
+    agent.send({ Event: 'probe', Number: number, Command: [command], Shell: true, TimeoutMs: 60_000 });
     const heard = await agent.hear(`probes/${number} `);
     return (JSON.parse(heard.slice(heard.indexOf('{'))) as { Output: string }).Output;
   };

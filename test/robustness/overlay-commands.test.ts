@@ -47,6 +47,7 @@ t.test(`${COMMANDS} random commands on overlay networks`, async (t) => {
   t.same(namespaces(), before.namespaces, 'namespaces');
   t.equal(world.mesh.listeners.all().length, 0, 'listeners');
   t.same(world.known(), known, 'what workers are told');
+  while (openDescriptors().length > descriptors) await world.settled();
   t.equal(openDescriptors().length, descriptors, 'descriptors');
   t.same(world.mesh.overlaySockets.ids(), []);
   t.same(world.complaints.filter(isBug), [], 'nothing went wrong on the way');

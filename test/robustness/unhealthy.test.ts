@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { answers, startAgent, unusedPort } from '../support/agent.ts';
+import { answers, startAgent } from '../support/agent.ts';
+import { unusedPort } from '../support/ports.ts';
 
 t.test('H4: a check that fails', async (t) => {
   let status = 200;
@@ -21,12 +22,12 @@ t.test('H4: a check that fails', async (t) => {
       socket.pipe(socket);
     }),
   );
-  const ports = { keep: await unusedPort(), close: await unusedPort() };
+  const ports = { keep: unusedPort(), close: unusedPort() };
   const service = (what: keyof typeof ports) => `  ${what}:
     ports: ["127.0.0.1:${ports[what]}:80"]
     x-vipmesh:
       endpoints: [127.0.0.1:${echo}]
-      health: { http: { path: /, port: ${check} }, interval: 100ms, retries: 1 }
+      health: { http: { path: /, port: ${check} }, interval: 100ms, timeout: 20s, retries: 1 }
       on_unhealthy: ${what}
 `;
   const agent = await startAgent({

@@ -7,7 +7,8 @@ import type { IpAddress, Subnet } from '../../src/model/address.ts';
 import type { PortNumber } from '../../src/model/port.ts';
 import type { Command } from '../../src/datapath/command.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
-import { answers, dig, unusedPort } from '../support/agent.ts';
+import { answers, dig } from '../support/agent.ts';
+import { unusedPort } from '../support/ports.ts';
 import { openDescriptors } from '../support/tcp-rig.ts';
 import { type MeshWorld, openMeshWorld } from './support/mesh-world.ts';
 
@@ -26,7 +27,6 @@ const POISON: Command = { kind: 'vip-set', network: 4000, address: 'nowhere', ba
 t.test(`${CRASHES} crashes of a worker under load`, async (t) => {
   const world = await openMeshWorld(t, { workers: WORKERS, privileged: false, random: seededRandom(SEED) });
   const { port, vip, dnsPort } = await publishEcho(t, world);
-  await exchange(port, 'warm');
   const idle = openDescriptors().length;
   for (let crash = 0; crash < CRASHES; crash++) {
     const open = await Promise.all(Array.from({ length: OPEN_CONNECTIONS }, () => dial(port)));
@@ -81,7 +81,7 @@ async function publishEcho(t: Test, { control, mesh, catalog }: MeshWorld) {
     labels: {},
     options: {},
   });
-  const publishedPort = (await unusedPort()) as PortNumber;
+  const publishedPort = unusedPort() as PortNumber;
   const targetPort = TARGET_PORT as PortNumber;
   const service = await control.createService({
     name: 'echo',
@@ -95,7 +95,7 @@ async function publishEcho(t: Test, { control, mesh, catalog }: MeshWorld) {
     health: 'none',
     drainTimeoutMs: 0,
   });
-  const dnsPort = await unusedPort();
+  const dnsPort = unusedPort();
   mesh.openNodeResolver('127.0.0.11', dnsPort, catalog.snapshot);
   await mesh.settled();
   return { port: publishedPort, vip: service.vips[0]?.address ?? '', dnsPort };

@@ -26,5 +26,5 @@ t.test('the system clock runs timers, and not the cancelled ones', async (t) => 
   cancelled.cancel();
   await sleep(systemClock, 5);
   t.ok(systemClock.now() > before);
-  t.ok(Math.abs(systemClock.wallTime() - Date.now()) < 1000);
+  t.ok(Math.abs(systemClock.wallTime() - Date.now()) < 20_000);
 });

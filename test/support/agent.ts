@@ -3,18 +3,24 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { decode, encode, type Packet, type RecordType, RECURSION_DESIRED } from 'dns-packet';
 import t from 'tap';
+import { unusedPort } from './ports.ts';
 
 export const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 /** A test that ran out of time is killed and tears nothing down: what it started goes with it (util-linux's setpriv). */
 const WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL'];
-const AGENT_TIMEOUT_MS = 20_000;
+/** Who waits this long waits for ever. */
+const AGENT_TIMEOUT_MS = 60_000;
+/** Also a task of a test is run, and goes on as long as the test; only what hangs is ended. */
+const COMMAND_TIMEOUT_MS = 240_000;
+const ANSWER_TIMEOUT_MS = 20_000;
+/** A resolver that is lost with a question does not answer it: who asks asks again, as resolv.conf(5) has it. */
+const ASK_AGAIN_MS = 5000;
 
 export interface Outcome {
   readonly code: number;
@@ -60,7 +66,7 @@ export interface Agent {
 export async function makeFolder(): Promise<AgentFolder> {
   const path = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
-  return { path, socket: join(path, 'vipmesh.sock'), dnsPort: await unusedPort(), adminPort: await unusedPort() };
+  return { path, socket: join(path, 'vipmesh.sock'), dnsPort: unusedPort(), adminPort: unusedPort() };
 }
 
 /** Starts an agent and waits until it serves. Ends with the test. */
@@ -112,34 +118,30 @@ export function run(
     ...words,
   ];
   return new Promise((resolve) => {
-    execFile(program, rest, { env: { ...process.env, ...options.env }, timeout: 60_000 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
-    });
+    execFile(
+      program,
+      rest,
+      { env: { ...process.env, ...options.env }, timeout: COMMAND_TIMEOUT_MS },
+      (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
+      },
+    );
   });
 }
 
-export async function unusedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
-
-/** One question to 127.0.0.11 over UDP. Rejects when nothing is answered within 5 s. */
+/** One question to 127.0.0.11 over UDP. Rejects when nothing is answered within 20 s. */
 export async function dig(port: number, name: string, type: RecordType = 'A'): Promise<Packet> {
   const socket = createSocket('udp4');
   const id = Math.floor(Math.random() * 65536);
+  const question = encode({ type: 'query', id, flags: RECURSION_DESIRED, questions: [{ name, type, class: 'IN' }] });
+  const ask = () => socket.send(question, port, '127.0.0.11');
+  const again = setInterval(ask, ASK_AGAIN_MS);
   try {
-    socket.send(
-      encode({ type: 'query', id, flags: RECURSION_DESIRED, questions: [{ name, type, class: 'IN' }] }),
-      port,
-      '127.0.0.11',
-    );
-    const [message] = await once(socket, 'message', { signal: AbortSignal.timeout(5000) });
+    ask();
+    const [message] = await once(socket, 'message', { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
     return decode(message);
   } finally {
+    clearInterval(again);
     socket.close();
   }
 }

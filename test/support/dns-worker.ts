@@ -8,10 +8,11 @@ import type { DnsCommand, Upstream } from '../../src/dns/command.ts';
 import { bindUdp } from '../../src/native/datagram-socket.ts';
 import { createEventfd, wake } from '../../src/native/event-loop.ts';
 import { close } from '../../src/native/libc.ts';
-import { listenTcp, localAddress } from '../../src/native/stream-socket.ts';
+import { listenTcp } from '../../src/native/stream-socket.ts';
 import { TOTAL } from '../../src/runtime/worker-env.ts';
 import { frame } from './dns-messages.ts';
 import type { ThreadCommand, ThreadData } from './dns-worker-thread.ts';
+import { unusedPort } from './ports.ts';
 
 export const SCOPE = 1;
 
@@ -36,8 +37,8 @@ export interface DnsWorkerOptions {
 /** Starts a resolver whose sockets all have SCOPE. Ends with the test file. */
 export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<DnsWorker> {
   const address = options.address ?? '127.0.0.1';
-  const tcpFd = listenTcp(address, 0);
-  const { port } = localAddress(tcpFd);
+  const port = unusedPort();
+  const tcpFd = listenTcp(address, port);
   const udpFd = bindUdp(address, port);
   const channel = new MessageChannel();
   const wakeFd = createEventfd();

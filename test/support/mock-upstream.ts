@@ -6,6 +6,7 @@ import { type Answer, AUTHORITATIVE_ANSWER, decode, encode, RECURSION_AVAILABLE 
 import t from 'tap';
 import type { Upstream } from '../../src/dns/command.ts';
 import { frame } from './dns-messages.ts';
+import { unusedPort } from './ports.ts';
 
 export interface Asked {
   readonly message: Buffer;
@@ -40,9 +41,9 @@ export async function startMockUpstream(behaviour: Behaviour = () => []): Promis
     connection.on('data', (chunk: Buffer) => {
       for (const reply of answer(chunk.subarray(2), true, undefined)) connection.write(frame(reply));
     });
-  }).listen(0, '127.0.0.1');
-  await once(tcp, 'listening');
-  const { port } = tcp.address() as { port: number };
+  });
+  const port = unusedPort();
+  await once(tcp.listen(port, '127.0.0.1'), 'listening');
   const udp = createSocket('udp4').bind(port, '127.0.0.1');
   await once(udp, 'listening');
   udp.on('message', (message: Buffer, from) => {

@@ -145,11 +145,3 @@ export async function ask(port: number, host = '127.0.0.1'): Promise<string> {
 export function openDescriptors(): readonly string[] {
   return readdirSync('/proc/self/fd');
 }
-
-/** A port on which nothing listens: connections to it are refused. */
-export function refusingPort(): number {
-  const fd = listenTcp('127.0.0.1', 0);
-  const { port } = localAddress(fd);
-  close(fd);
-  return port;
-}

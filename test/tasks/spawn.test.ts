@@ -45,23 +45,28 @@ t.test('destroying ends the whole session', async (t) => {
 });
 
 t.test('probes', async (t) => {
-  t.same(await runProbe(['sh', '-c', 'echo fine; echo hm >&2'], false, 5000, process.env).then(sorted), {
+  t.same(await runProbe(['sh', '-c', 'echo fine; echo hm >&2'], false, 60_000, process.env).then(sorted), {
     exitCode: 0,
     output: 'fine hm',
   });
-  t.same(await runProbe(['echo $A; exit 3'], true, 5000, { ...process.env, A: 'b' }), { exitCode: 3, output: 'b\n' });
-  t.match(await runProbe(['vipmesh-no-such-command'], false, 5000, process.env), { exitCode: 127, output: /ENOENT/ });
-  t.match(await runProbe(['kill -9 $$'], true, 5000, process.env), { exitCode: 1, output: /SIGKILL/ });
-  const loud = await runProbe(['head -c 100000 /dev/zero | tr "\\0" x'], true, 5000, process.env);
+  t.same(await runProbe(['echo $A; exit 3'], true, 60_000, { ...process.env, A: 'b' }), { exitCode: 3, output: 'b\n' });
+  t.match(await runProbe(['vipmesh-no-such-command'], false, 60_000, process.env), { exitCode: 127, output: /ENOENT/ });
+  t.match(await runProbe(['kill -9 $$'], true, 60_000, process.env), { exitCode: 1, output: /SIGKILL/ });
+  const loud = await runProbe(['head -c 100000 /dev/zero | tr "\\0" x'], true, 60_000, process.env);
   t.equal(loud.exitCode, 0, 'what is too much is read and dropped, so that the command does not block');
   t.equal(loud.output.length, 4096);
 });
 
 t.test('a probe that takes too long is killed with everything that it started', async (t) => {
-  const { exitCode, output } = await runProbe(['sleep 1000 & echo $!; wait'], true, 300, process.env);
-  t.equal(exitCode, 124);
-  t.match(output, /did not end within 300 ms/);
-  const pid = Number.parseInt(output, 10);
+  // On a busy machine the shell may need longer than that to start anything.
+  let [timeoutMs, pid] = [100, Number.NaN];
+  while (Number.isNaN(pid)) {
+    timeoutMs *= 2;
+    const { exitCode, output } = await runProbe(['sleep 1000 & echo $!; wait'], true, timeoutMs, process.env);
+    t.equal(exitCode, 124);
+    t.match(output, `did not end within ${timeoutMs} ms`);
+    pid = Number.parseInt(/^\d+$/m.exec(output)?.[0] ?? '', 10);
+  }
   await until(() => systemProcesses.find(pid) === undefined);
 });
 
@@ -75,7 +80,7 @@ t.test('processes are known by more than their id', async (t) => {
   const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
   await once(child, 'spawn');
   const one = systemProcesses.find(child.pid ?? 0);
-  t.ok(one && Math.abs(one.startedAt - Date.now()) < 5000, 'started now');
+  t.ok(one && Math.abs(one.startedAt - Date.now()) < 20_000, 'started now');
   t.equal(one && isAlive(systemProcesses, one), true);
   t.equal(one && isAlive(systemProcesses, { ...one, startTicks: one.startTicks - 1 }), false);
   child.kill('SIGKILL');

@@ -9,7 +9,8 @@ import { bindUdp } from '../../../src/native/datagram-socket.ts';
 import { OWN_NETNS } from '../../../src/native/netns.ts';
 import { dialTcp } from '../../support/netns.ts';
 
-const GIVE_UP_MS = 2000;
+/** Who waits this long waits for ever. */
+const GIVE_UP_MS = 20_000;
 const RESOLVER = '127.0.0.11';
 
 /** A connected socket, or the name of the error that connecting met; `nobody` when nobody answered. */
@@ -24,7 +25,7 @@ export function httpGet(netns: number, address: string, port: number, path = '/'
   if (typeof socket === 'string') return Promise.resolve(socket);
   return new Promise((resolve) => {
     const where = socket === undefined ? { host: address, port, agent: false } : { createConnection: () => socket };
-    const outgoing = request({ ...where, path, headers: { connection: 'close' }, timeout: 5000 }, (response) => {
+    const outgoing = request({ ...where, path, headers: { connection: 'close' }, timeout: GIVE_UP_MS }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', (error) => resolve(codeOf(error)));
@@ -175,7 +176,7 @@ export function summary(packet: DecodedPacket): string {
 
 function passed(ms: number, early: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
+    const timer = setTimeout(resolve, ms).unref();
     early.addEventListener('abort', () => {
       clearTimeout(timer);
       resolve();

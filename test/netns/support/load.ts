@@ -2,6 +2,7 @@
 export interface Attempt {
   /** Milliseconds, as performance.now has them. */
   readonly startedAt: number;
+  readonly endedAt: number;
   /** Of the client's own words for it. */
   readonly outcome: string;
 }
@@ -22,7 +23,7 @@ export function startLoad(perSecond: number, attempt: () => Promise<string>): Lo
   const timer = setInterval(() => {
     const startedAt = performance.now();
     const one = attempt().then((outcome) => {
-      attempts.push({ startedAt, outcome });
+      attempts.push({ startedAt, endedAt: performance.now(), outcome });
       running.delete(one);
     });
     running.add(one);

@@ -31,14 +31,19 @@ export function namespaces(): readonly string[] {
   return readdirSync(NAMES).sort();
 }
 
-/** Links, addresses, routes and namespaces of this node, for comparing two moments. */
+/**
+ * Links, addresses, routes and namespaces of this node, for comparing two moments. Without the addresses that the kernel gives to
+ * each link itself, some time after it came up, and their routes: they go with their links.
+ */
 export function kernelState() {
   return {
     links: column('/proc/self/net/dev', 0).slice(2),
     addresses: lines('/proc/self/net/fib_trie').filter((line) => line.includes('|--')),
-    addresses6: column('/proc/self/net/if_inet6', 0),
+    addresses6: column('/proc/self/net/if_inet6', 0).filter((address) => !isOfLink(address)),
     routes: lines('/proc/self/net/route'),
-    routes6: lines('/proc/self/net/ipv6_route').map((line) => line.split(/\s+/).slice(0, 5).join(' ')),
+    routes6: lines('/proc/self/net/ipv6_route')
+      .filter((route) => !isOfLink(route))
+      .map((line) => line.split(/\s+/).slice(0, 5).join(' ')),
     namespaces: namespaces(),
   };
 }
@@ -88,6 +93,11 @@ export async function makeOutside(kernel: LinuxKernel, containers: string): Prom
     route: { kind: 'unicast', destination: ip(destination), prefixLength: Number(bits), via: ip(OUTSIDE.node) },
   });
   return outside.fd;
+}
+
+/** fe80::/10 and ff00::/8, as the kernel prints them. */
+function isOfLink(text: string): boolean {
+  return /^(fe[89ab]|ff)/.test(text);
 }
 
 function linkOf(path: string): string {

@@ -9,7 +9,8 @@ import { closeNetns, openNetns } from '../../../src/native/netns.ts';
 import { type Agent, endWithProcess, PROGRAM } from '../../support/agent.ts';
 
 const SERVER = fileURLToPath(new URL('../fixtures/server.js', import.meta.url));
-const PATIENCE_MS = 30_000;
+/** Who waits this long waits for ever. */
+const PATIENCE_MS = 60_000;
 
 export interface Task {
   readonly name: string;
@@ -83,7 +84,7 @@ export function spawnRun(agent: Agent, words: readonly string[]): Pick<Task, 'ru
   return { run, ended, complaints, says };
 }
 
-/** Asks again until the answer pleases, for what nobody tells of when it happens. Rejects after 30 s with the last answer. */
+/** Asks again until the answer pleases, for what nobody tells of when it happens. Rejects after a minute with the last answer. */
 export async function until<Answer>(
   what: string,
   ask: () => Answer | Promise<Answer>,
