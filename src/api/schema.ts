@@ -372,8 +372,8 @@ export type EndpointListing = z.infer<typeof endpointListing>;
 /** POST /vipmesh/tasks: what `vipmesh run` asks for before it starts its command. */
 export const runTaskRequest = z.strictObject({
   Service: z.string().min(1),
-  /** Absent: every network of the service. */
-  Network: z.string().optional(),
+  /** In the order in which names are looked up; absent: every network of the service. */
+  Networks: z.array(z.string().min(1)).min(1).max(64).optional(),
   Name: z.string().optional(),
   Hostname: z.string().max(253).optional(),
   /** Where the task will listen, when that is not its target port. */

@@ -8,7 +8,7 @@ import { apiCommand, clientOf, collect, type Shell } from './shell.ts';
 
 interface RunOptions {
   readonly service: string;
-  readonly network?: string;
+  readonly network?: readonly string[];
   readonly name?: string;
   readonly hostname?: string;
   readonly port?: number;
@@ -23,7 +23,7 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
   return apiCommand('run', 'run a command as a task of a service', EXAMPLES)
     .usage('--service SERVICE [OPTIONS] -- COMMAND [ARG...]')
     .requiredOption('--service <SERVICE>', 'the service that the task belongs to')
-    .option('--network <NETWORK>', "only this one of the service's networks")
+    .option('--network <NETWORK>', "only this one of the service's networks; several in their order of names", collect)
     .option('--name <NAME>', 'name of the task (default: SERVICE.SLOT.ID)')
     .option('--hostname <NAME>', 'what the command takes for the name of its machine (overlay networks)')
     .option('--port <PORT>', 'where the command listens, if not on the target port', readPort)
@@ -47,6 +47,7 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
 const EXAMPLES = [
   'vipmesh run --service web -- ./server.js',
   'vipmesh run --service postgres --network backend -- postgres -D /srv/data',
+  'vipmesh run --service app --network front --network back -- ./server.js',
   "vipmesh run --service app -- psql -h postgres -c 'select 1'",
 ];
 
@@ -61,7 +62,7 @@ ctrl-C directly, so that interactive programs work: use "kill" for a stop that d
 function requestOf({ service, network, name, hostname, port, alias }: RunOptions): RunTaskRequest {
   return {
     Service: service,
-    ...(network === undefined ? {} : { Network: network }),
+    ...(network === undefined ? {} : { Networks: [...network] }),
     ...(name === undefined ? {} : { Name: name }),
     ...(hostname === undefined ? {} : { Hostname: hostname }),
     ...(port === undefined ? {} : { Port: port }),

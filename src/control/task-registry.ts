@@ -23,7 +23,8 @@ export interface AttachRequest {
 /** What `vipmesh run` asks for. */
 export interface TaskRequest {
   readonly Service: string;
-  readonly Network?: string | undefined;
+  /** In the order in which names are looked up; absent: every network of the service. */
+  readonly Networks?: readonly string[] | undefined;
   readonly Name?: string | undefined;
   readonly Hostname?: string | undefined;
   readonly Port?: number | undefined;
@@ -54,7 +55,7 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
     add: (request) =>
       commands.addTask({
         ...common(request),
-        ...(request.Network === undefined ? {} : { networks: [request.Network] }),
+        ...(request.Networks === undefined ? {} : { networks: request.Networks }),
       }),
     addAttached: ({ Networks, Addresses, PID, Netns, ...request }) =>
       commands.addTask({
@@ -78,7 +79,7 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
   };
 }
 
-function common({ Service, Name, Hostname, Port, Aliases }: Omit<TaskRequest, 'Network'>): NewTask {
+function common({ Service, Name, Hostname, Port, Aliases }: Omit<TaskRequest, 'Networks'>): NewTask {
   return {
     service: Service,
     ...(Name === undefined ? {} : { name: Name }),

@@ -4,7 +4,7 @@
 export interface RunTaskRequest {
   readonly Service: string;
   /** Absent: every network of the service. */
-  readonly Network?: string | undefined;
+  readonly Networks?: readonly string[] | undefined;
   readonly Name?: string | undefined;
   readonly Hostname?: string | undefined;
   /** Where the task will listen, when that is not its target port. */

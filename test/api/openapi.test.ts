@@ -19,6 +19,7 @@ interface Content {
 /** What this agent has, written down apart from the code that makes it. */
 const ROUTES = `
 delete /networks/{id}
+delete /nodes/{id}
 delete /services/{id}
 delete /vipmesh/attachments/{id}
 delete /vipmesh/endpoints/{id}
