@@ -266,17 +266,18 @@ export class Prober {
   }
 
   #receive(bytes: Buffer, source: Place): void {
-    if (this.#closed) return;
-    const message = decodeMessage(bytes, this.#key);
-    const problem =
-      typeof message === 'string'
-        ? message
-        : message.kind === 'request'
-          ? this.#answer(message, source)
-          : this.#learn(message, source);
+    const problem = this.#closed ? undefined : this.#take(bytes, source);
     if (problem === undefined) return;
     this.#dropped[problem]++;
     this.#logSeldom('probe passed over', { reason: problem, source: source.address, port: source.port });
+  }
+
+  #take(bytes: Buffer, source: Place): DropReason | undefined {
+    // Port 0 can be written into a datagram, but nothing can be sent there.
+    if (source.port === 0) return 'wrong-source';
+    const message = decodeMessage(bytes, this.#key);
+    if (typeof message === 'string') return message;
+    return message.kind === 'request' ? this.#answer(message, source) : this.#learn(message, source);
   }
 
   #answer(request: ProbeRequest, source: Place): DropReason | undefined {
