@@ -1,5 +1,7 @@
 // Starts a task's command, and its checks' commands, as children of `vipmesh run`.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { PROBE_OUTPUT_BYTES, type ProbeOutcome } from './protocol.ts';
 import { TaskError } from './task-error.ts';
 
@@ -39,7 +41,7 @@ export async function startCommand(command: readonly string[], options: CommandO
   const ended = new Promise<HowItEnded>((resolve) => {
     child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }));
   });
-  const pid = await started(child, program);
+  const pid = await started(child, (error) => cannotRun(program, options.env.PATH, error));
   return {
     pid,
     ended,
@@ -50,7 +52,8 @@ export async function startCommand(command: readonly string[], options: CommandO
 
 /**
  * Runs a check's command in a session of its own, which is killed as a whole when the command has ended or its time is over.
- * Never rejects; a command that cannot be run has exit code 127, one that took too long 124 (as timeout(1) says).
+ * Never rejects; a command that is not found has exit code 127, one that cannot be run 126 (as in a shell), one that took too
+ * long 124 (as timeout(1) says).
  */
 export function runProbe(
   command: readonly string[],
@@ -80,7 +83,10 @@ export function runProbe(
       late = true;
       if (child.pid !== undefined) killGroup(child.pid);
     }, timeoutMs);
-    child.once('error', (error) => finish(127, error.message));
+    child.once('error', (error) => {
+      const { code, message } = cannotRun(program, env.PATH, error);
+      finish(code === 'COMMAND_NOT_FOUND' ? 127 : 126, message);
+    });
     child.once('exit', (exitCode, signal) => {
       if (child.pid !== undefined) killGroup(child.pid);
       // Its last words may still be in the pipe; whoever left the session and holds the pipe open is not waited for.
@@ -92,18 +98,31 @@ export function runProbe(
   });
 }
 
-function started(child: ChildProcess, program: string): Promise<number> {
+function started(child: ChildProcess, whyNot: (error: Error) => TaskError): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once('spawn', () => resolve(child.pid as number));
-    child.once('error', (error: NodeJS.ErrnoException) => reject(cannotRun(program, error)));
+    child.once('error', (error) => reject(whyNot(error)));
   });
 }
 
-function cannotRun(program: string, error: NodeJS.ErrnoException): TaskError {
-  if (error.code === 'ENOENT')
+/** What a shell would say. */
+function cannotRun(program: string, path: string | undefined, error: NodeJS.ErrnoException): TaskError {
+  // execvp(3) says EACCES also when it found nothing, if a folder of PATH may not be searched.
+  if (error.code === 'ENOENT' || (error.code === 'EACCES' && !program.includes('/') && !isOnPath(program, path)))
     return new TaskError('COMMAND_NOT_FOUND', `${program}: command not found`, { cause: error });
   const why = error.code === 'EACCES' ? 'permission denied; is it an executable file?' : error.message;
   return new TaskError('COMMAND_NOT_EXECUTABLE', `${program}: ${why}`, { cause: error });
+}
+
+function isOnPath(program: string, path = '/bin:/usr/bin'): boolean {
+  return path.split(':').some((folder) => {
+    try {
+      // An empty one is the current directory.
+      return statSync(join(folder || '.', program)).isFile();
+    } catch {
+      return false;
+    }
+  });
 }
 
 function killGroup(pid: number): void {

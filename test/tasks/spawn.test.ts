@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -30,6 +30,30 @@ t.test('a command that cannot be run', async (t) => {
   const file = join(folder, 'not-executable');
   writeFileSync(file, 'text');
   await t.rejects(startCommand([file], quiet), { code: 'COMMAND_NOT_EXECUTABLE', message: /permission denied/ });
+  t.match(await runProbe([file], false, 60_000, process.env), { exitCode: 126, output: /permission denied/ });
+});
+
+t.test('what is found by way of PATH, and what is not, is as in a shell', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  // For root, who may search everything, a file on PATH is as good a riddle as a folder that may not be searched.
+  const [locked, open, file] = [join(folder, 'locked'), join(folder, 'open'), join(folder, 'file')];
+  mkdirSync(locked, { mode: 0 });
+  mkdirSync(open);
+  writeFileSync(file, '');
+  writeFileSync(join(open, 'text'), 'no program', { mode: 0o644 });
+  writeFileSync(join(open, 'program'), '#!/bin/sh\nexit 3\n', { mode: 0o755 });
+  const env = { PATH: `${locked}:${file}:${open}` };
+  for (const [program, code] of [
+    ['none', 'COMMAND_NOT_FOUND'],
+    ['text', 'COMMAND_NOT_EXECUTABLE'],
+    [join(open, 'none'), 'COMMAND_NOT_FOUND'],
+    [join(open, 'text'), 'COMMAND_NOT_EXECUTABLE'],
+  ] as const)
+    await t.rejects(startCommand([program], { ...quiet, env }), { code }, program);
+  t.same(await (await startCommand(['program'], { ...quiet, env })).ended, { exitCode: 3, signal: null });
+  t.match(await runProbe(['none'], false, 60_000, env), { exitCode: 127, output: /^none: command not found$/ });
+  t.match(await runProbe(['text'], false, 60_000, env), { exitCode: 126, output: /^text: permission denied/ });
 });
 
 t.test('destroying ends the whole session', async (t) => {
@@ -50,7 +74,10 @@ t.test('probes', async (t) => {
     output: 'fine hm',
   });
   t.same(await runProbe(['echo $A; exit 3'], true, 60_000, { ...process.env, A: 'b' }), { exitCode: 3, output: 'b\n' });
-  t.match(await runProbe(['vipmesh-no-such-command'], false, 60_000, process.env), { exitCode: 127, output: /ENOENT/ });
+  t.same(await runProbe(['vipmesh-no-such-command'], false, 60_000, process.env), {
+    exitCode: 127,
+    output: 'vipmesh-no-such-command: command not found',
+  });
   t.match(await runProbe(['kill -9 $$'], true, 60_000, process.env), { exitCode: 1, output: /SIGKILL/ });
   const loud = await runProbe(['head -c 100000 /dev/zero | tr "\\0" x'], true, 60_000, process.env);
   t.equal(loud.exitCode, 0, 'what is too much is read and dropped, so that the command does not block');
