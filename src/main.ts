@@ -2,12 +2,16 @@
 // argv → the agent or one CLI command; the only place that ends the process.
 import { readFileSync } from 'node:fs';
 import { availableParallelism, homedir, hostname } from 'node:os';
+import { readIdentity } from './agent/identity.ts';
+import { namespacesOf } from './agent/traces.ts';
 import type { FlagValues } from './cli/agent.ts';
 import { runProgram } from './cli/program.ts';
 import type { Shell } from './cli/shell.ts';
 import { type Machine, parseConfig, SETTINGS } from './config.ts';
+import type { NodeId } from './model/node.ts';
 import { enterContainer } from './native/container-entry.ts';
 import { programVersion } from './runtime/version.ts';
+import { systemProcesses } from './tasks/process-table.ts';
 import { runProbe, startCommand } from './tasks/spawn.ts';
 import { terminalPlace } from './tasks/terminal.ts';
 
@@ -60,6 +64,14 @@ process.exit(
       start: startCommand,
       probe: runProbe,
       terminal: () => terminalPlace(process.stdin.isTTY === true),
+    },
+    lab: {
+      processes: systemProcesses,
+      nodeIdIn: (stateDir) => readIdentity(stateDir)?.nodeId,
+      tracesOf: (nodeId) => ({
+        prefix: namespacesOf(nodeId as NodeId),
+        remove: async () => (await import('./agent/leftovers.ts')).removeLeftovers(nodeId as NodeId),
+      }),
     },
   }),
 );

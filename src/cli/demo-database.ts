@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { findProgram } from './programs.ts';
 
 export interface Place {
   readonly asRoot: boolean;
@@ -11,7 +12,7 @@ export interface Place {
 
 /** The command that serves PostgreSQL on the task's address; undefined where there is no PostgreSQL. */
 export function databaseCommand(place: Place): readonly string[] | undefined {
-  const [initdb, postgres] = [findProgram('initdb'), findProgram('postgres')];
+  const [initdb, postgres] = ['initdb', 'postgres'].map((program) => findProgram(program, serverFolders()));
   if (initdb === undefined || postgres === undefined) return undefined;
   const data = join(place.folder, 'postgres');
   mkdirSync(data, { mode: 0o700 });
@@ -29,7 +30,8 @@ export function databaseCommand(place: Place): readonly string[] | undefined {
 
 /** Program → Debian package. Installs what is missing, without starting a database of the package's own. */
 export function install(place: Place, packages: Readonly<Record<string, string>>): void {
-  const missing = () => Object.entries(packages).flatMap(([program, name]) => (findProgram(program) ? [] : [name]));
+  const missing = () =>
+    Object.entries(packages).flatMap(([program, name]) => (findProgram(program, serverFolders()) ? [] : [name]));
   const wanted = missing();
   if (wanted.length === 0 || findProgram('apt-get') === undefined) return;
   place.out(`installing ${wanted.join(', ')} ...\n`);
@@ -43,14 +45,12 @@ export function install(place: Place, packages: Readonly<Record<string, string>>
   if (missing().length > 0) place.out(`apt could not install ${missing().join(', ')}: ${why}\n`);
 }
 
-/** In PATH, or where Debian keeps PostgreSQL's servers. */
-function findProgram(program: string): string | undefined {
-  const servers = '/usr/lib/postgresql';
-  const versions = existsSync(servers) ? readdirSync(servers).map((version) => join(servers, version, 'bin')) : [];
-  const folders = [...(process.env.PATH ?? '').split(':'), ...versions];
-  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
-}
-
 function idOf(flag: '-u' | '-g'): number {
   return Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+}
+
+/** Debian keeps PostgreSQL's servers out of PATH. */
+function serverFolders(): readonly string[] {
+  const servers = '/usr/lib/postgresql';
+  return existsSync(servers) ? readdirSync(servers).map((version) => join(servers, version, 'bin')) : [];
 }

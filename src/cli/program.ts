@@ -6,6 +6,8 @@ import { completionCommand } from './completion.ts';
 import { demoCommand } from './demo.ts';
 import { endpointCommand } from './endpoint.ts';
 import { eventsCommand } from './events.ts';
+import { labCommand } from './lab.ts';
+import type { LabMachine } from './lab/world.ts';
 import { networkCommand } from './network.ts';
 import { nodeCommand } from './node.ts';
 import { resolveCommand } from './resolve.ts';
@@ -22,6 +24,7 @@ export interface ProgramParts {
   readonly agentFlags: readonly AgentFlag[];
   startAgent(flags: FlagValues): Promise<number>;
   readonly runner: CommandRunner;
+  readonly lab: LabMachine;
 }
 
 /** Runs one command line (without node and script); resolves with the exit status. Never rejects. */
@@ -57,6 +60,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .addCommand(resolveCommand(shell))
     .addCommand(eventsCommand(shell))
     .addCommand(statusCommand(shell))
+    .addCommand(labCommand(shell, parts))
     .addCommand(completionCommand(shell));
   withExamples(program, [
     'vipmesh agent --stack shop=compose.yaml',

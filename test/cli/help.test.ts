@@ -20,6 +20,11 @@ const PARTS: ProgramParts = {
     probe: () => Promise.reject(new Error('nothing is probed here')),
     terminal: () => 'none',
   },
+  lab: {
+    processes: { find: () => undefined },
+    nodeIdIn: () => undefined,
+    tracesOf: () => ({ prefix: 'none', remove: async () => undefined }),
+  },
 };
 
 function shellOf(said: { out: string; err: string }): Shell {
@@ -65,7 +70,7 @@ t.test('examples are command lines that are understood', async (t) => {
       const words = [...line.replace(/\s+#.*|\s+[<>].*/g, '').matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
         ([, a, b, c]) => a ?? b ?? c ?? '',
       );
-      if (['agent', 'demo', 'run', 'completion'].includes(words[0] ?? '')) continue;
+      if (['agent', 'demo', 'run', 'lab', 'completion'].includes(words[0] ?? '')) continue;
       const { code, err } = await cli(...words, '--host', '/nowhere/vipmesh.sock');
       t.same({ line, code }, { line, code: 1 }, err);
       t.match(err, /no agent at \/nowhere|compose\.yaml: there is no such file/);
