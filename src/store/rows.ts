@@ -1,6 +1,6 @@
 // How entries, commits and leases lie in the embedded store's file: one row each, with a checksum over key and text, because
 // LMDB has none and a flipped bit in an address would otherwise be believed. PURE.
-import type { CommitEvent, Key, Revision } from './store.ts';
+import type { Key, Revision } from './store.ts';
 
 /** Raised when a version writes what older ones cannot read. */
 export const ROW_FORMAT = 1;
@@ -70,10 +70,8 @@ export function isKey(key: string): boolean {
   return KEY.test(key);
 }
 
-export function encodeRow(
-  rowKey: string,
-  content: Summary | EntryRow | CommitEvent['writes'] | { readonly ttlMs: number },
-): Buffer {
+/** `content` as JSON, without line breaks, behind a checksum that knows the key. */
+export function encodeRow(rowKey: string, content: object): Buffer {
   const row = Buffer.from(`${' '.repeat(CHECKSUM_BYTES)}${JSON.stringify(content)}`);
   row.write(checksum(rowKey, row), 0, 'latin1');
   return row;
