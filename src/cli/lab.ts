@@ -169,7 +169,7 @@ async function stoppable<T>(work: (stop: AbortSignal) => Promise<T>): Promise<T>
 /** Lines that can be copied as they are. */
 function whatToTry({ name, nodes }: Lab): string {
   const own = name === DEFAULT_LAB ? '' : ` --name ${name}`;
-  const servers = nodes.slice(1, 3);
+  const servers = nodes.length === 1 ? nodes : nodes.slice(1, 3);
   const last = nodes.at(-1)?.name;
   const lines = [
     ['vipmesh node ls'],

@@ -20,7 +20,7 @@ const SOCKET = '/run/vipmesh/vipmesh.sock';
 function traces() {
   return {
     ...kernelState(),
-    labs: existsSync(LABS) ? readdirSync(LABS) : [],
+    labs: existsSync(LABS),
     folders: readdirSync(tmpdir()),
     socket: existsSync(SOCKET),
   };

@@ -1,6 +1,6 @@
 // What is known of a lab, in a file: written before anything is made, so that whatever was made can be found and removed, also
 // by another process and after the one that made it was killed.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CliError } from '../shell.ts';
@@ -126,6 +126,11 @@ export class LabRecord {
 
   remove(): void {
     for (const file of [`${fileOf(this.#lab.name)}.new`, fileOf(this.#lab.name)]) rmSync(file, { force: true });
+    try {
+      rmdirSync(LABS);
+    } catch {
+      // There is another lab.
+    }
   }
 }
 
