@@ -1,15 +1,10 @@
 // What tests do to a lab is really done.
-import { type Lab, mayHaveLab, startLab } from './support/lab.ts';
+import { mayHaveLab, startLab } from './support/lab.ts';
 import t from 'tap';
-import type { LabView } from '../../src/cli/lab/view.ts';
 import { tryTcp } from '../support/netns.ts';
 import { httpGet } from './support/clients.ts';
+import { status } from './support/lab-command.ts';
 import { until } from './support/tasks.ts';
-
-async function status(mesh: Lab): Promise<LabView> {
-  const { stdout } = await mesh.node(1).cli('lab', 'status', '--format', 'json');
-  return JSON.parse(stdout) as LabView;
-}
 
 t.test('faults', async (t) => {
   if (!(await mayHaveLab(t))) return;
@@ -39,7 +34,7 @@ t.test('faults', async (t) => {
   t.equal(reach(), 'connected');
 
   two.freezeAgent();
-  t.match(await status(mesh), { Nodes: [{}, { State: 'silent', PID: two.pid }, {}] });
+  t.match(await status(), { Nodes: [{}, { State: 'silent', PID: two.pid }, {}] });
   two.thawAgent();
   await until(
     'it goes on',
@@ -56,20 +51,16 @@ t.test('faults', async (t) => {
   t.equal(two.log().filter(({ message }) => message === 'ready').length, 2, 'its log goes on');
 
   mesh.etcd.freeze();
-  t.match(await status(mesh), { Etcd: { State: 'silent' } });
+  t.match(await status(), { Etcd: { State: 'silent' } });
   mesh.etcd.thaw();
-  await until(
-    'etcd goes on',
-    () => status(mesh),
-    (view) => view.Etcd.State === 'ready',
-  );
+  await until('etcd goes on', status, (view) => view.Etcd.State === 'ready');
   await mesh.etcd.kill();
-  t.match(await status(mesh), { Etcd: { State: 'ended', PID: null } });
+  t.match(await status(), { Etcd: { State: 'ended', PID: null } });
   await mesh.etcd.restart();
   t.match(await one.cli('node', 'ls', '-q'), { stdout: id }, 'with what it had stored');
 
   await three.kill();
-  t.match(await status(mesh), { Nodes: [{}, {}, { State: 'ended' }] });
+  t.match(await status(), { Nodes: [{}, {}, { State: 'ended' }] });
   await t.rejects(one.killProcesses(), RangeError, 'not this very process');
   await mesh.down();
 });
