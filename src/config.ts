@@ -163,10 +163,8 @@ const MAX_SOCKET_PATH = 107;
 export function parseConfig(flags: AgentFlags, machine: Machine): Config {
   const read = reader(flags, machine.env);
   const privileged = machine.uid === 0;
-  const dns = read.one('dns', (text, flag) => hostPort(text, flag)) ?? {
-    address: DNS_ADDRESS,
-    port: (privileged ? DNS_PORT.root : DNS_PORT.user) as PortNumber,
-  };
+  const ownDns = { address: DNS_ADDRESS, port: (privileged ? DNS_PORT.root : DNS_PORT.user) as PortNumber };
+  const dns = read.one('dns', hostPort(ownDns)) ?? ownDns;
   const upstreams = read.many('upstream', upstream);
   return Object.freeze({
     stacks: Object.freeze(uniqueStacks(read.many('stack', (text, flag) => stack(text, flag, machine.cwd)))),
@@ -176,7 +174,7 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
     dns,
     upstreams: Object.freeze(upstreams.length > 0 ? upstreams : resolvConfServers(machine.resolvConf, dns)),
     workers: read.one('workers', workerCount) ?? Math.max(1, machine.cpus),
-    admin: read.one('admin', hostPort) ?? ADMIN,
+    admin: read.one('admin', hostPort(ADMIN)) ?? ADMIN,
     drainMs: read.one('drain', duration) ?? DRAIN_MS,
     logLevel: read.one('log-level', oneOf(LOG_LEVELS)) ?? 'info',
     logFormat: read.one('log-format', oneOf(LOG_FORMATS)) ?? (machine.stderrIsTerminal ? 'pretty' : 'json'),
@@ -291,14 +289,18 @@ function socketPath(text: string, flag: string, cwd: string): string {
   return full;
 }
 
-function hostPort(text: string, flag: string): HostPort {
-  const split = splitHostPort(text);
-  const port = split.port === undefined ? undefined : parsePort(split.port);
-  const address = parseIp(split.host);
-  if (address === undefined || port === undefined) {
-    throw new ConfigError(flag, `should be ADDRESS:PORT, such as 127.0.0.1:7980 or [::1]:7980, not "${text}"`);
-  }
-  return { address, port };
+/** `usual` is shown as an example. */
+function hostPort(usual: HostPort): (text: string, flag: string) => HostPort {
+  return (text, flag) => {
+    const split = splitHostPort(text);
+    const port = split.port === undefined ? undefined : parsePort(split.port);
+    const address = parseIp(split.host);
+    if (address === undefined || port === undefined) {
+      const examples = `${usual.address}:${usual.port} or [::1]:${usual.port}`;
+      throw new ConfigError(flag, `should be ADDRESS:PORT, such as ${examples}, not "${text}"`);
+    }
+    return { address, port };
+  };
 }
 
 function upstream(text: string, flag: string): HostPort {

@@ -91,6 +91,7 @@ t.test('three endpoints behind a name, a VIP and a published port', async (t) =>
       process.getuid?.() === 0 ? /[abc]/ : 'ECONNREFUSED',
     );
     t.same(answers(await agent.dig('tasks.web')), ['127.0.0.1'], 'an address once, though three serve at it');
+    t.match((await agent.cli('status')).stdout, new RegExp(`^ shop_web +shop_default +${vip[0]}:80/tcp +80 `, 'm'));
   });
 
   await t.test('D2, D4: what a name has not, and what is no name', async (t) => {

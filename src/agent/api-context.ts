@@ -94,7 +94,7 @@ function nodeFrontends(mesh: Mesh, plane: DataPlane): readonly FrontendFacts[] {
       targetPort: plan.targetPort,
       ...(plan.kind === 'published'
         ? { publishMode: plan.backend.endsWith('/host') ? ('host' as const) : ('ingress' as const) }
-        : {}),
+        : { networkId: plan.backend.slice(plan.serviceId.length + 1) as NetworkId }),
       state: state.state,
       ...(state.state === 'blocked' ? { reason: state.reason } : {}),
       openConnections: counts.active,

@@ -1,5 +1,5 @@
 // `vipmesh resolve`: what a name means, and why.
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { type Resolution, resolution } from '../api/schema.ts';
 import { formatObjects } from './format.ts';
 import { apiCommand, clientOf, type Shell } from './shell.ts';
@@ -11,7 +11,7 @@ export function resolveCommand(shell: Shell): Command {
     'vipmesh resolve tasks.web',
     'vipmesh resolve --network backend postgres',
   ])
-    .argument('<NAME>', 'as a client would ask for it')
+    .argument('<NAME>', 'as a client would ask for it', readName)
     .option('-n, --network <NETWORK>', 'as a container on this network alone would be answered')
     .option('--format <FORMAT>', "json, table or a template such as '{{.Outcome}}'")
     .action(async (name: string, flags: { readonly network?: string; readonly format?: string }, command: Command) => {
@@ -24,6 +24,11 @@ export function resolveCommand(shell: Shell): Command {
       else shell.out(formatObjects([answer], flags.format));
       if (answer.Outcome === 'nxdomain' || answer.Outcome === 'refused') shell.fail(1);
     });
+}
+
+function readName(text: string): string {
+  if (text.trim() === '') throw new InvalidArgumentError('It is empty; a name is wanted, such as web or tasks.web.');
+  return text;
 }
 
 const OUTCOMES: Readonly<Record<Resolution['Outcome'], string>> = {

@@ -100,9 +100,10 @@ function frontendTable({ Vipmesh }: ServiceDetail): string {
 
 export function formatFrontends(frontends: ServiceDetail['Vipmesh']['Frontends']): string {
   return formatTable(
-    ['SERVICE', 'LISTENS ON', 'TARGET', 'STATE', 'OPEN', 'TOTAL', 'WHY'],
+    ['SERVICE', 'NETWORK', 'LISTENS ON', 'TARGET', 'STATE', 'OPEN', 'TOTAL', 'WHY'],
     frontends.map((frontend) => [
       frontend.Service,
+      frontend.Network ?? '',
       `${frontend.Address.includes(':') ? `[${frontend.Address}]` : frontend.Address}:${frontend.Port}/${frontend.Protocol}`,
       frontend.TargetPort === undefined ? 'same port' : String(frontend.TargetPort),
       frontend.State,

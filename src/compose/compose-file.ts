@@ -34,6 +34,8 @@ export interface ComposeStack {
   readonly networks: readonly NetworkSpec[];
   /** Networks that must exist already. */
   readonly externalNetworks: readonly { readonly name: string /** `FILE:LINE:COLUMN` */; readonly place: string }[];
+  /** `FILE:LINE:COLUMN` of each of `networks`, by name. */
+  readonly networkPlaces: Readonly<Record<string, string>>;
   readonly services: readonly ServiceSpec[];
   readonly unused: readonly string[];
   readonly warnings: readonly string[];
@@ -78,6 +80,9 @@ function finish(
     ok: true,
     networks: used.flatMap((declaration) => declaration.spec ?? []),
     externalNetworks: externals(diagnostics, used),
+    networkPlaces: Object.fromEntries(
+      used.flatMap(({ spec, place }) => (spec === undefined ? [] : [[spec.name, diagnostics.at(place)]])),
+    ),
     services: drafts.map((draft) => ({ ...draft.spec, networks: attachmentSpecs(draft, networks) })),
     unused: diagnostics.unusedKeys(),
     warnings: diagnostics.warnings(),

@@ -75,15 +75,16 @@ function parse(text: string, lineCounter: LineCounter): Document.Parsed | Error 
   }
 }
 
-/** One error a line: the first tells what is wrong, the others on its line mostly follow from it. */
+/** The first in the file: the others mostly follow from it, and in what is no YAML at all there is no end of them. */
 function reportSyntax(document: Document.Parsed, lines: LineCounter, diagnostics: Diagnostics): void {
-  const seen = new Set<number>();
-  for (const error of document.errors) {
-    const place = placeAt(lines, error.pos[0]);
-    if (seen.has(place.line)) continue;
-    seen.add(place.line);
-    diagnostics.error(place, syntaxMessage(error));
-  }
+  const [first, ...more] = document.errors
+    .map((error) => ({ error, place: placeAt(lines, error.pos[0]) }))
+    .sort((a, b) => a.error.pos[0] - b.error.pos[0]);
+  if (first === undefined) return;
+  const others = new Set(more.map(({ place }) => place.line).filter((line) => line !== first.place.line)).size;
+  const rest =
+    others === 0 ? '' : `; ${others} more ${others === 1 ? 'line is' : 'lines are'} wrong, perhaps because of it`;
+  diagnostics.error(first.place, `${syntaxMessage(first.error)}${rest}`);
 }
 
 function syntaxMessage(error: YAMLParseError): string {

@@ -15,6 +15,8 @@ export interface StackContent {
   readonly networks: readonly NetworkSpec[];
   /** Networks that must be there already. */
   readonly externalNetworks?: readonly ExternalNetwork[];
+  /** Where `networks` stand in their file, by name, for messages. */
+  readonly networkPlaces?: Readonly<Record<string, string>>;
   readonly services: readonly ServiceSpec[];
 }
 
@@ -59,7 +61,8 @@ export function applyStack(
   const sameContent = record?.content === hash;
   // What goes makes room for what comes: names, published ports.
   if (prune) pruneServices(draft, name, content, tally);
-  for (const spec of content.networks) applyNetwork(draft, name, spec, sameContent, tally);
+  for (const spec of content.networks)
+    atPlace(content.networkPlaces?.[spec.name], () => applyNetwork(draft, name, spec, sameContent, tally));
   applyServices(draft, name, content.services, sameContent, tally);
   if (prune) pruneNetworks(draft, name, content, tally);
   if (!sameContent) {
@@ -111,6 +114,16 @@ function requireExternal(draft: Draft, stack: string, { name, place }: ExternalN
       error.code,
       `${where}: its external network: ${error.message}; create it first (vipmesh network create)`,
     );
+  }
+}
+
+/** Says where in the file that stands which cannot be. */
+function atPlace(place: string | undefined, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof ControlError) || place === undefined) throw error;
+    throw causedBy(error, error.code, `${place}: ${error.message}`);
   }
 }
 

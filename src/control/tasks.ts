@@ -5,7 +5,7 @@ import { isPortNumber } from '../model/port.ts';
 import { declaredTargets, type Service } from '../model/service.ts';
 import type { Attachment, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
 import type { Draft } from './draft.ts';
-import { ControlError } from './errors.ts';
+import { causedBy, ControlError } from './errors.ts';
 import { findNetwork, findService } from './lookup.ts';
 import { claimBridge } from './own-records.ts';
 import { serviceNameProblem } from './service-spec.ts';
@@ -33,7 +33,7 @@ export interface NewTask {
 
 /** A task in state `starting`, with an address on each of its networks. */
 export function addTask(draft: Draft, wanted: NewTask): Task {
-  const service = findService(draft.snapshot, wanted.service);
+  const service = serviceOf(draft, wanted.service);
   refuseNames(draft, service, wanted);
   const id = draft.newId<TaskId>();
   const slot = freeSlot(draft, service);
@@ -70,6 +70,16 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     createdAt: draft.wallTime,
     updatedAt: draft.wallTime,
   });
+}
+
+function serviceOf(draft: Draft, text: string): Service {
+  try {
+    return findService(draft.snapshot, text);
+  } catch (error) {
+    if (!(error instanceof ControlError && error.code === 'not-found')) throw error;
+    const next = 'make it first (vipmesh service create NAME), or see what there is (vipmesh service ls)';
+    throw causedBy(error, error.code, `${error.message}; ${next}`);
+  }
 }
 
 /** The task in that state; the same object when it is already. A task that has begun to leave does not start again. */

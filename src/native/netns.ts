@@ -79,7 +79,8 @@ export function deleteNetns(path: string): void {
 
 /** Makes the directory a shared mount, so that names appear and vanish in other mount namespaces too. */
 function prepareDirectory(directory: string): void {
-  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  // Not those above it: a name belongs below a directory of the system, and one in another place is a mistake.
+  if (!existsSync(directory)) mkdirSync(directory, { mode: 0o755 });
   if (mount('', directory, 'none', MS_SHARED | MS_REC, null) === 0) return;
   if (errno() !== EINVAL) throw new NativeError(errno(), 'mount', directory);
   check(mount(directory, directory, 'none', MS_BIND | MS_REC, null), 'mount', directory);

@@ -79,7 +79,9 @@ t.test('service inspect', async (t) => {
     /^Ports \(ingress\): \*:8080-8081->80-81\/tcp$/m,
     /^VIP: +127\.64\.0\.2 on default \(web, www\), proxied$/m,
     /^ web\.2\.task-web-2 +alpha +default +127\.64\.0\.11 +80, 81 +no .*unhealthy$/m,
+    /^ SERVICE +NETWORK +LISTENS ON /m,
     /^ web +\*:8081\/tcp +81 +blocked .*another program has the port$/m,
+    /^ web +default +127\.64\.0\.2:80\/tcp /m,
   ]) {
     t.match(pretty.out, line);
   }
@@ -160,6 +162,8 @@ t.test('resolve', async (t) => {
   t.match(await cli('resolve', 'wbe'), { code: 1, out: 'wbe does not exist (NXDOMAIN)\n' });
   answer({ Outcome: 'forwarded' });
   t.match(await cli('resolve', 'example.org'), { code: 0, out: /outside DNS servers/ });
+  for (const empty of ['', ' '])
+    t.match(await cli('resolve', empty), { code: 2, out: '', err: /argument 'NAME'.* is empty; a name is wanted/ });
   t.same(fake.calls.slice(0, 2), ['resolve web undefined', 'resolve web net-backend']);
 });
 

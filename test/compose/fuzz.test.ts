@@ -9,7 +9,9 @@ import { MAX_ERRORS } from '../../src/compose/diagnostics.ts';
 import { MAX_FILE_BYTES } from '../../src/compose/document.ts';
 import { nameProblem } from '../../src/model/name.ts';
 import { isPortNumber } from '../../src/model/port.ts';
+import { seededRandom } from '../../src/runtime/random.ts';
 
+const SEED = 20_260_871;
 const directory = join(process.cwd(), 'test', 'corpus', 'compose');
 const corpus = readdirSync(directory)
   .filter((name) => name.endsWith('.yml'))
@@ -207,4 +209,16 @@ t.test('what is large or deep on purpose', async (t) => {
     t.equal(result.ok, expected === undefined, name);
     if (!result.ok && expected !== undefined) t.match(result.errors.join('\n'), expected, name);
   }
+});
+
+t.test('what is no YAML at all is one error', async (t) => {
+  const { unit } = seededRandom(SEED);
+  const bytes = Buffer.from(Array.from({ length: 4096 }, () => Math.floor(unit() * 256)));
+  for (const text of [bytes.toString(), bytes.toString('latin1'), 'a: [\n'.repeat(100)]) {
+    const result = read(text);
+    t.match(result, { ok: false, errors: [/^f\.yml:\d+:\d+: /] });
+    t.equal(result.ok || result.errors.length, 1);
+  }
+  const twice = read('services:\n  a: {ports: [}\n  b: {ports: [}\n');
+  t.match(twice, { errors: [/^f\.yml:2:\d+: .*; 1 more line is wrong, perhaps because of it$/] });
 });

@@ -108,6 +108,12 @@ t.test('networks of a stack', async (t) => {
     await refusal(w.control.applyStack('shop', of({ driver: 'local' }))),
     /^conflict: network shop_n exists with other driver, which/,
   );
+  t.match(
+    await refusal(
+      w.control.applyStack('shop', { ...of({ driver: 'local' }), networkPlaces: { shop_n: 'shop.yml:7:3' } }),
+    ),
+    /^conflict: shop\.yml:7:3: network shop_n exists with other driver, which/,
+  );
 });
 
 t.test('refused', async (t) => {

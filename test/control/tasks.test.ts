@@ -87,7 +87,10 @@ t.test('refused', async (t) => {
   const before = await w.revision();
   const gone = 'gone' as TaskId;
   const table: readonly (readonly [Promise<unknown>, RegExp])[] = [
-    [w.control.addTask({ service: 'wbe' }), /^not-found: no service is called "wbe" \(did you mean "web"\?\)$/],
+    [
+      w.control.addTask({ service: 'wbe' }),
+      /^not-found: no service is called "wbe" \(did you mean "web"\?\); make it first .*service create.*service ls\)$/,
+    ],
     [
       w.control.addTask({ service: 'web', networks: ['other'] }),
       /^invalid: service web is not on network other, only on front, back; add it to the service first$/,

@@ -99,7 +99,7 @@ t.test('what cannot be', async (t) => {
     t.equal(errors.length, 1, 'one error');
     t.match(
       errors[0],
-      /shop\.yaml: network shop_front: the driver overlay needs an agent that runs as root; use the driver local/,
+      /shop\.yaml:4:3: network shop_front: the driver overlay needs an agent that runs as root; use the driver local/,
     );
     t.equal(await ordinary.stop(), 0);
     t.match(await answer(8090), served, "root's agent goes on");

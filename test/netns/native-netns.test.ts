@@ -9,12 +9,14 @@ import { close } from '../../src/native/libc.ts';
 import { closeNetns, createNetns, deleteNetns, inNetns, openNetns } from '../../src/native/netns.ts';
 import { listenTcp } from '../../src/native/stream-socket.ts';
 import { unusedPort } from '../support/ports.ts';
+import { needsRoot } from '../support/requirements.ts';
 
-const needsRoot = process.getuid?.() === 0 ? false : 'needs root';
+const WHY = 'it makes network namespaces';
 const inode = (path: string): number => statSync(path).ino;
 const here = (): string => readlinkSync('/proc/thread-self/ns/net');
 
-t.test('a namespace is made, entered, left and deleted', { skip: needsRoot }, async (t) => {
+t.test('a namespace is made, entered, left and deleted', async (t) => {
+  if (!needsRoot(t, WHY)) return;
   const directory = mkdtempSync(join(tmpdir(), 'netns-'));
   const path = join(directory, 'names', 'one');
   const own = here();
@@ -50,7 +52,16 @@ t.test('a namespace is made, entered, left and deleted', { skip: needsRoot }, as
   rmSync(directory, { recursive: true });
 });
 
-t.test('`ip netns` sees it', { skip: needsRoot }, async (t) => {
+t.test('a name is made in a directory that is there, or one below it, and nowhere else', async (t) => {
+  if (!needsRoot(t, WHY)) return;
+  const directory = mkdtempSync(join(tmpdir(), 'netns-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  t.throws(() => createNetns(join(directory, 'no', 'such', 'one')), { code: 'ENOENT' });
+  t.notOk(existsSync(join(directory, 'no')));
+});
+
+t.test('`ip netns` sees it', async (t) => {
+  if (!needsRoot(t, WHY)) return;
   const name = `vipmesh-test-${process.pid}`;
   createNetns(`/run/netns/${name}`);
   try {
@@ -62,7 +73,8 @@ t.test('`ip netns` sees it', { skip: needsRoot }, async (t) => {
   t.notMatch(execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }), name);
 });
 
-t.test('what a crash left between file and mount is removed', { skip: needsRoot }, async (t) => {
+t.test('what a crash left between file and mount is removed', async (t) => {
+  if (!needsRoot(t, WHY)) return;
   const directory = mkdtempSync(join(tmpdir(), 'netns-'));
   const path = join(directory, 'half');
   mkdirSync(directory, { recursive: true });
@@ -72,7 +84,8 @@ t.test('what a crash left between file and mount is removed', { skip: needsRoot 
   rmSync(directory, { recursive: true });
 });
 
-t.test('a worker thread goes back to its own namespace', { skip: needsRoot }, async (t) => {
+t.test('a worker thread goes back to its own namespace', async (t) => {
+  if (!needsRoot(t, WHY)) return;
   const path = `/run/netns/vipmesh-worker-${process.pid}`;
   createNetns(path);
   const netns = openNetns(path);
