@@ -31,6 +31,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'runtime',
     'catalog',
     'store',
+    'cluster',
+    'allocate',
     'control',
     'compose',
     'tasks',
@@ -43,8 +45,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'native',
     'api',
     'config',
+    'config-cluster',
   ],
-  cli: ['model', 'api/client', 'api/schema', 'api/requests', 'runtime'],
+  cli: ['model', 'api/client', 'api/schema', 'api/status-schema', 'api/requests', 'runtime'],
 };
 
 const ONLY_IMPORTER: Readonly<Record<string, string>> = {

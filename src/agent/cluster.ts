@@ -2,12 +2,13 @@
 // effect.
 import { randomBytes } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import { ID_BYTES, idFromBytes } from '../allocate/ids.ts';
 import { Catalog } from '../catalog/catalog.ts';
 import type { Change } from '../catalog/change.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import { nodeState } from '../catalog/standing.ts';
-import type { ClusterStatus } from '../api/cluster-schema.ts';
+import type { ClusterStatus } from '../api/status-schema.ts';
 import { Convergence } from '../cluster/convergence.ts';
 import { LEASE_MS, Membership, waitUntilGone } from '../cluster/membership.ts';
 import type { AppliedState } from '../cluster/probe-message.ts';
@@ -23,7 +24,10 @@ import type { Log } from '../runtime/log.ts';
 import { systemRandom } from '../runtime/random.ts';
 import { programVersion } from '../runtime/version.ts';
 import { type EtcdStore, openEtcdStore } from '../store/etcd/store.ts';
+import { CopyDirectory } from '../store/copy-disk.ts';
+import { LastKnownStore } from '../store/last-known.ts';
 import type { LeaseId, Revision, Store } from '../store/store.ts';
+import { formerRecords, missingFrom } from './former-self.ts';
 import { type Identity, readIdentity, writeIdentity } from './identity.ts';
 import type { Teardown } from './teardown.ts';
 
@@ -49,6 +53,7 @@ export class Cluster implements OwnLease {
   readonly etcd: EtcdStore;
   readonly prober: Prober;
   readonly #settings: ClusterConfig;
+  readonly #lastKnown: LastKnownStore;
   readonly #presence: Presence;
   readonly #log: Log;
   #membership: Membership | undefined;
@@ -66,10 +71,14 @@ export class Cluster implements OwnLease {
       ...(settings.key === undefined ? {} : { key: settings.key }),
       log,
     });
-    opened.add('etcd', () => etcd.close());
-    const lastKnown: Store = etcd;
+    const disk = new CopyDirectory(join(config.stateDir, 'last-known'));
+    const identity = storeIdentity(settings);
+    const former = saved === undefined ? [] : await formerRecords(disk, identity, saved.nodeId);
+    const lastKnown = new LastKnownStore(etcd, { disk, identity, log });
+    opened.add('store', () => lastKnown.close());
     const catalog = await Catalog.open(lastKnown, { log });
     opened.add('catalog', () => catalog.close());
+    for (const change of missingFrom(catalog.snapshot, former)) catalog.applyOwn(change);
     const probeKey = await sharedProbeKey(lastKnown, saved);
     const nodeId = nodeIdFor(catalog.snapshot, config.nodeName, saved);
     const presence: Presence = {
@@ -92,9 +101,9 @@ export class Cluster implements OwnLease {
       log,
       applied: () => cluster?.appliedState() ?? { revision: 0, p50Ms: 0, p99Ms: 0, changes: 0, storeAgeMs: 0 },
       onSuspicion: (id, isSuspected) => {
-        log.warn(isSuspected ? 'a node does not answer' : 'a node answers again', {
-          node: nameOf(catalog.snapshot, id),
-        });
+        const node = nameOf(catalog.snapshot, id);
+        if (isSuspected) log.warn('a node does not answer', { node });
+        else if (catalog.snapshot.presences.has(id)) log.info('a node answers again', { node });
         catalog.suspect(id, isSuspected);
       },
     });
@@ -108,7 +117,7 @@ export class Cluster implements OwnLease {
   private constructor(
     settings: ClusterConfig,
     etcd: EtcdStore,
-    lastKnown: Store,
+    lastKnown: LastKnownStore,
     catalog: Catalog,
     prober: Prober,
     presence: Presence,
@@ -117,11 +126,17 @@ export class Cluster implements OwnLease {
     this.nodeId = presence.id;
     this.#settings = settings;
     this.etcd = etcd;
+    this.#lastKnown = lastKnown;
     this.store = lastKnown;
     this.catalog = catalog;
     this.prober = prober;
     this.#presence = presence;
     this.#log = log;
+  }
+
+  /** Where this node's tunnels end. */
+  get dataAddress(): IpAddress {
+    return this.#presence.dataAddress;
   }
 
   get current(): LeaseId | undefined {
@@ -194,7 +209,7 @@ export class Cluster implements OwnLease {
         Connected: connected,
         Since: new Date(since).toISOString(),
         ...(connected || lastError === undefined ? {} : { Error: lastError }),
-        ServingCopy: false,
+        ServingCopy: this.#lastKnown.state.servingCopy,
       },
       Nodes: [...snapshot.nodes.values()]
         .sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -289,6 +304,10 @@ function ownAddress(): IpAddress {
   const address = reachableAddress(all.flatMap((one) => parseIp(one.address) ?? []));
   if (address !== undefined) return address;
   throw new Error('this machine has no address that other nodes could reach; say which by --advertise');
+}
+
+function storeIdentity({ store }: ClusterConfig): string {
+  return `etcd ${store.endpoints.map(({ host, port }) => `${host}:${port}`).join()} ${store.prefix}`;
 }
 
 function nameOf(snapshot: Snapshot, id: NodeId): string {

@@ -8,8 +8,9 @@ import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
 import type { AttachRequest } from './requests.ts';
-import type { ClusterStatus } from './cluster-schema.ts';
-import type { AgentStatus, Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
+import type { ClusterStatus } from './status-schema.ts';
+import type { Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
+import type { AgentStatus } from './status-schema.ts';
 
 /** What is fixed for as long as the agent runs. */
 export interface AgentFacts {

@@ -2,7 +2,6 @@
 // /vipmesh/ and in the fields named `Vipmesh`. The client validates answers with the same schemas, so that an agent of
 // another version is a clear error and not an undefined somewhere.
 import { z } from 'zod';
-import { clusterStatus } from './cluster-schema.ts';
 
 const labels = z.record(z.string(), z.string());
 const version = z.object({ Index: z.number() });
@@ -246,7 +245,7 @@ export const errorBody = z.object({ message: z.string(), Errors: z.array(z.strin
 
 // What Docker lacks.
 
-const frontend = z.object({
+export const frontend = z.object({
   Kind: z.enum(['published', 'vip']),
   Service: z.string(),
   Protocol: z.enum(['tcp', 'udp']),
@@ -297,44 +296,6 @@ export const serviceDetail = dockerService.extend({
   }),
 });
 export type ServiceDetail = z.infer<typeof serviceDetail>;
-
-/** GET /vipmesh/status. Times in milliseconds since the epoch or, where named so, durations. */
-export const agentStatus = z.object({
-  Version: z.string(),
-  PID: z.number(),
-  Node: z.object({ ID: z.string(), Name: z.string() }),
-  Privileged: z.boolean(),
-  StartedAt: z.string(),
-  State: z.enum(['starting', 'ready', 'draining']),
-  Socket: z.string(),
-  StateDir: z.string(),
-  Admin: z.string(),
-  /** The newest commit that is in effect. */
-  Revision: z.number(),
-  DNS: z.object({ Listen: z.array(z.string()), Upstreams: z.array(z.string()) }),
-  Workers: z.array(
-    z.object({ ID: z.number(), State: z.enum(['running', 'restarting']), Connections: z.number(), Flows: z.number() }),
-  ),
-  Stacks: z.array(
-    z.object({
-      Name: z.string(),
-      File: z.string(),
-      State: z.enum(['applied', 'rejected']),
-      Error: z.string().optional(),
-    }),
-  ),
-  Counts: z.object({
-    Networks: z.number(),
-    Services: z.number(),
-    Tasks: z.number(),
-    EligibleTasks: z.number(),
-  }),
-  Frontends: z.array(frontend),
-  /** Absent on a node that is alone. */
-  Cluster: clusterStatus.optional(),
-  Warnings: z.array(z.string()),
-});
-export type AgentStatus = z.infer<typeof agentStatus>;
 
 /** GET /vipmesh/resolve: what the resolver would say, and what it would not say because another network hid it. */
 export const resolution = z.object({

@@ -11,7 +11,6 @@ import { serviceName } from './lookup.ts';
 import { described } from './openapi.ts';
 import {
   addEndpointRequest,
-  agentStatus,
   type EndpointListing,
   endpointAdded,
   endpointListing,
@@ -23,6 +22,7 @@ import {
   taskExitedRequest,
   taskRunningRequest,
 } from './schema.ts';
+import { agentStatus } from './status-schema.ts';
 import { validated } from './validate.ts';
 import { shapeEndpoints, shapeServiceDetail, shapeStatus } from './vipmesh-shape.ts';
 

@@ -7,7 +7,8 @@ import { declaredTargets, type Service, serviceNames } from '../model/service.ts
 import { cannotRunCheck, isEligible, servedPort, type Task } from '../model/task.ts';
 import type { ApiContext, EndpointFacts, FrontendFacts } from './context.ts';
 import { networkName, serviceName } from './lookup.ts';
-import type { AgentStatus, EndpointShape, FrontendShape, ServiceDetail } from './schema.ts';
+import type { EndpointShape, FrontendShape, ServiceDetail } from './schema.ts';
+import type { AgentStatus } from './status-schema.ts';
 import { shapeService } from './service-shape.ts';
 import { rfc3339 } from './shape.ts';
 

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { type ApiClient, createClient, socketOf } from '../api/client.ts';
-import { agentStatus, endpointListing, resolution } from '../api/schema.ts';
+import { endpointListing, resolution } from '../api/schema.ts';
+import { agentStatus } from '../api/status-schema.ts';
 import { databaseCommand, install } from './demo-database.ts';
 
 const PROGRAM = fileURLToPath(new URL('../main.js', import.meta.url));

@@ -1,6 +1,6 @@
 // `vipmesh status`: how the agent on this node is.
 import type { Command } from 'commander';
-import { type AgentStatus, agentStatus } from '../api/schema.ts';
+import { type AgentStatus, agentStatus } from '../api/status-schema.ts';
 import { humanDuration } from '../runtime/duration.ts';
 import { formatObjects } from './format.ts';
 import { field, formatFrontends, section } from './service-pretty.ts';

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createClient } from '../../api/client.ts';
-import { type AgentStatus, agentStatus } from '../../api/schema.ts';
+import { type AgentStatus, agentStatus } from '../../api/status-schema.ts';
 import { findProgram } from '../programs.ts';
 import { CliError } from '../shell.ts';
 import { agentWords, etcdWords } from './plan.ts';

@@ -1,0 +1,75 @@
+// What `vipmesh status` says: how the agent is, and in a cluster how the store is and what each node has in effect.
+import { z } from 'zod';
+import { frontend } from './schema.ts';
+
+export const clusterStatus = z.object({
+  Store: z.object({
+    /** Without user and password. */
+    Endpoints: z.array(z.string()),
+    Prefix: z.string(),
+    Connected: z.boolean(),
+    /** When that began; RFC 3339. */
+    Since: z.string(),
+    Error: z.string().optional(),
+    /** What is served was read from this node's own copy, and the store has not answered since. */
+    ServingCopy: z.boolean(),
+  }),
+  Nodes: z.array(
+    z.object({
+      ID: z.string(),
+      Name: z.string(),
+      Self: z.boolean(),
+      State: z.enum(['ready', 'unknown', 'down']),
+      Availability: z.enum(['active', 'pause', 'drain']),
+      Address: z.string(),
+      /** The newest commit that is in effect there; absent: it has not answered. */
+      Revision: z.number().optional(),
+      /** How many commits that is behind this node. */
+      Behind: z.number().optional(),
+      /** Milliseconds. */
+      RoundTrip: z.number().optional(),
+      /** From a commit to its being in effect there, in milliseconds, over the last ten minutes. */
+      P50: z.number().optional(),
+      P99: z.number().optional(),
+    }),
+  ),
+});
+export type ClusterStatus = z.infer<typeof clusterStatus>;
+
+/** GET /vipmesh/status. Times in milliseconds since the epoch or, where named so, durations. */
+export const agentStatus = z.object({
+  Version: z.string(),
+  PID: z.number(),
+  Node: z.object({ ID: z.string(), Name: z.string() }),
+  Privileged: z.boolean(),
+  StartedAt: z.string(),
+  State: z.enum(['starting', 'ready', 'draining']),
+  Socket: z.string(),
+  StateDir: z.string(),
+  Admin: z.string(),
+  /** The newest commit that is in effect. */
+  Revision: z.number(),
+  DNS: z.object({ Listen: z.array(z.string()), Upstreams: z.array(z.string()) }),
+  Workers: z.array(
+    z.object({ ID: z.number(), State: z.enum(['running', 'restarting']), Connections: z.number(), Flows: z.number() }),
+  ),
+  Stacks: z.array(
+    z.object({
+      Name: z.string(),
+      File: z.string(),
+      State: z.enum(['applied', 'rejected']),
+      Error: z.string().optional(),
+    }),
+  ),
+  Counts: z.object({
+    Networks: z.number(),
+    Services: z.number(),
+    Tasks: z.number(),
+    EligibleTasks: z.number(),
+  }),
+  Frontends: z.array(frontend),
+  /** Absent on a node that is alone. */
+  Cluster: clusterStatus.optional(),
+  Warnings: z.array(z.string()),
+});
+export type AgentStatus = z.infer<typeof agentStatus>;
