@@ -1,14 +1,14 @@
 // Real etcd servers on unused loopback ports, in temporary directories; they end with the test.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram, needsPackages } from './requirements.ts';
 
 /** The part of a tap test that is used here. */
 interface Owner {
-  testdir(): string;
   teardown(action: () => unknown): void;
   pass(message: string, extra: { readonly skip: string }): unknown;
   fail(message: string): unknown;
@@ -41,8 +41,12 @@ export async function startEtcdCluster(
   size: number,
   options: EtcdOptions = {},
 ): Promise<readonly EtcdServer[]> {
-  const directory = join(t.testdir(), 'etcd');
-  mkdirSync(directory, { recursive: true });
+  const directory = mkdtempSync(join(tmpdir(), 'etcd-'));
+  const running: EtcdServer[] = [];
+  t.teardown(async () => {
+    for (const server of running) await server.kill();
+    rmSync(directory, { recursive: true, force: true });
+  });
   for (let attempt = 1; ; attempt++) {
     const ports = await unusedPorts(size * 3);
     const members = Array.from({ length: size }, (_, n) => ({
@@ -55,7 +59,7 @@ export async function startEtcdCluster(
     const servers = members.map(
       (member) => new EtcdServer(join(directory, `${attempt}-${member.name}`), member, cluster, options),
     );
-    for (const server of servers) t.teardown(() => server.kill());
+    running.push(...servers);
     try {
       for (const server of servers) server.spawn();
       await Promise.all(servers.map((server) => server.ready()));
@@ -83,12 +87,10 @@ export class EtcdServer {
   readonly #directory: string;
   readonly #arguments: readonly string[];
   readonly #health: string;
-  readonly #options: EtcdOptions;
   #process: ChildProcess | undefined;
 
   constructor(directory: string, member: Member, cluster: string, options: EtcdOptions) {
     this.#directory = directory;
-    this.#options = options;
     this.clientPort = member.clientPort;
     this.peerPort = member.peerPort;
     this.endpoint = `127.0.0.1:${member.clientPort}`;
@@ -112,7 +114,7 @@ export class EtcdServer {
       ['--name', member.name, '--data-dir', join(directory, 'data')],
       ['--listen-client-urls', client, '--advertise-client-urls', client],
       ['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
-      ['--initial-cluster', cluster, '--initial-cluster-token', directory, '--initial-cluster-state', 'new'],
+      ['--initial-cluster', cluster, '--initial-cluster-token', cluster, '--initial-cluster-state', 'new'],
       ['--listen-metrics-urls', this.#health, '--log-level', 'error', '--logger', 'zap'],
       secure,
       flags,
@@ -207,10 +209,6 @@ export class EtcdServer {
     if (!response.ok) throw new Error(`${path}: ${answer}`);
     return JSON.parse(answer);
   }
-
-  get tls(): Certificates | undefined {
-    return this.#options.tls;
-  }
 }
 
 export function base64(text: string): string {
@@ -226,8 +224,8 @@ export interface Certificates {
   readonly clientKey: string;
 }
 
-/** An authority, a server's certificate for 127.0.0.1 and localhost, and a client's. */
-export function makeCertificates(directory: string): Certificates {
+/** An authority, a server's certificate for 127.0.0.1 and localhost or other names, and a client's. */
+export function makeCertificates(directory: string, names = 'IP:127.0.0.1,DNS:localhost'): Certificates {
   mkdirSync(directory, { recursive: true });
   const at = (name: string) => join(directory, name);
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
@@ -252,7 +250,7 @@ export function makeCertificates(directory: string): Certificates {
     openssl(['x509', '-req', ...signer, ...files, '-days', '2']);
   };
   // etcd's JSON gateway is a client of its own server, with the server's certificate: hence both usages.
-  issue('server', '/CN=etcd', 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n');
+  issue('server', '/CN=etcd', `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`);
   issue('client', '/CN=vipmesh', 'extendedKeyUsage=clientAuth\n');
   return {
     ca: at('ca.crt'),
@@ -278,7 +276,7 @@ async function isHealthy(url: string): Promise<boolean> {
 }
 
 /** Below the ports that the kernel hands out by itself, so that one stays free while a server is down. */
-const PORTS = { from: 12_000, count: 15_000 };
+const PORTS = { from: 12_000, count: 10_000 };
 
 async function unusedPorts(count: number): Promise<readonly number[]> {
   const ports = new Set<number>();

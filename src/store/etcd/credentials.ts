@@ -1,5 +1,7 @@
 // What an agent shows to etcd, and what it trusts: from files that may be renewed while it runs.
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import type { Log } from '../../runtime/log.ts';
 import { StoreError } from '../errors.ts';
 import type { EtcdAddress } from './address.ts';
@@ -63,9 +65,8 @@ export class CredentialFiles {
     const { ca, cert, key, address } = this.#options;
     if (!address.tls && ca === undefined && cert === undefined) return undefined;
     return {
-      ...(ca === undefined ? {} : { ca: readCredential(ca, '--store-ca') }),
-      ...(cert === undefined ? {} : { cert: readCredential(cert, '--store-cert') }),
-      ...(key === undefined ? {} : { key: readCredential(key, '--store-key') }),
+      ...(ca === undefined ? {} : { ca: readCertificate(ca, '--store-ca') }),
+      ...(cert === undefined || key === undefined ? {} : readPair(cert, key)),
     };
   }
 
@@ -76,14 +77,31 @@ export class CredentialFiles {
   }
 }
 
+function readPair(cert: string, key: string): { readonly cert: Buffer; readonly key: Buffer } {
+  const pair = { cert: readCertificate(cert, '--store-cert'), key: readCredential(key, '--store-key') };
+  check(key, '--store-key', () => createSecureContext(pair));
+  return pair;
+}
+
+function readCertificate(path: string, what: string): Buffer {
+  const bytes = readCredential(path, what);
+  check(path, what, () => new X509Certificate(bytes));
+  return bytes;
+}
+
 function readCredential(path: string, what: string): Buffer {
+  return check(path, what, () => readFileSync(path));
+}
+
+/** Errors of files and of OpenSSL name neither the flag nor, often, the file. */
+function check<T>(path: string, what: string, action: () => T): T {
   try {
-    return readFileSync(path);
+    return action();
   } catch (error) {
-    throw unreadable(path, what, error as Error);
+    throw unusable(path, what, error as Error);
   }
 }
 
-function unreadable(path: string, what: string, cause: Error): StoreError {
-  return new StoreError('refused', `${what}: ${path} cannot be read (${cause.message})`, { cause });
+function unusable(path: string, what: string, cause: Error): StoreError {
+  return new StoreError('refused', `${what}: ${path} cannot be used: ${cause.message}`, { cause });
 }

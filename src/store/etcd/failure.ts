@@ -87,6 +87,7 @@ const UNAUTHENTICATED = 16;
 /** `afterMs`: how long the call was given. */
 export function failureOf(code: number, details: string, afterMs: number): CallFailure {
   const known = TEXTS.find(([text]) => details.includes(text));
+  if (known?.[1] === 'no-leader') return noLeader();
   if (known !== undefined) return new CallFailure(known[1], details);
   switch (code) {
     case CANCELLED:
@@ -100,6 +101,13 @@ export function failureOf(code: number, details: string, afterMs: number): CallF
     default:
       return new CallFailure('other', firstLine(details));
   }
+}
+
+export function noLeader(): CallFailure {
+  return new CallFailure(
+    'no-leader',
+    'it knows of no leader: most members are down or cut off, or an election goes on',
+  );
 }
 
 function firstLine(details: string): string {

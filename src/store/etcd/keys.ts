@@ -40,8 +40,8 @@ export class KeySpace {
     return Buffer.from(`${this.#start} marker`);
   }
 
-  /** Never written. */
-  get absent(): Buffer {
-    return Buffer.from(`${this.#start} absent`);
+  /** A key that is never written; another one for each number. */
+  absent(number: number): Buffer {
+    return Buffer.from(`${this.#start} absent ${number}`);
   }
 }

@@ -6,7 +6,7 @@ import type { Random } from '../../runtime/random.ts';
 import { StoreError } from '../errors.ts';
 import { type Endpoint, type EtcdAddress, endpointText } from './address.ts';
 import { Connection, type TlsMaterial } from './connection.ts';
-import { CallFailure } from './failure.ts';
+import { CallFailure, noLeader } from './failure.ts';
 import { knock } from './knock.ts';
 import { AUTHENTICATE, STATUS, type StatusResponse } from './protocol.ts';
 
@@ -40,7 +40,7 @@ interface Waiter {
 }
 
 /** How long a member is given for each step of a search; all steps of one that is well take milliseconds. */
-const STEP_MS = 1000;
+const STEP_MS = 1500;
 /** Members are tried at the same time, each a little later than the one before, in an order of chance: so agents spread. */
 const STAGGER_MS = 30;
 /** Between questions how the member is. An agent more costs the members one small answer a second. */
@@ -168,8 +168,11 @@ export class Link {
     this.#searches++;
     const order = shuffled(this.#options.address.endpoints, this.#options.random);
     const over = new AbortController();
+    const stop = () => over.abort();
+    this.#closed.signal.addEventListener('abort', stop);
     const attempts = order.map((endpoint, place) => this.#try(endpoint, place * STAGGER_MS, over.signal));
     const winner = await Promise.any(attempts).catch(() => undefined);
+    this.#closed.signal.removeEventListener('abort', stop);
     over.abort();
     for (const attempt of attempts) {
       attempt.then(
@@ -185,9 +188,11 @@ export class Link {
     if (over.aborted) throw new CallFailure('cancelled', 'another member was quicker');
     const name = endpointText(endpoint);
     let connection: Connection | undefined;
+    const stop = () => connection?.close();
+    over.addEventListener('abort', stop);
     try {
       const tls = this.#options.tls();
-      await knock(endpoint, tls, STEP_MS);
+      await knock(endpoint, tls, STEP_MS, over);
       connection = new Connection(endpoint, tls);
       await connection.ready(STEP_MS);
       await this.#authenticate(connection);
@@ -199,6 +204,8 @@ export class Link {
       const failure = error instanceof CallFailure ? error : new CallFailure('refused', (error as Error).message);
       if (!over.aborted) this.#problems.set(name, failure);
       throw failure;
+    } finally {
+      over.removeEventListener('abort', stop);
     }
   }
 
@@ -286,7 +293,7 @@ interface Found {
 
 function knowsLeader(status: StatusResponse): StatusResponse {
   if (String(status.leader) !== '0') return status;
-  throw new CallFailure('no-leader', 'it knows of no leader: most members are down or cut off, or an election goes on');
+  throw noLeader();
 }
 
 function wrongPassword(user: string, cause: unknown): CallFailure {

@@ -11,8 +11,11 @@ import type { Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse } from './
 
 /** Up to here a transaction is flat. Smaller than etcd's 128, which others may have lowered a little. */
 const FLAT = 100;
-/** Three levels of 40 are 120 operations on each path, for which etcd's limit holds, and 64,000 in all. */
-const FANOUT = 40;
+/**
+ * etcd's limit holds for each path down the tree: three levels of 32 hold 32,768 operations, far more than fit into the 1.5
+ * MiB that etcd takes, and leave 32 for the comparisons of an operation that is a guard.
+ */
+const FANOUT = 32;
 
 export function commitRequest(
   space: KeySpace,
@@ -23,8 +26,11 @@ export function commitRequest(
   const success = writes.map((write) => writeOp(space, write));
   if (compare.length <= FLAT && success.length <= FLAT)
     return { compare, success, failure: expectations.map(({ key }) => readOp(space, key)) };
-  const failure: readonly RequestOp[] = [{ requestPut: { key: space.absent, ignoreValue: true } }];
-  const guards = groups(compare, FANOUT).map((group) => nested({ compare: group, success: [], failure }));
+  const guards = groups(compare, FANOUT).map((group, n) => {
+    // A transaction may name no key twice.
+    const failure = [{ requestPut: { key: space.absent(n), ignoreValue: true } }];
+    return nested({ compare: group, success: [], failure });
+  });
   return tree([...guards, ...success]);
 }
 

@@ -139,7 +139,6 @@ export class Watcher {
     }
     if (response.created) return undefined;
     for (const event of this.#commits(response)) {
-      this.#delivered = event.revision;
       this.#covered = event.revision;
       if (event.writes.length > 0) this.#tell(event);
       if (this.ended) return undefined;
@@ -170,6 +169,7 @@ export class Watcher {
   }
 
   #tell(event: CommitEvent): void {
+    this.#delivered = event.revision;
     try {
       this.#options.handlers.onCommit(event);
     } catch (error) {
