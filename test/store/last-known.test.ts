@@ -8,7 +8,7 @@ import type { CommitEvent, Revision, Write } from '../../src/store/store.ts';
 import { storeContract } from '../contract/store.ts';
 import * as build from '../support/builders.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
-import { FakeCluster, FakeLink } from '../support/fake-store.ts';
+import { FakeCluster, FakeLink, type Latency } from '../support/fake-store.ts';
 import { MemoryDisk } from '../support/memory-disk.ts';
 
 const IDENTITY = 'etcd://one:2379/vipmesh';
@@ -99,14 +99,14 @@ t.test('the store is asked, and not the copy, when it answers in time', async (t
   w.cluster.commit([put('a', '1')]);
   await w.once();
   w.cluster.commit([put('a', '2')]);
-  const slow = w.open({ latency: 300 });
+  const slow = w.open({ latency: () => 300 });
   const listing = slow.store.list('');
   await w.clock.advance(600);
   t.match(await listing, { revision: 2, entries: [{ value: '2' }] });
   t.same([slow.logged, slow.store.problems], [[], []]);
   await slow.store.close();
 
-  const late = w.open({ latency: 400 });
+  const late = w.open({ latency: () => 400 });
   w.cluster.commit([put('a', '3')]);
   const served = late.store.list('');
   await w.clock.advance(700);
@@ -343,28 +343,65 @@ t.test('a copy that has become long is begun anew', async (t) => {
 });
 
 t.test('commits that come while the copy is begun anew', async (t) => {
-  const w = world({ latency: 20 });
-  const agent = w.open({ latency: 20 });
-  const listed = agent.store.list('');
-  await w.clock.advance(100);
-  watch(agent.store, (await listed).revision);
-  w.disk.beforeWrite = () => w.clock.advance(0).then(() => void w.cluster.commit([put(`k${w.cluster.revision}`, '1')]));
-  const large = 'x'.repeat(700_000);
-  for (let n = 0; n < 20; n++) {
-    w.cluster.commit([put('large', `${n}${large}`)]);
-    await w.clock.advance(500);
+  // What a watch tells may come before a listing that is older, or long after one that is newer.
+  for (const [call, commit] of [
+    [100, 1],
+    [1, 30],
+  ] as const) {
+    const w = world();
+    const agent = w.open({ latency: (of) => (of === 'call' ? call : commit) });
+    const listed = agent.store.list('');
+    await w.clock.advance(300);
+    watch(agent.store, (await listed).revision);
+    w.disk.failure = new Error('no space left');
+    w.cluster.commit([put('a', '1')]);
+    await w.clock.advance(1100);
+    t.match(agent.store.problems, [/no space left/]);
+    w.disk.failure = undefined;
+    await w.clock.advance(59_000);
+    for (let n = 0; n < 400; n++) {
+      w.cluster.commit([put(`k${n % 50}`, String(n))]);
+      await w.clock.advance(5);
+    }
+    t.same([w.disk.created, agent.store.problems], [2, []]);
+    await w.clock.advance(60_000);
+    await agent.store.close();
+    const backwards = [...(w.disk.content?.toString().matchAll(/"after":(\d+),"revision":(\d+)/g) ?? [])].filter(
+      ([, after, revision]) => Number(after) >= Number(revision),
+    );
+    t.same(backwards, [], 'what the listing had already is not there again');
+    const next = w.open();
+    next.link.cut('refused');
+    t.same(await next.store.list(''), w.cluster.list(''), 'none is missing');
+    await next.store.close();
   }
-  w.disk.beforeWrite = async () => {};
-  await w.clock.advance(5000);
-  t.ok(w.disk.created > 2, `${w.disk.created} times`);
-  const closing = agent.store.close();
-  await w.clock.advance(1000);
-  await closing;
+});
+
+t.test('several watches', async (t) => {
+  const w = world();
+  const agent = w.open();
+  const { revision } = await agent.store.list('');
+  const first = agent.store.watch(revision, { onCommit() {}, onGap() {} });
+  watch(agent.store, revision);
+  w.cluster.commit([put('a', '1')]);
+  await settle();
+  first.close();
+  w.cluster.commit([put('b', '1')]);
+  await settle();
+  await agent.store.close();
   const next = w.open();
   next.link.cut('refused');
-  const { revision, entries } = await next.store.list('');
-  t.same({ revision, entries }, w.cluster.list(''), 'none is missing');
+  t.same(await next.store.list(''), w.cluster.list(''));
+  w.cluster.commit([put('c', '1')]);
+  next.link.heal();
+  watch(next.store, w.cluster.revision);
+  w.cluster.commit([put('d', '1')]);
+  await settle();
   await next.store.close();
+  const last = w.open();
+  last.link.cut('refused');
+  t.match(await last.store.list(''), { revision: 2 }, 'a watch that begins later makes no hole');
+  await last.store.close();
 });
 
 t.test('a store that was put back to an older state, or is another one', async (t) => {
@@ -448,12 +485,12 @@ function openCopy(link: FakeLink, clock: FakeClock, disk: MemoryDisk): LastKnown
 }
 
 /** A store, and one node's disk. */
-function world({ latency = 0 } = {}) {
+function world() {
   const clock = new FakeClock();
   const cluster = new FakeCluster({ clock });
   const disk = new MemoryDisk();
-  const open = (options: { readonly latency?: number; readonly identity?: string } = {}) => {
-    const link = new FakeLink(cluster, () => options.latency ?? latency);
+  const open = (options: { readonly latency?: Latency; readonly identity?: string } = {}) => {
+    const link = new FakeLink(cluster, options.latency);
     const logged: (readonly [string, string, LogFields | undefined])[] = [];
     const at = (level: string) => (message: string, fields?: LogFields) => void logged.push([level, message, fields]);
     const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
@@ -467,7 +504,7 @@ function world({ latency = 0 } = {}) {
     open,
     /** An agent that starts, lists everything and ends. */
     async once() {
-      const { store } = open({ latency: 0 });
+      const { store } = open();
       await store.list('');
       await store.close();
     },

@@ -187,13 +187,16 @@ interface Watcher {
   readonly handlers: { onCommit(event: CommitEvent): void; onGap(): void };
 }
 
+/** Milliseconds that the next message takes, of a call (either way) or of what a watch tells; 0: none at all. */
+export type Latency = (of: 'call' | 'commit') => number;
+
 /** So long a caller waits for an answer. */
 const CALL_TIMEOUT_MS = 3000;
 
 /** One agent's way to the store. */
 export class FakeLink implements Store {
   readonly #cluster: FakeCluster;
-  readonly #latency: () => number;
+  readonly #latency: Latency;
   readonly #watchers = new Set<Watcher>();
   readonly #pending = new Set<Promise<unknown>>();
   readonly #stopListening: () => void;
@@ -202,8 +205,7 @@ export class FakeLink implements Store {
   /** How often it was asked for everything. */
   listings = 0;
 
-  /** `latency`: milliseconds that the next message takes; 0: none at all. */
-  constructor(cluster: FakeCluster, latency: () => number = () => 0) {
+  constructor(cluster: FakeCluster, latency: Latency = () => 0) {
     this.#cluster = cluster;
     this.#latency = latency;
     this.#stopListening = cluster.onCommit(() => this.#pumpAll());
@@ -293,7 +295,7 @@ export class FakeLink implements Store {
 
   /** One message, which arrives if the link is open when it would. */
   #send(arrive: () => void): void {
-    const delay = this.#latency();
+    const delay = this.#latency('call');
     const run = () => {
       if (this.#state === 'open') arrive();
     };
@@ -311,7 +313,7 @@ export class FakeLink implements Store {
     const next = this.#cluster.next(watcher.at);
     if (next === undefined) return;
     watcher.isBusy = true;
-    const delay = this.#latency();
+    const delay = this.#latency('commit');
     const arrive = () => {
       watcher.isBusy = false;
       if (this.#state !== 'open' || !this.#watchers.has(watcher)) return;

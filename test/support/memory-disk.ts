@@ -11,6 +11,14 @@ export class MemoryDisk implements CopyDisk {
   /** Resolves before each write is done; to be replaced by what a test wants to wait for. */
   beforeWrite: () => Promise<void> = async () => {};
 
+  /** As the next process finds it, whatever this one still does. */
+  afterEnd(): MemoryDisk {
+    const disk = new MemoryDisk();
+    disk.content = this.content;
+    disk.failure = this.failure;
+    return disk;
+  }
+
   async *read(): AsyncIterable<Buffer> {
     const { content = Buffer.alloc(0) } = this;
     for (let at = 0; at < content.length; at += 1000) yield content.subarray(at, at + 1000);
