@@ -21,7 +21,7 @@ import { portProblem } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
 import { Control } from './control/control.ts';
-import { isLoopback } from './model/address.ts';
+import { type IpAddress, isLoopback } from './model/address.ts';
 import { DataPlane } from './datapath/plane.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import type { NodeId } from './model/node.ts';
@@ -176,7 +176,9 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   const { nodeId } = control;
   const plane = await starting;
   plane.post({ kind: 'upstreams', upstreams: config.upstreams });
-  const overlay = config.privileged ? openOverlay(config, nodeId, log, opened, () => containers.isEmpty) : undefined;
+  const overlay = privileged
+    ? openOverlay({ config, nodeId, log, opened }, cluster?.dataAddress, () => containers.isEmpty)
+    : undefined;
   const mesh = new Mesh({
     nodeId,
     plane,
@@ -248,9 +250,8 @@ async function takeUp(
   const own = [...snapshot.tasks.values()].filter((task) => task.nodeId === nodeId);
   const there = new Set<TaskId>();
   if (overlay !== undefined) {
-    const networks = [...snapshot.networks.values()].filter((network) => network.spec.driver === 'overlay');
     const adopted = await overlay.adopt(
-      networks,
+      snapshot,
       own.flatMap((task) => containers.specOf(task) ?? []),
     );
     for (const { taskId } of adopted.containers) there.add(taskId);
@@ -283,12 +284,17 @@ async function takeUp(
 }
 
 /** Containers outlive the agent, and with them all that they need; without any, nothing is left in the kernel. */
-function openOverlay(config: Config, nodeId: NodeId, log: Log, opened: Teardown, unused: () => boolean): OverlayDriver {
+function openOverlay(
+  { config, nodeId, log, opened }: { config: Config; nodeId: NodeId; log: Log; opened: Teardown },
+  dataAddress: IpAddress | undefined,
+  unused: () => boolean,
+): OverlayDriver {
   const kernel = new LinuxKernel();
   opened.add('kernel', () => kernel.close());
   const { egressSubnet } = config;
   const overlay = new OverlayDriver({
     instance: kernelInstance(nodeId),
+    node: { id: nodeId, ...(dataAddress === undefined ? {} : { cluster: { dataAddress } }) },
     kernel,
     log,
     ...(egressSubnet === undefined ? {} : { egressSubnet }),

@@ -9,7 +9,8 @@ import { kernelInstance } from './identity.ts';
 export async function removeLeftovers(nodeId: NodeId): Promise<void> {
   const kernel = new LinuxKernel();
   try {
-    await new OverlayDriver({ instance: kernelInstance(nodeId), kernel, log: SILENT_LOG }).removeAll();
+    const options = { instance: kernelInstance(nodeId), node: { id: nodeId }, kernel, log: SILENT_LOG };
+    await new OverlayDriver(options).removeAll();
   } finally {
     kernel.close();
   }

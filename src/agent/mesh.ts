@@ -125,9 +125,11 @@ export class Mesh {
     this.#pending++;
   }
 
-  /** Compares overlay networks with a snapshot again: one that was removed goes when its last container has gone. */
+  /** Removes overlay networks that this node needs no longer, once their last container here has gone. */
   refreshOverlay(snapshot: Snapshot): void {
-    this.#tail = this.#tail.then(() => this.#applyOverlay(snapshot));
+    this.#tail = this.#tail
+      .then(() => this.#removeIdle(snapshot, this.#options.overlay?.idleNetworks ?? []))
+      .catch((error: unknown) => this.#options.log.error('cannot remove overlay networks', { error }));
   }
 
   /** Resolves when everything that was applied before is in effect in every worker. */
@@ -199,32 +201,53 @@ export class Mesh {
     const removed = changes.flatMap((change) =>
       change.kind === 'network' && change.after === undefined && change.before !== undefined ? [change.before] : [],
     );
-    const overlay = changesOverlay(snapshot, previous, changes);
-    // A network that goes is needed until nothing uses it: its namespace is where sockets and endpoints are.
-    if (overlay) await this.#applyOverlay(withNetworks(snapshot, removed));
-    this.publisher.apply(snapshot, previous, changes);
+    const { opened, idle } = await this.#applyOverlay(snapshot, previous, changes);
+    // Whose endpoints could not be reached before has to be told again.
+    this.publisher.apply(snapshot, previous, [...changes, ...opened.map(touched)]);
     this.#reportLeftOut();
     // A name leads to nobody before its ports are open.
     await this.#listening;
     for (const command of this.#zones.apply(changes, snapshot, previous)) this.#options.plane.post(command);
     if (changes.some((change) => change.kind === 'network')) this.#nodeScope(snapshot);
     for (const network of removed) await this.#forget(network.id);
-    if (overlay && removed.length > 0) await this.#applyOverlay(snapshot);
+    await this.#removeIdle(snapshot, idle);
   }
 
-  async #applyOverlay(snapshot: Snapshot): Promise<void> {
+  /** Resolves with the networks that this node has from now on, and those that it needs no longer. */
+  async #applyOverlay(
+    snapshot: Snapshot,
+    previous: Snapshot,
+    changes: readonly Change[],
+  ): Promise<{ readonly opened: readonly Network[]; readonly idle: readonly NetworkId[] }> {
     const { overlay, log } = this.#options;
-    if (overlay === undefined) return;
+    const opened: Network[] = [];
+    if (overlay === undefined) return { opened, idle: [] };
     try {
-      for (const [id, place] of await overlay.applySnapshot(snapshot)) {
+      const { places, idle } = await overlay.applyChanges(snapshot, previous, changes);
+      for (const [id, place] of places) {
         const network = snapshot.networks.get(id);
-        if (network !== undefined) this.overlaySockets.open(network, place.netnsFd);
+        if (network === undefined || this.overlaySockets.has(id)) continue;
+        this.overlaySockets.open(network, place.netnsFd);
+        opened.push(network);
       }
       this.#socketProblem = undefined;
+      return { opened, idle };
     } catch (error) {
       this.#socketProblem = error instanceof Error ? error.message : String(error);
       log.error('overlay networks are not as they should be', { error });
+      return { opened, idle: [] };
     }
+  }
+
+  /** A network's namespace goes after all that is in it, and after all that leads into it. */
+  async #removeIdle(snapshot: Snapshot, ids: readonly NetworkId[]): Promise<void> {
+    const { overlay, plane } = this.#options;
+    if (overlay === undefined || ids.length === 0) return;
+    for (const id of ids) await this.overlaySockets.close(id);
+    const kept = ids.flatMap((id) => snapshot.networks.get(id) ?? []);
+    this.publisher.apply(snapshot, snapshot, kept.map(touched));
+    await plane.barrier();
+    for (const id of ids) await overlay.removeNetwork(id);
   }
 
   async #forget(id: NetworkId): Promise<void> {
@@ -269,9 +292,9 @@ export class Mesh {
   }
 }
 
-/** A snapshot in which these networks are still there. */
-function withNetworks(snapshot: Snapshot, networks: readonly Network[]): Snapshot {
-  return { ...snapshot, networks: networks.reduce((all, network) => all.set(network.id, network), snapshot.networks) };
+/** What refers to the network is to be compared again. */
+function touched(network: Network): Change {
+  return { kind: 'network', before: network, after: network };
 }
 
 /** A snapshot as the changes that lead to it from nothing. */
@@ -281,17 +304,4 @@ export function allOf(snapshot: Snapshot): readonly Change[] {
     ...[...snapshot.services.values()].map((after) => ({ kind: 'service', after }) as const),
     ...[...snapshot.tasks.values()].map((after) => ({ kind: 'task', after }) as const),
   ];
-}
-
-/** Tasks and health leave namespaces and VIPs as they are; networks and services may not. */
-function changesOverlay(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): boolean {
-  return changes.some((change) => {
-    if (change.kind === 'network') return (change.after ?? change.before)?.spec.driver === 'overlay';
-    if (change.kind !== 'service') return false;
-    const vips = [...(change.before?.vips ?? []), ...(change.after?.vips ?? [])];
-    return vips.some(
-      (vip) =>
-        (snapshot.networks.get(vip.networkId) ?? previous.networks.get(vip.networkId))?.spec.driver === 'overlay',
-    );
-  });
 }

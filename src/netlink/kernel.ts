@@ -1,13 +1,37 @@
 // The port to the kernel's network configuration: what there is, and what can be changed. The overlay room plans in these
 // words; linux-kernel.ts carries them out.
 import type { IpAddress, Subnet } from '../model/address.ts';
-import type { Ruleset } from './nftables.ts';
+import type { NftSet, Ruleset } from './nftables.ts';
 
 declare const macBrand: unique symbol;
 /** `02:42:0a:40:00:02`, lower case. */
 export type MacAddress = string & { readonly [macBrand]: true };
 
-export type LinkKind = 'bridge' | 'veth' | 'other';
+export type LinkKind = 'bridge' | 'veth' | 'vxlan' | 'other';
+
+/** How a bridge treats one of its ports. */
+export interface PortSettings {
+  /** It exchanges frames with the bridge itself and with ports that are not isolated, and no others. */
+  readonly isolated: boolean;
+  /** The bridge takes the source of a frame for being there. */
+  readonly learning: boolean;
+  /** Frames for a MAC address that is nowhere go out here. */
+  readonly unicastFlood: boolean;
+  readonly multicastFlood: boolean;
+  readonly broadcastFlood: boolean;
+  /** The bridge answers by itself who has an address, where it knows; the question does not go out here. */
+  readonly suppressNeighbours: boolean;
+}
+
+/** What a VXLAN device is made of (RFC 7348). */
+export interface Tunnel {
+  /** 24 bits. */
+  readonly vni: number;
+  /** UDP. */
+  readonly port: number;
+  /** This node's tunnel address. */
+  readonly local: IpAddress;
+}
 
 export interface Link {
   /** 1-15 characters (IFNAMSIZ). */
@@ -21,7 +45,10 @@ export interface Link {
   readonly mtu: number;
   /** Name of the bridge whose port it is. */
   readonly master: string | undefined;
-  readonly isolated: boolean;
+  /** Of a bridge port. */
+  readonly port: PortSettings | undefined;
+  /** Of a VXLAN device. */
+  readonly tunnel: Tunnel | undefined;
 }
 
 export interface Address {
@@ -46,6 +73,13 @@ export interface Neighbour {
   readonly mac: MacAddress;
 }
 
+/** Where frames for a MAC address go, set for good. */
+export type FdbEntry =
+  /** The bridge sends them out of this port. */
+  | { readonly kind: 'port'; readonly mac: MacAddress }
+  /** The VXLAN device sends them to the node with this tunnel address. */
+  | { readonly kind: 'tunnel'; readonly mac: MacAddress; readonly vtep: IpAddress };
+
 export type OnLink<T> = T & { readonly link: string };
 
 /** What is configured in one namespace. */
@@ -55,6 +89,8 @@ export interface Observed {
   /** Those that the agent made. Of the node's own namespace none are read: there may be a million routes. */
   readonly routes: readonly OnLink<Route>[];
   readonly neighbours: readonly OnLink<Neighbour>[];
+  /** Of the node's own namespace none are read. */
+  readonly forwarding: readonly OnLink<FdbEntry>[];
 }
 
 /** The far end of a virtual Ethernet pair. */
@@ -69,6 +105,8 @@ export interface Peer {
 export type Operation =
   | { readonly kind: 'add-bridge'; readonly name: string; readonly mac?: MacAddress }
   | { readonly kind: 'add-veth'; readonly name: string; readonly peer: Peer }
+  /** Its UDP socket is in the node's own namespace, and stays there. */
+  | { readonly kind: 'add-vxlan'; readonly name: string; readonly tunnel: Tunnel }
   | { readonly kind: 'remove-link'; readonly name: string }
   /** Every pair whose far end is in this namespace. Removing links one by one takes some 20 ms each. */
   | { readonly kind: 'remove-far-ends' }
@@ -79,16 +117,19 @@ export type Operation =
       readonly mac?: MacAddress;
       readonly mtu?: number;
       readonly master?: string;
-      readonly isolated?: boolean;
+      readonly port?: Partial<PortSettings>;
     }
   | ({ readonly kind: 'add-address' | 'remove-address' } & { readonly link: string; readonly address: Address })
   | ({ readonly kind: 'add-route' | 'remove-route' } & { readonly link: string; readonly route: Route })
   | ({ readonly kind: 'set-neighbour' | 'remove-neighbour' } & { readonly link: string; readonly neighbour: Neighbour })
+  | ({ readonly kind: 'set-forwarding' | 'remove-forwarding' } & { readonly link: string; readonly entry: FdbEntry })
   /** `path` below /proc/sys/net, such as `ipv4/ip_forward`. A kernel without that setting is no error. */
   | { readonly kind: 'set-sysctl'; readonly path: string; readonly value: string }
   /** A whole nftables table of the family `inet`, in place of whatever has its name. */
   | { readonly kind: 'set-ruleset'; readonly name: string; readonly ruleset: Ruleset }
-  | { readonly kind: 'remove-ruleset'; readonly name: string };
+  | { readonly kind: 'remove-ruleset'; readonly name: string }
+  /** All elements of one of a table's sets, in place of those that it has. */
+  | { readonly kind: 'set-elements'; readonly name: string; readonly set: NftSet };
 
 /** Where a subnet is routed to. */
 export type RoutedSubnet = OnLink<{ readonly destination: Subnet }>;
@@ -114,6 +155,8 @@ export interface Namespace {
   routed(): Promise<readonly RoutedSubnet[]>;
   /** Whether there is such an nftables table of the family `inet`. */
   hasRuleset(name: string): Promise<boolean>;
+  /** Packets that a named counter of such a table has counted; undefined when there is no such counter. */
+  packetsCounted(table: string, counter: string): Promise<number | undefined>;
   /** Undefined when the kernel has no such setting. */
   sysctl(path: string): string | undefined;
   /**

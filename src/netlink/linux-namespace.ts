@@ -2,30 +2,54 @@
 import { fstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { parseSubnet } from '../model/address.ts';
 import { closeNetns, inNetns, OWN_NETNS } from '../native/netns.ts';
-import type { Link, Namespace, Observed, OnLink, Operation, Route, RoutedSubnet, StopWatching } from './kernel.ts';
+import type {
+  FdbEntry,
+  Link,
+  Namespace,
+  Observed,
+  OnLink,
+  Operation,
+  Route,
+  RoutedSubnet,
+  StopWatching,
+} from './kernel.ts';
 import { KernelError } from './kernel-error.ts';
 import type { Message, Request } from './message.ts';
 import { codeOf, failure, netnsPath, openIfThere } from './netns-names.ts';
-import { type Batch, getTableRequest, removeTable, replaceTable } from './nftables.ts';
 import {
-  addAddressRequest,
+  type Batch,
+  getCounterRequest,
+  getTableRequest,
+  readCounter,
+  removeTable,
+  replaceElements,
+  replaceTable,
+} from './nftables.ts';
+import {
   addBridgeRequest,
-  addRouteRequest,
   addVethRequest,
-  type Dumpable,
-  deleteAddressRequest,
+  addVxlanRequest,
   deleteFarEndsRequest,
   deleteLinkRequest,
+  getLinkRequest,
+  readLink,
+  setLinkRequest,
+} from './rtnetlink-link.ts';
+import {
+  addAddressRequest,
+  addRouteRequest,
+  type Dumpable,
+  deleteAddressRequest,
+  deleteFdbRequest,
   deleteNeighbourRequest,
   deleteRouteRequest,
   dumpRequest,
-  getLinkRequest,
   ROUTE_PROTOCOL,
   readAddress,
-  readLink,
+  readFdbEntry,
   readNeighbour,
   readRoute,
-  setLinkRequest,
+  setFdbRequest,
   setNeighbourRequest,
 } from './rtnetlink.ts';
 import { NetlinkSocket, type Purpose } from './socket.ts';
@@ -65,6 +89,7 @@ export class LinuxNamespace implements Namespace {
         names,
       ),
       neighbours: placed(neighbours, names),
+      forwarding: placed(await this.#forwarding(links), names),
     };
   }
 
@@ -86,6 +111,12 @@ export class LinuxNamespace implements Namespace {
           break;
         case 'remove-ruleset':
           await this.#batch(removeTable(operation.name), purpose);
+          break;
+        case 'set-elements':
+          await this.#batch(replaceElements(operation.name, operation.set), purpose);
+          break;
+        case 'add-vxlan':
+          await this.#addVxlan(operation, purpose);
           break;
         case 'add-veth':
           await this.#addVeth(operation, purpose);
@@ -111,6 +142,20 @@ export class LinuxNamespace implements Namespace {
       return true;
     } catch (error) {
       if (error instanceof KernelError && error.code === 'absent') return false;
+      throw error;
+    } finally {
+      socket.close();
+    }
+  }
+
+  async packetsCounted(table: string, counter: string): Promise<number | undefined> {
+    const purpose = { operation: 'read', object: `counter ${counter} of nftables table inet ${table}${this.#where()}` };
+    const socket = new NetlinkSocket(this.fd, 'netfilter');
+    try {
+      const [answer] = await socket.request(getCounterRequest(table, counter), purpose);
+      return answer === undefined ? undefined : readCounter(answer.body);
+    } catch (error) {
+      if (error instanceof KernelError && error.code === 'absent') return undefined;
       throw error;
     } finally {
       socket.close();
@@ -153,7 +198,6 @@ export class LinuxNamespace implements Namespace {
   }
 
   async #requestFor(operation: LinkOperation, purpose: Purpose): Promise<Request> {
-    // biome-ignore lint/nursery/useExhaustiveSwitchCases: it does not see what Exclude leaves; the compiler does.
     switch (operation.kind) {
       case 'add-bridge':
         return addBridgeRequest(operation.name, operation.mac);
@@ -173,18 +217,22 @@ export class LinuxNamespace implements Namespace {
         return setNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
       case 'remove-neighbour':
         return deleteNeighbourRequest(await this.#indexOf(operation.link, purpose), operation.neighbour);
+      case 'set-forwarding':
+        return setFdbRequest(await this.#indexOf(operation.link, purpose), operation.entry);
+      case 'remove-forwarding':
+        return deleteFdbRequest(await this.#indexOf(operation.link, purpose), operation.entry);
     }
   }
 
   async #setLink(
-    { kind: _kind, name, master, isolated, ...change }: Extract<Operation, { kind: 'set-link' }>,
+    { kind: _kind, name, master, port, ...change }: Extract<Operation, { kind: 'set-link' }>,
     purpose: Purpose,
   ): Promise<void> {
     const index = await this.#indexOf(name, purpose);
     const bridge = master === undefined ? {} : { master: await this.#indexOf(master, purpose) };
     await this.#socket().request(setLinkRequest(index, { ...change, ...bridge }), purpose);
     // The kernel looks at settings of a port before it makes the link one, so they need a request of their own.
-    if (isolated !== undefined) await this.#socket().request(setLinkRequest(index, { isolated }), purpose);
+    if (port !== undefined) await this.#socket().request(setLinkRequest(index, { port }), purpose);
   }
 
   async #addVeth({ name, peer }: Extract<Operation, { kind: 'add-veth' }>, purpose: Purpose): Promise<void> {
@@ -201,6 +249,16 @@ export class LinuxNamespace implements Namespace {
       await this.#socket().request(addVethRequest({ name }, { name: peer.name, mac: peer.mac, netnsFd }), purpose);
     } finally {
       closeNetns(netnsFd);
+    }
+  }
+
+  /** Made by the node's own namespace, where its UDP socket is to be, right into this one. */
+  async #addVxlan({ name, tunnel }: Extract<Operation, { kind: 'add-vxlan' }>, purpose: Purpose): Promise<void> {
+    const socket = new NetlinkSocket(OWN_NETNS, 'route');
+    try {
+      await socket.request(addVxlanRequest(name, tunnel, this.fd), purpose);
+    } finally {
+      socket.close();
     }
   }
 
@@ -227,6 +285,12 @@ export class LinuxNamespace implements Namespace {
 
   async #routes(): Promise<readonly (Route & { linkIndex: number; protocol: number })[]> {
     return (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
+  }
+
+  /** Only of namespaces of networks: the table has an entry for each multicast group of each link, which nobody asks for. */
+  async #forwarding(links: readonly Link[]): Promise<readonly (FdbEntry & { linkIndex: number })[]> {
+    if (this.#isOwn || !links.some(({ kind }) => kind === 'bridge' || kind === 'vxlan')) return [];
+    return (await this.#dump('fdb')).map(({ body }) => readFdbEntry(body)).filter(isDefined);
   }
 
   async #dump(what: Dumpable): Promise<readonly Message[]> {
@@ -259,6 +323,11 @@ export class LinuxNamespace implements Namespace {
       case 'set-neighbour':
       case 'remove-neighbour':
         return `${operation.neighbour.address} on ${operation.link}${this.#where()}`;
+      case 'set-forwarding':
+      case 'remove-forwarding':
+        return `${operation.entry.mac} on ${operation.link}${this.#where()}`;
+      case 'set-elements':
+        return `set ${operation.set.name} of nftables table inet ${operation.name}${this.#where()}`;
       case 'set-ruleset':
       case 'remove-ruleset':
         return `nftables table inet ${operation.name}${this.#where()}`;
@@ -268,6 +337,7 @@ export class LinuxNamespace implements Namespace {
         return `links${this.#where()}`;
       case 'add-bridge':
       case 'add-veth':
+      case 'add-vxlan':
       case 'remove-link':
       case 'set-link':
         return `${operation.name}${this.#where()}`;
@@ -283,7 +353,7 @@ export class LinuxNamespace implements Namespace {
 /** Operations that are one rtnetlink request on one link. */
 type LinkOperation = Exclude<
   Operation,
-  { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'add-veth' | 'set-link' }
+  { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'set-elements' | 'add-veth' | 'add-vxlan' | 'set-link' }
 >;
 
 const PLURAL: Readonly<Record<Dumpable, string>> = {
@@ -302,13 +372,13 @@ function plainLink(
 }
 
 /** Puts the link's name in place of its index. What is on a link that has just gone is left out. */
-function placed<T extends { readonly linkIndex: number }>(
-  things: readonly T[],
+function placed<T extends object>(
+  things: readonly (T & { readonly linkIndex: number })[],
   names: ReadonlyMap<number, string>,
-): readonly OnLink<Omit<T, 'linkIndex'>>[] {
+): readonly OnLink<T>[] {
   return things.flatMap(({ linkIndex, ...thing }) => {
     const link = names.get(linkIndex);
-    return link === undefined ? [] : [{ ...thing, link }];
+    return link === undefined ? [] : [{ ...(thing as unknown as T), link }];
   });
 }
 

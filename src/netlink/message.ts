@@ -60,6 +60,11 @@ export function u32(type: number, value: number): Buffer {
   return attribute(type, data);
 }
 
+/** 16 bits in network byte order. */
+export function be16(type: number, value: number): Buffer {
+  return attribute(type, Uint8Array.of(value >>> 8, value & 0xff));
+}
+
 /** 32 bits in network byte order, as nf_tables wants its numbers; negative ones as two's complement. */
 export function be32(type: number, value: number): Buffer {
   const data = Buffer.alloc(4);

@@ -1,25 +1,12 @@
-// Requests and answers of rtnetlink as bytes: links, addresses, routes, neighbours and forwarding-database entries. PURE.
-// Layouts and numbers: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h; rtnetlink(7).
-import { type IpAddress, ipFromBytes, ipToBytes, ipVersion } from '../model/address.ts';
-import type { Address, Link, LinkKind, MacAddress, Neighbour, Route } from './kernel.ts';
-import {
-  type Attributes,
-  attribute,
-  FLAG,
-  nested,
-  type Request,
-  readAttributes,
-  readText,
-  readU32,
-  text,
-  u8,
-  u32,
-} from './message.ts';
+// Requests and answers of rtnetlink as bytes: addresses, routes, neighbours and forwarding-database entries. PURE.
+// Links are in rtnetlink-link.ts. Layouts and numbers: linux/rtnetlink.h, if_addr.h, neighbour.h; rtnetlink(7).
+import { type IpAddress, ipToBytes, ipVersion } from '../model/address.ts';
+import type { Address, FdbEntry, Neighbour, Route } from './kernel.ts';
+import { type Attributes, attribute, FLAG, type Request, readAttributes, readU32, u32 } from './message.ts';
+import { dumpLinksRequest, linkHeader } from './rtnetlink-link.ts';
+import { AF, familyOf, macFromBytes, macToBytes, readIp } from './wire-address.ts';
 
-export const RTM = {
-  newLink: 16,
-  deleteLink: 17,
-  getLink: 18,
+const RTM = {
   newAddress: 20,
   deleteAddress: 21,
   getAddress: 22,
@@ -31,18 +18,6 @@ export const RTM = {
   getNeighbour: 30,
 } as const;
 
-const AF_UNSPEC = 0;
-const AF_INET = 2;
-const AF_BRIDGE = 7;
-const AF_INET6 = 10;
-const IFF_UP = 0x1;
-const IFLA = { address: 1, name: 3, mtu: 4, master: 10, operState: 16, linkInfo: 18, group: 27, netnsFd: 28 } as const;
-/** Operational state (RFC 2863): `unknown` is what links without a carrier, such as the loopback, have while they work. */
-const OPER_STATE = { unknown: 0, up: 6 } as const;
-const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
-const VETH_INFO_PEER = 1;
-const IFLA_BR_MCAST_SNOOPING = 23;
-const IFLA_BRPORT_ISOLATED = 33;
 const IFA = { address: 1, local: 2, cacheInfo: 6, flags: 8 } as const;
 const IFA_F_NODAD = 0x02;
 const FOREVER_S = 0xffffffff;
@@ -56,13 +31,10 @@ const RT_SCOPE = { universe: 0, link: 253, host: 254 } as const;
  * free: the kernel's header reserves 0-4, known routing daemons use 8-18, 42, and 186-193.
  */
 export const ROUTE_PROTOCOL = 118;
-/** The group of links that are far ends of pairs, so that those of one namespace can be removed together. */
-const FAR_END_GROUP = 118;
-const NDA = { destination: 1, mac: 2 } as const;
+const NDA = { destination: 1, mac: 2, master: 9 } as const;
 const NUD = { noarp: 0x40, permanent: 0x80 } as const;
 const NTF = { self: 0x02, master: 0x04 } as const;
 
-const LINK_HEADER_BYTES = 16;
 const ADDRESS_HEADER_BYTES = 8;
 const ROUTE_HEADER_BYTES = 12;
 const NEIGHBOUR_HEADER_BYTES = 12;
@@ -73,7 +45,7 @@ export type Dumpable = 'link' | 'address' | 'route' | 'neighbour' | 'fdb';
 export function dumpRequest(what: Dumpable): Request {
   switch (what) {
     case 'link':
-      return { type: RTM.getLink, flags: FLAG.dump, body: linkHeader(0, 0, 0) };
+      return dumpLinksRequest();
     case 'address':
       return { type: RTM.getAddress, flags: FLAG.dump, body: Buffer.alloc(ADDRESS_HEADER_BYTES) };
     case 'route':
@@ -83,82 +55,10 @@ export function dumpRequest(what: Dumpable): Request {
     case 'fdb': {
       // The forwarding database is asked for with a link header; older kernels tell it by the message's length.
       const body = linkHeader(0, 0, 0);
-      body[0] = AF_BRIDGE;
+      body[0] = AF.bridge;
       return { type: RTM.getNeighbour, flags: FLAG.dump, body };
     }
   }
-}
-
-/** Asks for one link by its name. */
-export function getLinkRequest(name: string): Request {
-  return { type: RTM.getLink, flags: 0, body: Buffer.concat([linkHeader(0, 0, 0), text(IFLA.name, name)]) };
-}
-
-/** Makes a bridge. Multicast snooping is off: it would hold back multicast until a querier shows up, and there is none. */
-export function addBridgeRequest(name: string, mac: MacAddress | undefined): Request {
-  const data = nested(IFLA_INFO.data, [u8(IFLA_BR_MCAST_SNOOPING, 0)]);
-  const info = nested(IFLA.linkInfo, [text(IFLA_INFO.kind, 'bridge'), data]);
-  return {
-    type: RTM.newLink,
-    flags: FLAG.create | FLAG.exclusive,
-    body: Buffer.concat([linkHeader(0, 0, 0), ...vethEnd({ name, ...(mac === undefined ? {} : { mac }) }), info]),
-  };
-}
-
-export interface VethEnd {
-  readonly name: string;
-  readonly mac?: MacAddress;
-  /** Where the end is put; absent: where the request is made. */
-  readonly netnsFd?: number;
-}
-
-/** Makes a pair of virtual Ethernet links, each end in its namespace at once, so that no name clashes in between. */
-export function addVethRequest(end: VethEnd, peer: VethEnd): Request {
-  const peerData = attribute(
-    VETH_INFO_PEER | 0x8000,
-    Buffer.concat([linkHeader(0, 0, 0), ...vethEnd(peer), u32(IFLA.group, FAR_END_GROUP)]),
-  );
-  const info = nested(IFLA.linkInfo, [text(IFLA_INFO.kind, 'veth'), nested(IFLA_INFO.data, [peerData])]);
-  return {
-    type: RTM.newLink,
-    flags: FLAG.create | FLAG.exclusive,
-    body: Buffer.concat([linkHeader(0, 0, 0), ...vethEnd(end), info]),
-  };
-}
-
-export interface LinkChange {
-  readonly up?: boolean;
-  readonly mac?: MacAddress;
-  readonly mtu?: number;
-  /** Index of the bridge; 0 takes the link out of its bridge. */
-  readonly master?: number;
-  /** Of a bridge port: it exchanges frames with the bridge itself and unisolated ports only. */
-  readonly isolated?: boolean;
-}
-
-export function setLinkRequest(index: number, change: LinkChange): Request {
-  const parts = [linkHeader(index, change.up === true ? IFF_UP : 0, change.up === undefined ? 0 : IFF_UP)];
-  if (change.mac !== undefined) parts.push(attribute(IFLA.address, macToBytes(change.mac)));
-  if (change.mtu !== undefined) parts.push(u32(IFLA.mtu, change.mtu));
-  if (change.master !== undefined) parts.push(u32(IFLA.master, change.master));
-  if (change.isolated !== undefined) {
-    const data = nested(IFLA_INFO.slaveData, [u8(IFLA_BRPORT_ISOLATED, change.isolated ? 1 : 0)]);
-    parts.push(nested(IFLA.linkInfo, [text(IFLA_INFO.slaveKind, 'bridge'), data]));
-  }
-  return { type: RTM.newLink, flags: 0, body: Buffer.concat(parts) };
-}
-
-export function deleteLinkRequest(index: number): Request {
-  return { type: RTM.deleteLink, flags: 0, body: linkHeader(index, 0, 0) };
-}
-
-/** Removes all far ends in a namespace, and so both ends of their pairs, for the kernel's price of one. */
-export function deleteFarEndsRequest(): Request {
-  return {
-    type: RTM.deleteLink,
-    flags: 0,
-    body: Buffer.concat([linkHeader(0, 0, 0), u32(IFLA.group, FAR_END_GROUP)]),
-  };
 }
 
 export function addAddressRequest(index: number, address: Address): Request {
@@ -185,42 +85,12 @@ export function deleteNeighbourRequest(index: number, neighbour: Neighbour): Req
   return { type: RTM.deleteNeighbour, flags: 0, body: neighbourBody(index, neighbour) };
 }
 
-export type FdbEntry =
-  /** The bridge sends frames for `mac` out of this port. */
-  | { readonly kind: 'port'; readonly mac: MacAddress }
-  /** The VXLAN device sends frames for `mac` to the node with this tunnel address. */
-  | { readonly kind: 'tunnel'; readonly mac: MacAddress; readonly vtep: IpAddress };
-
 export function setFdbRequest(index: number, entry: FdbEntry): Request {
   return { type: RTM.newNeighbour, flags: FLAG.create | FLAG.replace, body: fdbBody(index, entry) };
 }
 
 export function deleteFdbRequest(index: number, entry: FdbEntry): Request {
   return { type: RTM.deleteNeighbour, flags: 0, body: fdbBody(index, entry) };
-}
-
-/** A link as the kernel shows it; undefined when the bytes are not one. */
-export function readLink(body: Buffer): (Link & { readonly index: number; readonly masterIndex: number }) | undefined {
-  if (body.length < LINK_HEADER_BYTES) return undefined;
-  const attributes = readAttributes(body, LINK_HEADER_BYTES);
-  const name = readText(attributes.get(IFLA.name));
-  if (name === undefined) return undefined;
-  const info = readAttributes(attributes.get(IFLA.linkInfo) ?? Buffer.alloc(0));
-  const slave = readAttributes(info.get(IFLA_INFO.slaveData) ?? Buffer.alloc(0));
-  const mac = attributes.get(IFLA.address);
-  const operState = attributes.get(IFLA.operState)?.[0];
-  return {
-    index: body.readInt32LE(4),
-    name,
-    kind: linkKind(readText(info.get(IFLA_INFO.kind))),
-    up: (body.readUInt32LE(8) & IFF_UP) !== 0,
-    ready: operState === OPER_STATE.up || operState === OPER_STATE.unknown,
-    mac: mac?.length === 6 ? macFromBytes(mac) : undefined,
-    mtu: readU32(attributes.get(IFLA.mtu)) ?? 0,
-    masterIndex: readU32(attributes.get(IFLA.master)) ?? 0,
-    master: undefined,
-    isolated: slave.get(IFLA_BRPORT_ISOLATED)?.[0] === 1,
-  };
 }
 
 export function readAddress(body: Buffer): (Address & { readonly linkIndex: number }) | undefined {
@@ -245,7 +115,7 @@ export function readRoute(
   if (body.length < ROUTE_HEADER_BYTES) return undefined;
   const family = body.readUInt8(0);
   const type = body.readUInt8(7);
-  if ((family !== AF_INET && family !== AF_INET6) || (type !== RTN_UNICAST && type !== RTN_LOCAL)) return undefined;
+  if ((family !== AF.inet && family !== AF.inet6) || (type !== RTN_UNICAST && type !== RTN_LOCAL)) return undefined;
   const attributes = readAttributes(body, ROUTE_HEADER_BYTES);
   const linkIndex = readU32(attributes.get(RTA.outLink));
   if (linkIndex === undefined) return undefined;
@@ -264,7 +134,7 @@ export function readRoute(
 export function readNeighbour(body: Buffer): (Neighbour & { readonly linkIndex: number }) | undefined {
   if (body.length < NEIGHBOUR_HEADER_BYTES || (body.readUInt16LE(8) & NUD.permanent) === 0) return undefined;
   const family = body.readUInt8(0);
-  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  if (family !== AF.inet && family !== AF.inet6) return undefined;
   const attributes = readAttributes(body, NEIGHBOUR_HEADER_BYTES);
   const address = readIp(attributes.get(NDA.destination));
   const mac = attributes.get(NDA.mac);
@@ -272,41 +142,17 @@ export function readNeighbour(body: Buffer): (Neighbour & { readonly linkIndex: 
   return { linkIndex: body.readInt32LE(4), address, mac: macFromBytes(mac) };
 }
 
+/** Only entries that were set for good; entries of links that are neither a bridge's ports nor VXLAN devices are none. */
 export function readFdbEntry(body: Buffer): (FdbEntry & { readonly linkIndex: number }) | undefined {
-  if (body.length < NEIGHBOUR_HEADER_BYTES || body.readUInt8(0) !== AF_BRIDGE) return undefined;
+  if (body.length < NEIGHBOUR_HEADER_BYTES || body.readUInt8(0) !== AF.bridge) return undefined;
   const attributes: Attributes = readAttributes(body, NEIGHBOUR_HEADER_BYTES);
-  const mac = attributes.get(NDA.mac);
-  if (mac?.length !== 6) return undefined;
-  const linkIndex = body.readInt32LE(4);
+  const bytes = attributes.get(NDA.mac);
+  if (bytes?.length !== 6) return undefined;
+  const [linkIndex, state, mac] = [body.readInt32LE(4), body.readUInt16LE(8), macFromBytes(bytes)];
   const vtep = readIp(attributes.get(NDA.destination));
-  return vtep === undefined
-    ? { kind: 'port', linkIndex, mac: macFromBytes(mac) }
-    : { kind: 'tunnel', linkIndex, mac: macFromBytes(mac), vtep };
-}
-
-export function macToBytes(mac: MacAddress): Uint8Array {
-  return Uint8Array.from(mac.split(':'), (part) => Number.parseInt(part, 16));
-}
-
-export function macFromBytes(bytes: Uint8Array): MacAddress {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':') as MacAddress;
-}
-
-function linkHeader(index: number, flags: number, change: number): Buffer {
-  const header = Buffer.alloc(LINK_HEADER_BYTES);
-  header.writeUInt8(AF_UNSPEC, 0);
-  header.writeInt32LE(index, 4);
-  header.writeUInt32LE(flags, 8);
-  header.writeUInt32LE(change, 12);
-  return header;
-}
-
-function vethEnd({ name, mac, netnsFd }: VethEnd): Buffer[] {
-  return [
-    text(IFLA.name, name),
-    ...(mac === undefined ? [] : [attribute(IFLA.address, macToBytes(mac))]),
-    ...(netnsFd === undefined ? [] : [u32(IFLA.netnsFd, netnsFd)]),
-  ];
+  if (vtep !== undefined) return { kind: 'tunnel', linkIndex, mac, vtep };
+  // A bridge calls its own addresses permanent, what it has learned reachable, and only what was set static.
+  return attributes.has(NDA.master) && (state & NUD.noarp) !== 0 ? { kind: 'port', linkIndex, mac } : undefined;
 }
 
 function addressBody(index: number, { address, prefixLength, deprecated }: Address): Buffer {
@@ -352,7 +198,7 @@ function neighbourBody(index: number, { address, mac }: Neighbour): Buffer {
 function fdbBody(index: number, entry: FdbEntry): Buffer {
   const [state, flags] = entry.kind === 'port' ? [NUD.noarp, NTF.master] : [NUD.permanent, NTF.self];
   return Buffer.concat([
-    neighbourHeader(AF_BRIDGE, index, state, flags),
+    neighbourHeader(AF.bridge, index, state, flags),
     attribute(NDA.mac, macToBytes(entry.mac)),
     ...(entry.kind === 'tunnel' ? [attribute(NDA.destination, ipToBytes(entry.vtep))] : []),
   ]);
@@ -367,18 +213,6 @@ function neighbourHeader(family: number, index: number, state: number, flags: nu
   return header;
 }
 
-function linkKind(kind: string | undefined): LinkKind {
-  return kind === 'bridge' || kind === 'veth' ? kind : 'other';
-}
-
-function readIp(data: Buffer | undefined): IpAddress | undefined {
-  return data === undefined || (data.length !== 4 && data.length !== 16) ? undefined : ipFromBytes(data);
-}
-
 function anyAddress(family: number): IpAddress {
-  return (family === AF_INET ? '0.0.0.0' : '::') as IpAddress;
-}
-
-function familyOf(address: IpAddress): number {
-  return ipVersion(address) === 4 ? AF_INET : AF_INET6;
+  return (family === AF.inet ? '0.0.0.0' : '::') as IpAddress;
 }

@@ -1,6 +1,6 @@
 // Containers, as `vipmesh run` and `vipmesh attach` get them.
 import type { IpAddress } from '../model/address.ts';
-import { gatewayOf, type NetworkId } from '../model/network.ts';
+import type { NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { MacAddress, Namespace, Observed } from '../netlink/kernel.ts';
 import type { Egress } from './egress-bridge.ts';
@@ -33,7 +33,7 @@ export function describeContainer(
   spec: ContainerSpec,
   namespace: Namespace,
   observed: Observed,
-  egress: Egress | undefined,
+  { gateways, egress }: { readonly gateways: readonly (readonly IpAddress[])[]; readonly egress: Egress | undefined },
 ): Container {
   return {
     taskId: spec.taskId,
@@ -44,7 +44,7 @@ export function describeContainer(
       networkId: network.id,
       mac: observed.links.find(({ name }) => name === linkOf(spec, i))?.mac,
       addresses,
-      gateways: network.subnets.map(gatewayOf),
+      gateways: gateways[i] ?? [],
     })),
     ...(egress === undefined ? {} : { egressGateway: egress.gateway }),
   };

@@ -1,6 +1,16 @@
 // From what a namespace holds to what it should hold: the operations, additions before removals, so that what stays in use is
 // never gone in between. PURE.
-import type { Address, Link, Neighbour, Observed, OnLink, Operation, Route } from '../netlink/kernel.ts';
+import type {
+  Address,
+  FdbEntry,
+  Link,
+  Neighbour,
+  Observed,
+  OnLink,
+  Operation,
+  PortSettings,
+  Route,
+} from '../netlink/kernel.ts';
 import type { Plan, PlannedLink } from './plan.ts';
 
 /** `sysctls`: the present values of the plan's settings, as far as there are any. Empty when nothing is to be done. */
@@ -22,6 +32,10 @@ export function diff(plan: Plan, observed: Observed, sysctls: ReadonlyMap<string
     ),
     ...lacking(plan.routes, settled.routes, routeKey).map(
       ({ link, ...route }): Operation => ({ kind: 'add-route', link, route }),
+    ),
+    // Before the neighbours: what is known by address is sent at once.
+    ...lacking(plan.forwarding, settled.forwarding, forwardingKey).map(
+      ({ link, ...entry }): Operation => ({ kind: 'set-forwarding', link, entry }),
     ),
     ...lacking(plan.neighbours, settled.neighbours, neighbourKey).map(
       ({ link, ...neighbour }): Operation => ({ kind: 'set-neighbour', link, neighbour }),
@@ -46,16 +60,22 @@ function removals(plan: Plan, observed: Observed): readonly Operation[] {
     ...lacking(ours(observed.neighbours), plan.neighbours, neighbourPlace).map(
       ({ link, ...neighbour }): Operation => ({ kind: 'remove-neighbour', link, neighbour }),
     ),
+    ...lacking(ours(observed.forwarding), plan.forwarding, forwardingPlace).map(
+      ({ link, ...entry }): Operation => ({ kind: 'remove-forwarding', link, entry }),
+    ),
     ...observed.links
       .filter(({ name, master }) => master !== undefined && bridges.has(master) && !planned.has(name))
       .map(({ name }): Operation => ({ kind: 'remove-link', name })),
   ];
 }
 
-/** A link whose name something of another kind has taken counts as missing too. */
+/** A link whose name something of another kind has taken counts as missing too, and so does another tunnel. */
 function isMissing({ make }: PlannedLink, present: Link | undefined): boolean {
   if (make.kind === 'given') return false;
-  return present === undefined || present.kind !== make.kind;
+  if (present === undefined || present.kind !== make.kind) return true;
+  if (make.kind !== 'vxlan') return false;
+  const { vni, port, local } = make.tunnel;
+  return present.tunnel?.vni !== vni || present.tunnel.port !== port || present.tunnel.local !== local;
 }
 
 function makeLink({ name, make, mac }: PlannedLink, inTheWay: Link | undefined): readonly Operation[] {
@@ -65,6 +85,8 @@ function makeLink({ name, make, mac }: PlannedLink, inTheWay: Link | undefined):
       return [...first, { kind: 'add-bridge', name, ...(mac === undefined ? {} : { mac }) }];
     case 'veth':
       return [...first, { kind: 'add-veth', name, peer: make.peer }];
+    case 'vxlan':
+      return [...first, { kind: 'add-vxlan', name, tunnel: make.tunnel }];
     case 'given':
       return [];
   }
@@ -75,18 +97,25 @@ function changeLink(link: PlannedLink, present: Link | undefined): readonly Oper
   if (present === undefined && link.make.kind === 'given') return [];
   const isNew = present === undefined;
   const mac = link.mac !== undefined && present?.mac !== link.mac && !(isNew && link.make.kind === 'bridge');
+  const moves = link.master !== undefined && present?.master !== link.master;
   const change = {
     ...(mac && link.mac !== undefined ? { mac: link.mac } : {}),
-    ...(link.master !== undefined && present?.master !== link.master ? { master: link.master } : {}),
+    ...(link.mtu !== undefined && present?.mtu !== link.mtu ? { mtu: link.mtu } : {}),
+    ...(moves ? { master: link.master } : {}),
     ...(present?.up === true ? {} : { up: true }),
   };
   const operations: Operation[] =
     Object.keys(change).length === 0 ? [] : [{ kind: 'set-link', name: link.name, ...change }];
-  // Only a port can be isolated, so this comes once the link is one.
-  if (link.isolated === true && present?.isolated !== true) {
-    operations.push({ kind: 'set-link', name: link.name, isolated: true });
-  }
+  // Only a port has them, so these come once the link is one.
+  const port = differing(link.port ?? {}, moves ? undefined : present?.port);
+  if (Object.keys(port).length > 0) operations.push({ kind: 'set-link', name: link.name, port });
   return operations;
+}
+
+/** Those of the wanted settings that are not so. */
+function differing(wanted: Partial<PortSettings>, present: PortSettings | undefined): Partial<PortSettings> {
+  const entries = Object.entries(wanted) as (readonly [keyof PortSettings, boolean])[];
+  return Object.fromEntries(entries.filter(([name, value]) => present?.[name] !== value));
 }
 
 /** What was on a link that is made anew has gone with the old one. */
@@ -98,6 +127,7 @@ function withoutLinks(observed: Observed, gone: ReadonlySet<string>): Observed {
     addresses: observed.addresses.filter(stays),
     routes: observed.routes.filter(stays),
     neighbours: observed.neighbours.filter(stays),
+    forwarding: observed.forwarding.filter(stays),
   };
 }
 
@@ -139,4 +169,13 @@ function neighbourPlace({ link, address }: OnLink<Neighbour>): string {
 
 function neighbourKey(neighbour: OnLink<Neighbour>): string {
   return `${neighbourPlace(neighbour)} ${neighbour.mac}`;
+}
+
+/** Setting a port's entry moves it; setting a tunnel's replaces where it leads. */
+function forwardingPlace({ kind, link, mac }: OnLink<FdbEntry>): string {
+  return `${kind} ${link} ${mac}`;
+}
+
+function forwardingKey(entry: OnLink<FdbEntry>): string {
+  return `${forwardingPlace(entry)} ${entry.kind === 'tunnel' ? entry.vtep : ''}`;
 }

@@ -2,32 +2,31 @@
 // and that is only fitted out: never deleted, nothing changed in it but the driver's links), and the node-local bridge that leads
 // containers outside. What it was told is its plan; the kernel is made to agree after every call, and again whenever
 // the kernel tells of a change that the driver did not make.
-import type { Snapshot } from '../catalog/snapshot.ts';
+import type { Change } from '../catalog/change.ts';
+import { EMPTY_SNAPSHOT, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { Kernel, Namespace } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import type { Log } from '../runtime/log.ts';
+import { overlayChanges } from './changes.ts';
 import { awaitLinks, type Container, describeContainer, removeBrokenPairs } from './container.ts';
-import { EgressBridge, type EgressOptions } from './egress-bridge.ts';
-import {
-  BRIDGE,
-  containerNamespace,
-  type Instance,
-  isInstance,
-  namespacePrefix,
-  networkNamespace,
-  portLink,
-} from './names.ts';
+import { type Egress, EgressBridge, type EgressOptions } from './egress-bridge.ts';
+import { BRIDGE, containerNamespace, type Instance, isInstance, namespacePrefix, portLink } from './names.ts';
+import { Networks, type NetworkState } from './networks.ts';
 import { fitOut, isGuest, isStillThere, openGuest } from './open-guest.ts';
 import { OverlayError } from './overlay-error.ts';
-import { type ContainerSpec, hasEgress, planContainer, planNetwork, wantedNetworks } from './plan.ts';
+import { type ContainerSpec, hasEgress, planContainer } from './plan.ts';
 import { type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
+import { removeStranger } from './strangers.ts';
+import { TunnelGuard } from './tunnel-guard.ts';
+import { type OverlayNode, wantedAmong, wantedNetworks } from './wanted.ts';
 
 export interface OverlayOptions extends EgressOptions {
   /** Six lower-case letters and digits; the same at every start of one agent, another for every agent of a machine. */
   readonly instance: Instance;
+  readonly node: OverlayNode;
   readonly kernel: Kernel;
   readonly log: Log;
 }
@@ -47,10 +46,12 @@ export interface Adoption {
   readonly removed: readonly string[];
 }
 
-interface NetworkState {
-  readonly namespace: Namespace;
-  network: Network;
-  vips: readonly IpAddress[];
+/** What a call did that made networks be as they are wanted. */
+export interface Applied {
+  /** Those that were looked at, and are there. */
+  readonly places: ReadonlyMap<NetworkId, NetworkPlace>;
+  /** Those that this node has and needs no longer: for the caller to let go of, and then to remove. */
+  readonly idle: readonly NetworkId[];
 }
 
 interface ContainerState {
@@ -69,12 +70,17 @@ export class OverlayDriver {
   readonly #kernel: Kernel;
   readonly #log: Log;
   readonly #egress: EgressBridge;
-  readonly #networks = new Map<NetworkId, NetworkState>();
+  readonly #networks: Networks;
+  readonly #node: OverlayNode;
   readonly #containers = new Map<TaskId, ContainerState>();
-  readonly #problems = new Map<NetworkId, KernelError>();
+  /** What was last taken over. */
+  #snapshot = EMPTY_SNAPSHOT;
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
   #noticed: NodeJS.Timeout | undefined;
+  /** Where something was changed that has not been looked at yet; `node` for the node's own namespace. */
+  readonly #suspects = new Set<NetworkId | 'node'>();
+  #isWatchingNode = false;
   #isClosed = false;
 
   constructor(options: OverlayOptions) {
@@ -87,17 +93,27 @@ export class OverlayDriver {
     this.#instance = options.instance;
     this.#kernel = options.kernel;
     this.#log = options.log;
-    this.#egress = new EgressBridge(options, () => this.#scheduleRepair());
+    this.#node = options.node;
+    this.#egress = new EgressBridge(options, () => this.#scheduleRepair('node'));
+    this.#networks = new Networks({
+      ...options,
+      containers: () => this.#specs(),
+      changed: (id) => this.#scheduleRepair(id),
+    });
   }
 
   /**
-   * Takes over what an earlier run of this agent left: namespaces of these networks, and of those of these containers that
-   * still have one. Everything else with this agent's names is removed. To be called once, before anything else.
+   * Takes over what an earlier run of this agent left: namespaces of the networks that a snapshot says are wanted here, and of
+   * those of these containers that still have one. Everything else with this agent's names is removed. To be called once,
+   * before anything else.
    */
-  adopt(networks: readonly Network[], containers: readonly ContainerSpec[]): Promise<Adoption> {
+  adopt(snapshot: Snapshot, containers: readonly ContainerSpec[]): Promise<Adoption> {
     return this.#inTurn(async () => {
       const found = new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance)));
-      for (const network of networks) await this.#openNetwork(network);
+      await this.#takeOver(snapshot);
+      if (this.#node.cluster === undefined) await new TunnelGuard(this.#kernel, this.#instance, 0).remove();
+      for (const wanted of wantedNetworks(snapshot, this.#node))
+        (await this.#networks.open(wanted, snapshot)).isWanted = true;
       const alive: ContainerSpec[] = [];
       for (const spec of containers) {
         const isAlive = isGuest(spec)
@@ -110,55 +126,79 @@ export class OverlayDriver {
       await this.#egress.adopt();
       const adopted: Container[] = [];
       await this.#each(open, async ({ taskId }) => adopted.push(await this.#settleContainer(taskId)));
-      for (const state of this.#networks.values()) await this.#settleNetwork(state);
-      const removed = this.#removeStrangers(found);
+      const removed = await this.#removeStrangers(found);
+      // After the strangers: one of them may hold a tunnel that is needed here.
+      for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
       return { containers: adopted, removed };
     });
   }
 
-  /** Makes an overlay network's namespace, or brings it up to date. Idempotent. Rejects with KernelError. */
+  /**
+   * Makes an overlay network's namespace, or brings it up to date. Idempotent. Rejects with KernelError, and with OverlayError
+   * `no-address` in a cluster where this node has no address there.
+   */
   ensureNetwork(network: Network): Promise<NetworkPlace> {
     return this.#inTurn(() => this.#ensureNetwork(network));
   }
 
   /** The VIPs of a network, all of them; those that were there and are not named are removed. */
   setVips(networkId: NetworkId, vips: readonly IpAddress[]): Promise<void> {
-    return this.#inTurn(() => this.#setVips(networkId, vips));
+    return this.#inTurn(async () => {
+      const state = this.#networks.require(networkId);
+      state.vips = vips;
+      await this.#networks.settle(state);
+    });
   }
 
   /** Everything of a network. Rejects with `in-use` while a container here is on it. Idempotent. */
   removeNetwork(networkId: NetworkId): Promise<void> {
-    return this.#inTurn(async () => this.#removeNetwork(networkId));
+    return this.#inTurn(() => this.#removeNetwork(networkId));
   }
 
   /**
-   * Makes all overlay networks and VIPs be as in a snapshot. A network that cannot be made is left out of the result and told
-   * by `problems`; a removed one that still has containers here is kept, with a warning.
+   * Makes all overlay networks be as a snapshot says. A network that cannot be made is left out of the result and told by
+   * `problems`; one that is needed no longer stays until it is removed.
    */
-  applySnapshot(snapshot: Snapshot): Promise<ReadonlyMap<NetworkId, NetworkPlace>> {
+  applySnapshot(snapshot: Snapshot): Promise<Applied> {
     return this.#inTurn(async () => {
-      const wanted = wantedNetworks(snapshot);
-      const places = new Map<NetworkId, NetworkPlace>();
-      for (const { network, vips } of wanted) {
-        try {
-          const state = await this.#openNetwork(network);
-          state.vips = vips;
-          await this.#settleNetwork(state);
-          places.set(network.id, placeOf(state));
-        } catch (error) {
-          if (!(error instanceof KernelError)) throw error;
-          this.#problems.set(network.id, error);
-          this.#log.error('an overlay network is not as it should be', { network: network.spec.name, error });
+      await this.#takeOver(snapshot);
+      const networks = [...snapshot.networks.values()].filter(({ spec }) => spec.driver === 'overlay');
+      return this.#applyNetworks(new Set([...networks.map(({ id }) => id), ...this.#networks.ids]));
+    });
+  }
+
+  /** The same for one commit, which leads from `previous` to `snapshot`, at a price that depends on that commit alone. */
+  applyChanges(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): Promise<Applied> {
+    return this.#inTurn(async () => {
+      const found = overlayChanges(snapshot, previous, changes, this.#node.id, this.#networks.ids);
+      this.#snapshot = snapshot;
+      if (found.nodes) await this.#setNodes();
+      if (this.#node.cluster !== undefined) {
+        for (const [id, remotes] of found.remotes) {
+          const state = found.networks.has(id) ? undefined : this.#networks.get(id);
+          if (state !== undefined)
+            await this.#attempt(state.network, () => this.#networks.moveRemotes(state, snapshot, remotes));
         }
       }
-      this.#removeNetworksBut(new Set(wanted.map(({ network }) => network.id)));
-      return places;
+      return this.#applyNetworks(found.networks);
     });
+  }
+
+  /** The networks that this node has and needs no longer, now. */
+  get idleNetworks(): readonly NetworkId[] {
+    return this.#networks.all
+      .filter(({ isWanted, network }) => !isWanted && !this.#isUsed(network.id))
+      .map(({ network }) => network.id);
+  }
+
+  /** Frames that came into this node's tunnels from addresses that are no node's, and were dropped; since the tunnels were made. */
+  async strangersDropped(): Promise<number> {
+    return (await this.#networks.guard?.dropped()) ?? 0;
   }
 
   /** Networks that are not as they should be, each with the first thing that failed. */
   get problems(): ReadonlyMap<NetworkId, KernelError> {
-    return this.#problems;
+    return this.#networks.problems;
   }
 
   /**
@@ -169,7 +209,7 @@ export class OverlayDriver {
   attachContainer(spec: ContainerSpec): Promise<Container> {
     return this.#inTurn(async () => {
       for (const { network } of spec.attachments)
-        if (!this.#networks.has(network.id)) await this.#ensureNetwork(network);
+        if (this.#networks.get(network.id) === undefined) await this.#ensureNetwork(network);
       try {
         await this.#openContainer(spec);
         return await this.#settleContainer(spec.taskId);
@@ -187,7 +227,7 @@ export class OverlayDriver {
 
   /** Compares all with the kernel now. Resolves with how many differences were mended. */
   repair(): Promise<number> {
-    return this.#inTurn(() => this.#repair());
+    return this.#inTurn(() => this.#repair(new Set(['node' as const, ...this.#networks.ids])));
   }
 
   /** Lets go of everything and leaves it in the kernel, for the next start to adopt. The kernel object stays open. */
@@ -199,9 +239,10 @@ export class OverlayDriver {
   removeAll(): Promise<void> {
     return this.#inTurn(async () => {
       for (const taskId of [...this.#containers.keys()]) await this.#detachContainer(taskId);
-      for (const id of [...this.#networks.keys()]) this.#removeNetwork(id);
+      for (const id of [...this.#networks.ids]) await this.#removeNetwork(id);
       await this.#egress.remove();
-      this.#removeStrangers(new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance))));
+      await new TunnelGuard(this.#kernel, this.#instance, 0).remove();
+      await this.#removeStrangers(new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance))));
       this.#close();
     });
   }
@@ -233,52 +274,62 @@ export class OverlayDriver {
     return turn;
   }
 
+  /** What holds for all networks at once. */
+  async #takeOver(snapshot: Snapshot): Promise<void> {
+    this.#snapshot = snapshot;
+    if (this.#node.cluster === undefined) return;
+    if (!this.#isWatchingNode) this.#kernel.own.watch(() => this.#scheduleRepair('node'));
+    this.#isWatchingNode = true;
+    await this.#networks.readUnderlay();
+    await this.#setNodes();
+  }
+
+  async #setNodes(): Promise<void> {
+    const { cluster } = this.#node;
+    if (cluster === undefined) return;
+    const nodes = [...this.#snapshot.presences.values()].map(({ dataAddress }) => dataAddress);
+    await this.#networks.guard?.setNodes(nodes);
+  }
+
+  /** Makes these networks be as the last snapshot wants them. */
+  async #applyNetworks(ids: ReadonlySet<NetworkId>): Promise<Applied> {
+    const places = new Map<NetworkId, NetworkPlace>();
+    if (ids.size === 0) return { places, idle: [] };
+    const snapshot = this.#snapshot;
+    const wanted = new Map(wantedAmong(snapshot, this.#node, ids).map((one) => [one.network.id, one]));
+    for (const id of ids) {
+      const one = wanted.get(id);
+      const known = this.#networks.get(id);
+      if (known !== undefined) known.isWanted = one !== undefined;
+      if (one === undefined) continue;
+      await this.#attempt(one.network, async () => {
+        const state = await this.#networks.open(one, snapshot);
+        state.isWanted = true;
+        await this.#networks.settle(state);
+        places.set(id, placeOf(state));
+      });
+    }
+    return { places, idle: this.idleNetworks };
+  }
+
+  /** A network that cannot be made keeps no other from being made. */
+  async #attempt(network: Network, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#networks.setProblem(network.id, error);
+      this.#log.error('an overlay network is not as it should be', { network: network.spec.name, error });
+    }
+  }
+
   async #ensureNetwork(network: Network): Promise<NetworkPlace> {
-    const state = await this.#openNetwork(network);
-    await this.#settleNetwork(state);
+    const state = await this.#networks.ensure(network, this.#snapshot);
+    await this.#networks.settle(state);
     return placeOf(state);
   }
 
-  async #openNetwork(network: Network): Promise<NetworkState> {
-    const known = this.#networks.get(network.id);
-    if (known !== undefined) {
-      known.network = network;
-      return known;
-    }
-    const namespace = await this.#kernel.ensureNamespace(networkNamespace(this.#instance, network.id));
-    const state: NetworkState = { namespace, network, vips: [] };
-    this.#networks.set(network.id, state);
-    namespace.watch(() => this.#scheduleRepair());
-    return state;
-  }
-
-  async #settleNetwork(state: NetworkState): Promise<void> {
-    throwFirst(await this.#reconcileNetwork(state));
-  }
-
-  async #reconcileNetwork(state: NetworkState): Promise<Outcome> {
-    const outcome = await reconcile(state.namespace, planNetwork(this.#instance, state, this.#specs()));
-    const [problem] = outcome.failures;
-    if (problem === undefined) this.#problems.delete(state.network.id);
-    else this.#problems.set(state.network.id, problem);
-    return outcome;
-  }
-
-  #removeNetworksBut(kept: ReadonlySet<NetworkId>): void {
-    for (const [id, { network }] of this.#networks) {
-      if (kept.has(id)) continue;
-      if (!this.#isUsed(id)) this.#removeNetwork(id);
-      else this.#log.warn('a removed network is kept while it has containers', { network: network.spec.name });
-    }
-  }
-
-  async #setVips(networkId: NetworkId, vips: readonly IpAddress[]): Promise<void> {
-    const state = this.#networkState(networkId);
-    state.vips = vips;
-    await this.#settleNetwork(state);
-  }
-
-  #removeNetwork(networkId: NetworkId): void {
+  async #removeNetwork(networkId: NetworkId): Promise<void> {
     const state = this.#networks.get(networkId);
     if (state === undefined) return;
     if (this.#isUsed(networkId)) {
@@ -287,10 +338,7 @@ export class OverlayDriver {
         `network ${state.network.spec.name} still has containers on this node; stop them first`,
       );
     }
-    this.#networks.delete(networkId);
-    this.#problems.delete(networkId);
-    state.namespace.close();
-    this.#kernel.deleteNamespace(state.namespace.name);
+    await this.#networks.remove(state);
   }
 
   #isUsed(networkId: NetworkId): boolean {
@@ -304,14 +352,14 @@ export class OverlayDriver {
     const spec = isGuest(wanted) ? await fitOut(wanted, namespace) : wanted;
     this.#containers.set(spec.taskId, { namespace, spec });
     for (const { network } of spec.attachments) {
-      await removeBrokenPairs(spec, network.id, this.#networkState(network.id).namespace, namespace);
+      await removeBrokenPairs(spec, network.id, this.#networks.require(network.id).namespace, namespace);
     }
     if (hasEgress(spec)) await this.#egress.admit(spec.taskId, namespace);
   }
 
   #homeOf(spec: ContainerSpec): Promise<Namespace> {
     if (!isGuest(spec)) return this.#kernel.ensureNamespace(containerNamespace(this.#instance, spec.taskId));
-    const inUse = { networks: [...this.#networks.values()], containers: [...this.#containers.values()] };
+    const inUse = { networks: this.#networks.all, containers: [...this.#containers.values()] };
     return openGuest(this.#kernel, spec, inUse);
   }
 
@@ -320,18 +368,24 @@ export class OverlayDriver {
     if (state === undefined) throw new RangeError(`container ${taskId} was not opened`);
     const { namespace, spec } = state;
     for (const { network } of spec.attachments) {
-      const state = this.#networkState(network.id);
-      const outcome = await this.#reconcileNetwork(state);
+      const outcome = await this.#networks.reconcile(this.#networks.require(network.id));
       // A failure may be another container's; what counts here is this one's port.
       throwUnlessPort(outcome, portLink(spec.taskId), BRIDGE);
     }
     const egress = hasEgress(spec) ? await this.#egress.settle(spec.taskId) : undefined;
-    const { observed } = throwFirst(await reconcile(namespace, planContainer(spec, egress)));
-    const networks = spec.attachments.map(({ network }) => this.#networkState(network.id).namespace);
-    const slow = await awaitLinks(spec, { container: namespace, networks, node: this.#kernel.own }, egress);
+    const { observed } = throwFirst(await this.#reconcileContainer(state, egress));
+    const networks = spec.attachments.map(({ network }) => this.#networks.require(network.id));
+    const places = { container: namespace, networks: networks.map((one) => one.namespace), node: this.#kernel.own };
+    const slow = await awaitLinks(spec, places, egress);
     if (slow.length > 0)
       this.#log.warn('links of a container are slow to come up', { taskId: spec.taskId, links: slow });
-    return describeContainer(spec, namespace, observed, egress);
+    const gateways = networks.map(({ own }) => own);
+    return describeContainer(spec, namespace, observed, { gateways, egress });
+  }
+
+  #reconcileContainer({ spec, namespace }: ContainerState, egress: Egress | undefined): Promise<Outcome> {
+    const mtuOf = (id: NetworkId) => this.#networks.mtuOf(this.#networks.require(id).network);
+    return reconcile(namespace, planContainer(spec, egress, mtuOf));
   }
 
   async #detachContainer(taskId: TaskId): Promise<void> {
@@ -345,7 +399,7 @@ export class OverlayDriver {
     for (const { network } of state.spec.attachments) {
       const known = this.#networks.get(network.id);
       if (known === undefined) continue;
-      const { failures } = await this.#reconcileNetwork(known);
+      const { failures } = await this.#networks.reconcile(known);
       for (const error of failures) this.#log.warn('cannot remove a container from its network', { taskId, error });
     }
     await this.#egress.dismiss(taskId);
@@ -353,40 +407,44 @@ export class OverlayDriver {
     if (made) this.#kernel.deleteNamespace(state.namespace.name);
   }
 
-  #networkState(id: NetworkId): NetworkState {
-    const state = this.#networks.get(id);
-    if (state === undefined) throw new RangeError(`network ${id} was not ensured before it was used`);
-    return state;
-  }
-
   #specs(): readonly ContainerSpec[] {
     return [...this.#containers.values()].map(({ spec }) => spec);
   }
 
   /** Of the namespaces found, those that belong to nothing that is known. */
-  #removeStrangers(found: ReadonlySet<string>): readonly string[] {
-    const known = new Set(
-      [...this.#networks.values(), ...this.#containers.values()].map(({ namespace }) => namespace.name),
-    );
+  async #removeStrangers(found: ReadonlySet<string>): Promise<readonly string[]> {
+    const known = new Set([...this.#networks.all, ...this.#containers.values()].map(({ namespace }) => namespace.name));
     const strangers = [...found].filter((name) => !known.has(name));
-    for (const name of strangers) this.#kernel.deleteNamespace(name);
+    for (const name of strangers) await removeStranger(this.#kernel, name, this.#log);
     return strangers;
   }
 
-  #scheduleRepair(): void {
-    if (this.#noticed !== undefined || this.#isClosed) return;
-    this.#noticed = setTimeout(() => {
+  #scheduleRepair(where: NetworkId | 'node'): void {
+    if (this.#isClosed) return;
+    this.#suspects.add(where);
+    this.#noticed ??= setTimeout(() => {
       this.#noticed = undefined;
-      this.repair().catch((error: unknown) => {
+      const suspects = new Set(this.#suspects);
+      this.#suspects.clear();
+      this.#inTurn(() => this.#repair(suspects)).catch((error: unknown) => {
         if (!this.#isClosed) this.#log.error('cannot compare the overlay with the kernel', { error });
       });
     }, NOTICE_SETTLE_MS).unref();
   }
 
-  async #repair(): Promise<number> {
+  async #repair(where: ReadonlySet<NetworkId | 'node'>): Promise<number> {
+    // Another size of packets concerns everything.
+    const resized = where.has('node') && (await this.#networks.readUnderlay());
     let mended = 0;
-    for (const state of this.#networks.values()) {
-      mended += this.#report(await this.#reconcileNetwork(state), state.network.spec.name);
+    for (const state of this.#networks.all) {
+      const { id, spec } = state.network;
+      if (resized || where.has(id)) mended += this.#report(await this.#networks.reconcile(state), spec.name);
+    }
+    if (resized) for (const taskId of this.#containers.keys()) await this.#settleContainer(taskId);
+    if (!where.has('node')) return mended;
+    if (await this.#networks.guard?.repair()) {
+      this.#log.warn('made the nftables table of the tunnels anew, which something else had removed');
+      mended++;
     }
     const outcome = await this.#egress.repair();
     return mended + (outcome === undefined ? 0 : this.#report(outcome, 'egress'));
@@ -405,9 +463,8 @@ export class OverlayDriver {
   #close(): void {
     this.#isClosed = true;
     clearTimeout(this.#noticed);
-    for (const { namespace } of this.#networks.values()) namespace.close();
+    this.#networks.close();
     for (const { namespace } of this.#containers.values()) namespace.close();
-    this.#networks.clear();
     this.#containers.clear();
   }
 }

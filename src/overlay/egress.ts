@@ -99,7 +99,7 @@ export function planEgress(instance: Instance, subnet: Subnet, places: ReadonlyM
       },
     } as const,
     master: bridge,
-    isolated: true,
+    port: { isolated: true },
   }));
   return {
     links: [{ name: bridge, make: { kind: 'bridge' }, mac: macOf(gateway) }, ...ports],
@@ -107,6 +107,7 @@ export function planEgress(instance: Instance, subnet: Subnet, places: ReadonlyM
     routes: [],
     // As on overlay networks: nobody answers for another's address.
     neighbours: [...places.values()].map(({ address }) => ({ address, mac: macOf(address), link: bridge })),
+    forwarding: [],
     sysctls: [
       { path: 'ipv4/ip_forward', value: '1' },
       ...linkIpv6(bridge, false),

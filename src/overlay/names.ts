@@ -10,6 +10,8 @@ export type Instance = string;
 
 /** The bridge of an overlay network, within its namespace. */
 export const BRIDGE = 'br0';
+/** The VXLAN device of an overlay network, a port of its bridge. */
+export const TUNNEL = 'vx0';
 /** A container's link to the node-local bridge, through which it reaches the outside. */
 export const EGRESS_LINK = 'egress';
 
@@ -62,6 +64,11 @@ export function egressPort(instance: Instance, number: number): string {
 /** The agent's nftables table, of the family `inet`. */
 export function tableName(instance: Instance): string {
   return `vipmesh_${instance}`;
+}
+
+/** The table that keeps strangers from the tunnels, likewise. */
+export function guardTable(instance: Instance): string {
+  return `${tableName(instance)}_tunnels`;
 }
 
 /**

@@ -2,6 +2,8 @@
 export type OverlayErrorCode =
   /** A setting cannot be used. */
   | 'bad-setting'
+  /** This node has no address of its own on the network. */
+  | 'no-address'
   /** The network still has containers. */
   | 'in-use'
   /** The egress subnet is routed to somewhere else already. */

@@ -1,11 +1,30 @@
 // What each namespace of this node should hold. PURE.
-import type { Snapshot } from '../catalog/snapshot.ts';
 import { type IpAddress, ipVersion, prefixLength, type Subnet, subnetContains } from '../model/address.ts';
-import { gatewayOf, type Network } from '../model/network.ts';
-import { vipOn } from '../model/service.ts';
+import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
-import type { Address, MacAddress, Neighbour, OnLink, Peer, Route } from '../netlink/kernel.ts';
-import { BRIDGE, containerLink, containerNamespace, EGRESS_LINK, type Instance, macOf, portLink } from './names.ts';
+import type {
+  Address,
+  FdbEntry,
+  MacAddress,
+  Neighbour,
+  OnLink,
+  Peer,
+  PortSettings,
+  Route,
+  Tunnel,
+} from '../netlink/kernel.ts';
+import {
+  BRIDGE,
+  containerLink,
+  containerNamespace,
+  EGRESS_LINK,
+  type Instance,
+  macOf,
+  portLink,
+  TUNNEL,
+} from './names.ts';
+import { type Remote, remoteEntries } from './remotes.ts';
+import type { WantedNetwork } from './wanted.ts';
 
 export interface PlannedLink {
   readonly name: string;
@@ -13,10 +32,13 @@ export interface PlannedLink {
   readonly make:
     | { readonly kind: 'bridge' }
     | { readonly kind: 'veth'; readonly peer: Peer }
+    | { readonly kind: 'vxlan'; readonly tunnel: Tunnel }
     | { readonly kind: 'given' };
   readonly mac?: MacAddress;
+  /** Bytes; absent: as it is. */
+  readonly mtu?: number;
   readonly master?: string;
-  readonly isolated?: boolean;
+  readonly port?: Partial<PortSettings>;
 }
 
 export interface PlannedSysctl {
@@ -35,13 +57,17 @@ export interface Plan {
   readonly addresses: readonly OnLink<Address>[];
   readonly routes: readonly OnLink<Route>[];
   readonly neighbours: readonly OnLink<Neighbour>[];
+  readonly forwarding: readonly OnLink<FdbEntry>[];
   readonly sysctls: readonly PlannedSysctl[];
 }
 
-/** An overlay network as this node needs it. */
-export interface WantedNetwork {
-  readonly network: Network;
-  readonly vips: readonly IpAddress[];
+/** An overlay network with what of it is on other nodes. */
+export interface ConnectedNetwork extends WantedNetwork {
+  /** Of all its links. Absent: the kernel's default. */
+  readonly mtu?: number | undefined;
+  /** Absent: the node is alone. */
+  readonly tunnel?: Tunnel | undefined;
+  readonly remotes?: Iterable<Remote>;
 }
 
 /** A container's place on one network. */
@@ -79,18 +105,6 @@ export interface EgressPlace {
   readonly namespace?: string;
 }
 
-/** The overlay networks of a snapshot with the VIPs of their services, in the order of creation. */
-export function wantedNetworks(snapshot: Snapshot): readonly WantedNetwork[] {
-  return [...snapshot.networks.values()]
-    .filter((network) => network.spec.driver === 'overlay')
-    .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
-    .map((network) => {
-      const services = snapshot.servicesByNetwork.get(network.id);
-      const vips = services === undefined ? [] : [...services.values()].map((service) => vipOn(service, network.id));
-      return { network, vips: vips.filter((vip) => vip !== undefined).sort() };
-    });
-}
-
 /** True when one of the networks leads outside, and nothing else does. */
 export function hasEgress(spec: ContainerSpec): boolean {
   return spec.guest?.egress ?? spec.attachments.some(({ network }) => !network.spec.internal);
@@ -102,7 +116,8 @@ export function linkOf(spec: ContainerSpec, position: number): string {
 }
 
 /**
- * The namespace of an overlay network: a bridge with this node's address, a port for each container here, and the VIPs.
+ * The namespace of an overlay network: a bridge with this node's address, a port for each container here, the VIPs, and in a
+ * cluster the tunnel to the other nodes.
  *
  * An IPv4 VIP is a local route: the kernel answers ARP for it and never takes it as a source address. For IPv6 that would not
  * answer neighbour solicitations, so there it is a deprecated address on the bridge. Both are there whether the service has
@@ -110,21 +125,30 @@ export function linkOf(spec: ContainerSpec, position: number): string {
  */
 export function planNetwork(
   instance: Instance,
-  { network, vips }: WantedNetwork,
+  { network, own, vips, mtu, tunnel, remotes = [] }: ConnectedNetwork,
   containers: readonly ContainerSpec[],
 ): Plan {
   const ports = containers.flatMap((container) => portsOf(instance, network, container));
   const ipv6 = network.subnets.some((subnet) => ipVersion(subnet) === 6);
-  const own = network.subnets.map((subnet) => ({ address: gatewayOf(subnet), prefixLength: prefixLength(subnet) }));
-  const mac = own[0] === undefined ? undefined : macOf(own[0].address);
+  const mac = own[0] === undefined ? undefined : macOf(own[0]);
+  const here = new Set(ports.map(({ mac }) => mac));
+  // A container that has just moved here may still be told of as being there.
+  const elsewhere = remoteEntries([...remotes].filter((remote) => !here.has(remote.mac)));
+  const sized = mtu === undefined ? {} : { mtu };
   return {
     links: [
       { name: 'lo', make: { kind: 'given' } },
-      { name: BRIDGE, make: { kind: 'bridge' }, ...(mac === undefined ? {} : { mac }) },
-      ...ports.map(({ link }) => link),
+      { name: BRIDGE, make: { kind: 'bridge' }, ...sized, ...(mac === undefined ? {} : { mac }) },
+      ...(tunnel === undefined ? [] : [{ ...tunnelLink(tunnel), ...sized }]),
+      ...ports.map(({ link }) => ({ ...link, ...sized })),
     ],
     addresses: [
-      ...own.map((address) => ({ ...address, deprecated: false, link: BRIDGE })),
+      ...own.map((address) => ({
+        address,
+        prefixLength: lengthFor(network, address),
+        deprecated: false,
+        link: BRIDGE,
+      })),
       ...vips
         .filter((vip) => ipVersion(vip) === 6)
         .map((address) => ({ address, prefixLength: 128, deprecated: true, link: BRIDGE })),
@@ -133,7 +157,14 @@ export function planNetwork(
       .filter((vip) => ipVersion(vip) === 4)
       .map((destination) => ({ kind: 'local', destination, prefixLength: 32, link: 'lo' })),
     // Set for good, so that no container can answer for another's address.
-    neighbours: ports.flatMap(({ addresses, mac }) => addresses.map((address) => ({ address, mac, link: BRIDGE }))),
+    neighbours: [
+      ...ports.flatMap(({ addresses, mac }) => addresses.map((address) => ({ address, mac, link: BRIDGE }))),
+      ...elsewhere.neighbours,
+    ],
+    forwarding: [
+      ...ports.map(({ link, mac }): OnLink<FdbEntry> => ({ kind: 'port', mac, link: link.name })),
+      ...elsewhere.forwarding,
+    ],
     sysctls: [
       // A new namespace takes this over from the machine's first one, where egress switches it on.
       { path: 'ipv4/ip_forward', value: '0' },
@@ -142,14 +173,38 @@ export function planNetwork(
       { path: `ipv4/conf/${BRIDGE}/arp_ignore`, value: '0', link: BRIDGE },
       ...linkIpv6(BRIDGE, ipv6),
       // Ports only carry frames; addresses of their own would be noise.
+      ...(tunnel === undefined ? [] : linkIpv6(TUNNEL, false)),
       ...ports.flatMap(({ link }) => linkIpv6(link.name, false)),
     ],
   };
 }
 
+/** Nothing is learned from the tunnel, and nothing is sent into it that has no entry: no question and no broadcast either. */
+function tunnelLink(tunnel: Tunnel): PlannedLink {
+  return {
+    name: TUNNEL,
+    make: { kind: 'vxlan', tunnel },
+    master: BRIDGE,
+    port: {
+      learning: false,
+      unicastFlood: false,
+      multicastFlood: false,
+      broadcastFlood: false,
+      suppressNeighbours: true,
+    },
+  };
+}
+
 /** A container's own namespace. */
-export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace; subnet: Subnet } | undefined): Plan {
-  const links = spec.attachments.map(({ addresses }, i) => ({ name: linkOf(spec, i), ...optionalMac(addresses) }));
+export function planContainer(
+  spec: ContainerSpec,
+  egress: { place: EgressPlace; subnet: Subnet } | undefined,
+  mtuOf: (network: NetworkId) => number | undefined = () => undefined,
+): Plan {
+  const links = spec.attachments.map(({ network, addresses }, i) => {
+    const mtu = mtuOf(network.id);
+    return { name: linkOf(spec, i), ...optionalMac(addresses), ...(mtu === undefined ? {} : { mtu }) };
+  });
   return {
     links: [
       { name: 'lo', make: { kind: 'given' } },
@@ -178,6 +233,7 @@ export function planContainer(spec: ContainerSpec, egress: { place: EgressPlace;
     ],
     routes: egress === undefined ? [] : [defaultRoute(gatewayOf(egress.subnet))],
     neighbours: [],
+    forwarding: [],
     sysctls: [
       ...(spec.guest === undefined ? OWN_CONTAINER_SYSCTLS : []),
       ...spec.attachments.flatMap(({ addresses }, i) =>
@@ -212,7 +268,17 @@ function portsOf(instance: Instance, network: Network, container: ContainerSpec)
     const namespace = container.guest?.namespace ?? containerNamespace(instance, container.taskId);
     const peer = { namespace, name: linkOf(container, i), mac };
     return [
-      { link: { name: portLink(container.taskId), make: { kind: 'veth', peer }, master: BRIDGE }, addresses, mac },
+      {
+        // Its MAC address is known and set: whatever else it sends as its source does not lead anybody to it.
+        link: {
+          name: portLink(container.taskId),
+          make: { kind: 'veth', peer },
+          master: BRIDGE,
+          port: { learning: false, unicastFlood: false },
+        },
+        addresses,
+        mac,
+      },
     ];
   });
 }

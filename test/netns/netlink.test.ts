@@ -6,14 +6,8 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { MacAddress } from '../../src/netlink/kernel.ts';
 import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
-import {
-  deleteFdbRequest,
-  dumpRequest,
-  getLinkRequest,
-  readFdbEntry,
-  readLink,
-  setFdbRequest,
-} from '../../src/netlink/rtnetlink.ts';
+import { deleteFdbRequest, dumpRequest, readFdbEntry, setFdbRequest } from '../../src/netlink/rtnetlink.ts';
+import { getLinkRequest, readLink } from '../../src/netlink/rtnetlink-link.ts';
 import { NetlinkSocket } from '../../src/netlink/socket.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
 import { ip, subnet } from '../support/builders.ts';
@@ -38,7 +32,7 @@ t.test('everything that can be applied is observed, and can be taken back', asyn
   const neighbour = { address: ip('10.64.0.2'), mac: MAC };
   await there.apply({ kind: 'add-bridge', name: 'br0' });
   await there.apply({ kind: 'add-veth', name: 'port', peer: { namespace: '', name: 'far', mac: MAC } });
-  await there.apply({ kind: 'set-link', name: 'port', up: true, master: 'br0', isolated: true, mtu: 1400 });
+  await there.apply({ kind: 'set-link', name: 'port', up: true, master: 'br0', port: { isolated: true }, mtu: 1400 });
   await there.apply({ kind: 'set-link', name: 'br0', up: true, mac: '02:42:0a:40:00:01' as MacAddress });
   for (const one of [address, vip]) await there.apply({ kind: 'add-address', link: 'br0', address: one });
   await there.apply({ kind: 'add-route', link: 'br0', route });
@@ -47,7 +41,7 @@ t.test('everything that can be applied is observed, and can be taken back', asyn
     links: [
       { name: 'lo', up: true },
       { name: 'br0', kind: 'bridge', up: true, mac: '02:42:0a:40:00:01' },
-      { name: 'port', kind: 'veth', up: true, master: 'br0', isolated: true, mtu: 1400 },
+      { name: 'port', kind: 'veth', up: true, master: 'br0', port: { isolated: true, learning: true }, mtu: 1400 },
     ],
     routes: [{ ...route, link: 'br0' }],
     neighbours: [{ ...neighbour, link: 'br0' }],

@@ -17,7 +17,7 @@ import { OverlayError } from '../../src/overlay/overlay-error.ts';
 import { namespacePrefix } from '../../src/overlay/names.ts';
 import type { ContainerSpec } from '../../src/overlay/plan.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
-import { ip, network as anyNetwork, subnet } from '../support/builders.ts';
+import { ip, NODE, network as anyNetwork, snapshot, subnet } from '../support/builders.ts';
 import { ping, serveTcp, serveUdp, tryTcp, tryUdp } from '../support/netns.ts';
 import type { VictimWork } from '../support/overlay-victim.ts';
 import { needsRoot } from '../support/requirements.ts';
@@ -59,7 +59,7 @@ function makeDriver(
 ): { driver: OverlayDriver; kernel: LinuxKernel; instance: string } {
   const kernel = new LinuxKernel();
   const instance = randomId().slice(0, 6);
-  const driver = new OverlayDriver({ instance, kernel, log: SILENT_LOG, ...more });
+  const driver = new OverlayDriver({ instance, node: { id: NODE }, kernel, log: SILENT_LOG, ...more });
   t.teardown(async () => {
     // One that was closed left everything to its successor.
     await driver.removeAll().catch((error: unknown) => {
@@ -225,7 +225,7 @@ t.test('M12: what a killed agent left is taken over or removed by the next', asy
   await killedAgent({ instance, attach: [lives, died] }, 'attached');
 
   const neverMade = container([front, '10.64.0.9']);
-  const { containers, removed } = await driver.adopt([front], [lives, neverMade]);
+  const { containers, removed } = await driver.adopt(snapshot({ networks: [front] }), [lives, neverMade]);
   t.equal(removed.length, 2, 'the dead container and the network that is gone');
   t.match(containers, [{ taskId: lives.taskId, egressGateway: '100.127.0.1' }]);
   const ports = (await kernel.own.observe()).links.filter(({ master }) => master !== undefined);
@@ -245,7 +245,7 @@ t.test('an agent killed at any moment leaves nothing that the next cannot remove
   for (const moment of ['attaching 0', 'attaching 2', 'attached', 'detaching 1', 'detaching 3']) {
     const { driver, kernel, instance } = makeDriver(t);
     await killedAgent({ instance, attach: specs, detach: true }, moment);
-    const { containers } = await driver.adopt([front], specs);
+    const { containers } = await driver.adopt(snapshot({ networks: [front] }), specs);
     for (const { taskId } of containers) {
       t.equal(ping(containers.find((one) => one.taskId === taskId)?.netnsFd ?? -1, '10.64.0.1'), 'answered', moment);
     }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Operation } from '../../src/netlink/kernel.ts';
+import { gatewayOf } from '../../src/model/network.ts';
 import type { TaskId } from '../../src/model/task.ts';
 import { diff } from '../../src/overlay/diff.ts';
 import { egressPlace, planEgress } from '../../src/overlay/egress.ts';
@@ -18,7 +19,11 @@ function container(number: number): ContainerSpec {
 }
 
 function plan(vips: readonly string[], containers: readonly number[]): Plan {
-  return planNetwork('ab12cd', { network: back, vips: vips.map(ip) }, containers.map(container));
+  return planNetwork(
+    'ab12cd',
+    { network: back, own: back.subnets.map(gatewayOf), vips: vips.map(ip) },
+    containers.map(container),
+  );
 }
 
 /** A namespace, and those of the containers, so that their ends of links have a place. */
@@ -49,10 +54,12 @@ t.test('from nothing: links, settings, up, addresses, routes, neighbours', async
     'set-sysctl ipv6/conf/t-task2xxx/disable_ipv6=1',
     'set-link br0 up=true',
     'set-link t-task2xxx master=br0 up=true',
+    'set-link t-task2xxx port=-learning -unicastFlood',
     'add-address 10.64.0.1/24 on br0',
     'add-address fd00:64::1/64 on br0',
     'add-address fd00:64::9/128 on br0',
     'add-route 10.64.0.9/32 on lo',
+    'set-forwarding 02:42:0a:40:00:02 over t-task2xxx',
     'set-neighbour 10.64.0.2 on br0',
     'set-neighbour fd00:64::2 on br0',
   ]);
@@ -66,7 +73,9 @@ t.test('a change: additions first', async (t) => {
     'set-sysctl ipv6/conf/t-task3xxx/accept_ra=0',
     'set-sysctl ipv6/conf/t-task3xxx/disable_ipv6=1',
     'set-link t-task3xxx master=br0 up=true',
+    'set-link t-task3xxx port=-learning -unicastFlood',
     'add-route 10.64.0.8/32 on lo',
+    'set-forwarding 02:42:0a:40:00:03 over t-task3xxx',
     'set-neighbour 10.64.0.3 on br0',
     'set-neighbour fd00:64::3 on br0',
     'remove-route 10.64.0.9/32 on lo',
@@ -99,7 +108,8 @@ t.test('what others did: a link down, a foreign address, another kind of link un
     mac: undefined,
     mtu: 1500,
     master: undefined,
-    isolated: false,
+    port: undefined,
+    tunnel: undefined,
   });
   t.strictSame((await operations(namespace, wanted)).slice(0, 2), ['remove-link br0', 'add-bridge br0']);
 });
@@ -115,7 +125,8 @@ t.test('in the node, what is not ours is left alone', async (t) => {
     mac: undefined,
     mtu: 1500,
     master: 'docker0',
-    isolated: false,
+    port: undefined,
+    tunnel: undefined,
   });
   own.addresses = [{ address: ip('192.0.2.1'), prefixLength: 24, deprecated: false, link: 'eth0' }];
   own.routes = [{ kind: 'unicast', destination: ip('198.51.100.0'), prefixLength: 24, link: 'eth0' }];

@@ -5,7 +5,7 @@ import { applyChanges, EMPTY_SNAPSHOT } from '../../src/catalog/snapshot.ts';
 import { OverlayDriver, type OverlayOptions } from '../../src/overlay/driver.ts';
 import type { ContainerSpec } from '../../src/overlay/plan.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
-import { ip, network, service, subnet } from '../support/builders.ts';
+import { ip, NODE, network, service, snapshot, subnet } from '../support/builders.ts';
 import { FakeKernel } from '../support/fake-kernel.ts';
 
 const front = network('front', 'overlay', ['10.64.0.0/24']);
@@ -23,7 +23,10 @@ function make(
   kernel = new FakeKernel(),
   more: Partial<OverlayOptions> = {},
 ): { kernel: FakeKernel; driver: OverlayDriver } {
-  return { kernel, driver: new OverlayDriver({ instance: 'ab12cd', kernel, log: SILENT_LOG, ...more }) };
+  return {
+    kernel,
+    driver: new OverlayDriver({ instance: 'ab12cd', node: { id: NODE }, kernel, log: SILENT_LOG, ...more }),
+  };
 }
 
 t.test('attaching twice changes nothing the second time', async (t) => {
@@ -64,7 +67,7 @@ t.test('half a link is replaced by a whole one', async (t) => {
   port?.delete('t-task2xxx');
   kernel.own.links.delete('vmab12cd-2');
   const next = make(kernel);
-  const { containers } = await next.driver.adopt([front], [spec]);
+  const { containers } = await next.driver.adopt(snapshot({ networks: [front] }), [spec]);
   t.equal(containers.length, 1);
   t.ok(home?.links.has('eth0') && home.links.has('egress'));
   t.equal(await next.driver.repair(), 0);
@@ -78,7 +81,7 @@ t.test('one container that cannot be taken over does not keep the agent from sta
   for (const link of ['eth0', 'egress']) kernel.namespaces.get('vipmesh-ab12cd-t-task3xxx')?.removeLink(link);
   kernel.refuses = (operation) => operation.kind === 'add-veth';
   const next = make(kernel);
-  const { containers } = await next.driver.adopt([front], specs);
+  const { containers } = await next.driver.adopt(snapshot({ networks: [front] }), specs);
   t.strictSame(
     containers.map(({ taskId }) => taskId.slice(0, 5)),
     ['task2', 'task4'],
@@ -91,7 +94,7 @@ t.test('only what has this instance in its name is taken for its own', async (t)
   const { kernel, driver } = make();
   for (const name of ['vipmesh-ab12cd-t-gonegone', 'vipmesh-other1-t-theirs', 'mine'])
     await kernel.ensureNamespace(name);
-  t.match(await driver.adopt([], []), { containers: [], removed: ['vipmesh-ab12cd-t-gonegone'] });
+  t.match(await driver.adopt(EMPTY_SNAPSHOT, []), { containers: [], removed: ['vipmesh-ab12cd-t-gonegone'] });
   t.strictSame(kernel.listNamespaces(''), ['mine', 'vipmesh-other1-t-theirs']);
 });
 
@@ -120,7 +123,7 @@ t.test('egress: an address stays with its container over a restart, and clashes 
   await driver.detachContainer(specs[0]?.taskId ?? ('' as TaskId));
   await driver.close();
   const next = make(kernel);
-  await next.driver.adopt([front], specs.slice(1));
+  await next.driver.adopt(snapshot({ networks: [front] }), specs.slice(1));
   await next.driver.attachContainer(container(9));
   const addresses = [3, 4, 9].map((number) => {
     const home = kernel.namespaces.get(`vipmesh-ab12cd-t-task${number}xxx`);
@@ -152,7 +155,7 @@ t.test('a snapshot: networks come, VIPs change, networks go', async (t) => {
     { kind: 'network', after: inner },
     { kind: 'service', after: web },
   ]);
-  const places = await driver.applySnapshot(one);
+  const { places } = await driver.applySnapshot(one);
   t.equal(places.get(front.id)?.netnsPath, '/run/netns/vipmesh-ab12cd-net-fron');
   const routes = () => kernel.namespaces.get('vipmesh-ab12cd-net-fron')?.routes.map(({ destination }) => destination);
   t.strictSame(routes(), ['10.64.0.9']);
@@ -160,20 +163,19 @@ t.test('a snapshot: networks come, VIPs change, networks go', async (t) => {
     { kind: 'service', before: web },
     { kind: 'network', before: inner },
   ]);
-  t.strictSame([...(await driver.applySnapshot(two)).keys()], [front.id]);
+  const then = await driver.applySnapshot(two);
+  t.strictSame([...then.places.keys()], [front.id]);
+  t.strictSame(then.idle, [inner.id]);
   t.strictSame(routes(), []);
+  await driver.removeNetwork(inner.id);
   t.strictSame(kernel.listNamespaces(''), ['vipmesh-ab12cd-net-fron']);
 });
 
 t.test('a network that cannot be made keeps no other from being made, and is told until it is', async (t) => {
   const { kernel, driver } = make();
-  const snapshot = applyChanges(
-    EMPTY_SNAPSHOT,
-    1,
-    [front, inner].map((after) => ({ kind: 'network', after })),
-  );
+  const both = snapshot({ networks: [front, inner] });
   kernel.refuses = (operation, { name }) => operation.kind === 'add-bridge' && name.endsWith('-net-fron');
-  t.strictSame([...(await driver.applySnapshot(snapshot)).keys()], [inner.id]);
+  t.strictSame([...(await driver.applySnapshot(both)).places.keys()], [inner.id]);
   t.match([...driver.problems], [[front.id, { code: 'refused', object: 'br0' }]]);
   kernel.refuses = () => false;
   t.ok((await driver.repair()) > 0);

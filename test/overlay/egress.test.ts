@@ -65,6 +65,7 @@ t.test('a place is read back from the container', async (t) => {
     links: [],
     routes: [],
     neighbours: [],
+    forwarding: [],
     addresses: [{ link, address: ip(address), prefixLength: 20, deprecated: false }],
   });
   const range = subnet('100.127.0.0/20');

@@ -1,5 +1,6 @@
 // Containers that something else made: what is ours in them, what is in the way, and what the driver does to them.
 import t from 'tap';
+import { gatewayOf } from '../../src/model/network.ts';
 import type { TaskId } from '../../src/model/task.ts';
 import type { Link, MacAddress, Observed, RoutedSubnet } from '../../src/netlink/kernel.ts';
 import { OverlayDriver } from '../../src/overlay/driver.ts';
@@ -7,7 +8,7 @@ import { guestProblem, planGuest } from '../../src/overlay/guest.ts';
 import { macOf } from '../../src/overlay/names.ts';
 import { type ContainerSpec, planContainer, planNetwork } from '../../src/overlay/plan.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
-import { ip, network, subnet } from '../support/builders.ts';
+import { ip, NODE, network, snapshot, subnet } from '../support/builders.ts';
 import { FakeKernel } from '../support/fake-kernel.ts';
 import { planText } from '../support/overlay-text.ts';
 
@@ -38,13 +39,14 @@ function observed(...lines: readonly string[]): Observed {
       ready: true,
       mtu: 1500,
       master: undefined,
-      isolated: false,
+      port: undefined,
+      tunnel: undefined,
     };
   });
   const addresses = parts.flatMap(([link = '', address]) =>
     address === undefined ? [] : [{ link, address: ip(address), prefixLength: 24, deprecated: false }],
   );
-  return { links, addresses, routes: [], neighbours: [] };
+  return { links, addresses, routes: [], neighbours: [], forwarding: [] };
 }
 
 /** `0.0.0.0/0 eth0` */
@@ -115,7 +117,9 @@ t.test('the plans name its namespace and links, and leave its settings alone', a
     'sysctl ipv6/conf/vm2/disable_ipv6 = 0',
   ]);
   t.match(
-    planText(planNetwork('ab12cd', { network: front, vips: [] }, [fitted])).find((line) => line.includes('t-aaaaaaaa')),
+    planText(planNetwork('ab12cd', { network: front, own: front.subnets.map(gatewayOf), vips: [] }, [fitted])).find(
+      (line) => line.includes('t-aaaaaaaa'),
+    ),
     'link t-aaaaaaaa veth to vm1 02:42:0a:40:00:02 in /proc/self/fd/9, port of br0',
   );
 });
@@ -129,7 +133,7 @@ async function world() {
     name: 'theirs',
     peer: { namespace: PATH, name: 'eth0', mac: macOf(ip('192.0.2.7')) },
   });
-  const driver = () => new OverlayDriver({ instance: 'ab12cd', kernel, log: SILENT_LOG });
+  const driver = () => new OverlayDriver({ instance: 'ab12cd', node: { id: NODE }, kernel, log: SILENT_LOG });
   return { kernel, home, driver, links: () => [...home.links.keys()].join(' ') };
 }
 
@@ -188,7 +192,7 @@ t.test('after a restart: only a container with links of ours is adopted', async 
   };
   await kernel.ensureNamespace('/run/netns/fresh');
   const second = make();
-  const { containers } = await second.adopt([front, inner], [spec, other, fresh]);
+  const { containers } = await second.adopt(snapshot({ networks: [front, inner] }), [spec, other, fresh]);
   t.strictSame(
     containers.map(({ taskId }) => taskId),
     [spec.taskId],
@@ -197,7 +201,7 @@ t.test('after a restart: only a container with links of ours is adopted', async 
   t.equal(await second.repair(), 0);
   await second.close();
   const third = make();
-  t.match(await third.adopt([front, inner], []), { containers: [] });
+  t.match(await third.adopt(snapshot({ networks: [front, inner] }), []), { containers: [] });
   t.equal(links(), 'lo eth0', 'what nobody wants any more is removed, from outside');
   t.ok(home.links.has('eth0'));
 });

@@ -1,10 +1,12 @@
 // What a namespace should hold, as `ip` would show it.
 import t from 'tap';
 import { applyChanges, EMPTY_SNAPSHOT } from '../../src/catalog/snapshot.ts';
+import { gatewayOf } from '../../src/model/network.ts';
 import type { TaskId } from '../../src/model/task.ts';
 import { egressPlace, planEgress } from '../../src/overlay/egress.ts';
-import { type ContainerSpec, hasEgress, planContainer, planNetwork, wantedNetworks } from '../../src/overlay/plan.ts';
-import { ip, network, service, subnet } from '../support/builders.ts';
+import { type ContainerSpec, hasEgress, planContainer, planNetwork } from '../../src/overlay/plan.ts';
+import { wantedNetworks } from '../../src/overlay/wanted.ts';
+import { ip, NODE, network, service, subnet } from '../support/builders.ts';
 import { planText } from '../support/overlay-text.ts';
 
 const back = network('back', 'overlay', ['10.64.0.0/24', 'fd00:64::/64']);
@@ -18,17 +20,22 @@ const app: ContainerSpec = {
 };
 
 t.test('a network: bridge, ports, VIPs of both families', async (t) => {
-  const plan = planNetwork('ab12cd', { network: back, vips: [ip('10.64.0.9'), ip('fd00:64::9')] }, [app]);
+  const plan = planNetwork(
+    'ab12cd',
+    { network: back, own: back.subnets.map(gatewayOf), vips: [ip('10.64.0.9'), ip('fd00:64::9')] },
+    [app],
+  );
   t.strictSame(planText(plan), [
     'link lo',
     'link br0 bridge mac 02:42:0a:40:00:01',
-    'link t-aaaaaaaa veth to eth0 02:42:0a:40:00:02 in vipmesh-ab12cd-t-aaaaaaaa, port of br0',
+    'link t-aaaaaaaa veth to eth0 02:42:0a:40:00:02 in vipmesh-ab12cd-t-aaaaaaaa, port of br0, -learning -unicastFlood',
     'address 10.64.0.1/24 on br0',
     'address fd00:64::1/64 on br0',
     'address fd00:64::9/128 on br0 deprecated',
     'local 10.64.0.9/32 on lo',
     'neighbour 10.64.0.2 is 02:42:0a:40:00:02 on br0',
     'neighbour fd00:64::2 is 02:42:0a:40:00:02 on br0',
+    'forward 02:42:0a:40:00:02 over t-aaaaaaaa',
     'sysctl ipv4/ip_forward = 0',
     'sysctl ipv4/conf/all/arp_ignore = 0',
     'sysctl ipv4/conf/br0/arp_ignore = 0',
@@ -40,11 +47,10 @@ t.test('a network: bridge, ports, VIPs of both families', async (t) => {
 });
 
 t.test('a network on which no container is', async (t) => {
-  t.strictSame(planText(planNetwork('ab12cd', { network: inner, vips: [] }, [])).slice(0, 3), [
-    'link lo',
-    'link br0 bridge mac 02:42:0a:41:00:01',
-    'address 10.65.0.1/24 on br0',
-  ]);
+  t.strictSame(
+    planText(planNetwork('ab12cd', { network: inner, own: inner.subnets.map(gatewayOf), vips: [] }, [])).slice(0, 3),
+    ['link lo', 'link br0 bridge mac 02:42:0a:41:00:01', 'address 10.65.0.1/24 on br0'],
+  );
 });
 
 t.test('a container with a way outside', async (t) => {
@@ -108,7 +114,7 @@ t.test('the networks of a snapshot: overlays only, with the VIPs of their servic
     ...[web, db, noVip].map((after) => ({ kind: 'service', after }) as const),
   ]);
   t.strictSame(
-    wantedNetworks(snapshot).map(({ network, vips }) => `${network.spec.name}: ${vips.join(' ')}`),
+    wantedNetworks(snapshot, { id: NODE }).map(({ network, vips }) => `${network.spec.name}: ${vips.join(' ')}`),
     ['back: 10.64.0.5 10.64.0.9', 'inner: 10.65.0.9'],
   );
 });

@@ -6,9 +6,11 @@ import type {
   Namespace,
   Observed,
   Operation,
+  PortSettings,
   RoutedSubnet,
   StopWatching,
 } from '../../src/netlink/kernel.ts';
+import type { Ruleset } from '../../src/netlink/nftables.ts';
 import { KernelError } from '../../src/netlink/kernel-error.ts';
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -55,8 +57,9 @@ export class FakeNamespace implements Namespace {
   addresses: Observed['addresses'] = [];
   routes: Observed['routes'] = [];
   neighbours: Observed['neighbours'] = [];
+  forwarding: Observed['forwarding'] = [];
   readonly sysctls = new Map<string, string>([['ipv4/ip_forward', '1']]);
-  readonly rulesets = new Set<string>();
+  readonly rulesets = new Map<string, Ruleset>();
   readonly watchers = new Set<() => void>();
   routedElsewhere: readonly RoutedSubnet[] = [];
   readonly #kernel: FakeKernel;
@@ -74,7 +77,13 @@ export class FakeNamespace implements Namespace {
       ...link,
       ready: true,
     }));
-    return { links, addresses: this.addresses, routes: this.routes, neighbours: this.neighbours };
+    return {
+      links,
+      addresses: this.addresses,
+      routes: this.routes,
+      neighbours: this.neighbours,
+      forwarding: this.forwarding,
+    };
   }
 
   async routed(): Promise<readonly RoutedSubnet[]> {
@@ -96,6 +105,10 @@ export class FakeNamespace implements Namespace {
 
   async hasRuleset(name: string): Promise<boolean> {
     return this.rulesets.has(name);
+  }
+
+  async packetsCounted(table: string): Promise<number | undefined> {
+    return this.rulesets.has(table) ? 0 : undefined;
   }
 
   sysctl(path: string): string | undefined {
@@ -126,6 +139,7 @@ export class FakeNamespace implements Namespace {
     this.addresses = this.addresses.filter(stays);
     this.routes = this.routes.filter(stays);
     this.neighbours = this.neighbours.filter(stays);
+    this.forwarding = this.forwarding.filter(stays);
     for (const port of this.links.values()) if (port.master === name) port.master = undefined;
     link.peer?.namespace.removeLink(link.peer.name);
   }
@@ -144,6 +158,9 @@ export class FakeNamespace implements Namespace {
         this.#add({ ...newLink(name, 'veth'), peer: { namespace: other, name: peer.name } });
         return;
       }
+      case 'add-vxlan':
+        this.#add({ ...newLink(operation.name, 'vxlan'), tunnel: operation.tunnel });
+        return;
       case 'remove-link':
         this.removeLink(operation.name);
         return;
@@ -151,8 +168,11 @@ export class FakeNamespace implements Namespace {
         for (const [name, { isFarEnd }] of this.links) if (isFarEnd === true) this.removeLink(name);
         return;
       case 'set-link': {
-        const { kind: _kind, name, ...change } = operation;
-        Object.assign(this.#link(name), change);
+        const { kind: _kind, name, port, ...change } = operation;
+        const link = this.#link(name);
+        if (change.master !== undefined && change.master !== link.master) link.port = PORT_DEFAULTS;
+        Object.assign(link, change);
+        if (port !== undefined) link.port = { ...PORT_DEFAULTS, ...link.port, ...port };
         return;
       }
       case 'add-address':
@@ -179,12 +199,29 @@ export class FakeNamespace implements Namespace {
         this.neighbours = operation.kind === 'set-neighbour' ? [...rest, { ...neighbour, link }] : rest;
         return;
       }
+      case 'set-forwarding':
+      case 'remove-forwarding': {
+        const { link, entry } = operation;
+        this.#link(link);
+        // A bridge has one place for a MAC address, a tunnel has one too.
+        const rest = this.forwarding.filter((one) => one.kind !== entry.kind || one.mac !== entry.mac);
+        this.forwarding = operation.kind === 'set-forwarding' ? [...rest, { ...entry, link }] : rest;
+        return;
+      }
       case 'set-sysctl':
         this.sysctls.set(operation.path, operation.value);
         return;
       case 'set-ruleset':
-        this.rulesets.add(operation.name);
+        this.rulesets.set(operation.name, operation.ruleset);
         return;
+      case 'set-elements': {
+        const { name, set } = operation;
+        const table = this.rulesets.get(name);
+        if (table === undefined) throw new KernelError('absent', operation.kind, name, 'there is no such table');
+        const sets = (table.sets ?? []).map((one) => (one.name === set.name ? set : one));
+        this.rulesets.set(name, { ...table, sets });
+        return;
+      }
       case 'remove-ruleset':
         this.rulesets.delete(operation.name);
         return;
@@ -209,6 +246,25 @@ function objectOf(operation: Operation): string {
   return 'path' in operation ? operation.path : 'links';
 }
 
+const PORT_DEFAULTS: PortSettings = {
+  isolated: false,
+  learning: true,
+  unicastFlood: true,
+  multicastFlood: true,
+  broadcastFlood: true,
+  suppressNeighbours: false,
+};
+
 function newLink(name: string, kind: Link['kind']): FakeLink {
-  return { name, kind, up: false, ready: true, mac: undefined, mtu: 1500, master: undefined, isolated: false };
+  return {
+    name,
+    kind,
+    up: false,
+    ready: true,
+    mac: undefined,
+    mtu: 1500,
+    master: undefined,
+    port: undefined,
+    tunnel: undefined,
+  };
 }

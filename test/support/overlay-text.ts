@@ -1,8 +1,8 @@
 // Plans and operations of the overlay as lines that can be read.
-import type { Operation } from '../../src/netlink/kernel.ts';
+import type { FdbEntry, OnLink, Operation, PortSettings } from '../../src/netlink/kernel.ts';
 import type { Plan, PlannedLink } from '../../src/overlay/plan.ts';
 
-export function planText({ links, addresses, routes, neighbours, sysctls }: Plan): readonly string[] {
+export function planText({ links, addresses, routes, neighbours, forwarding, sysctls }: Plan): readonly string[] {
   return [
     ...links.map(linkText),
     ...addresses.map(
@@ -14,15 +14,29 @@ export function planText({ links, addresses, routes, neighbours, sysctls }: Plan
         `${kind} ${destination}/${prefixLength}${via === undefined ? '' : ` via ${via}`} on ${link}`,
     ),
     ...neighbours.map(({ address, mac, link }) => `neighbour ${address} is ${mac} on ${link}`),
+    ...forwarding.map((entry) => `forward ${forwardingText(entry)}`),
     ...sysctls.map(({ path, value }) => `sysctl ${path} = ${value}`),
   ];
 }
 
-function linkText({ name, make, mac, master, isolated }: PlannedLink): string {
+function forwardingText(entry: OnLink<FdbEntry>): string {
+  return `${entry.mac} over ${entry.link}${entry.kind === 'tunnel' ? ` to ${entry.vtep}` : ''}`;
+}
+
+function linkText({ name, make, mac, mtu, master, port }: PlannedLink): string {
   const kind = make.kind === 'given' ? '' : ` ${make.kind}`;
   const peer = make.kind === 'veth' ? ` to ${make.peer.name} ${make.peer.mac} in ${make.peer.namespace}` : '';
-  const port = master === undefined ? '' : `, port of ${master}`;
-  return `link ${name}${kind}${peer}${mac === undefined ? '' : ` mac ${mac}`}${port}${isolated === true ? ', isolated' : ''}`;
+  const tunnel = make.kind === 'vxlan' ? ` ${make.tunnel.vni} from ${make.tunnel.local}:${make.tunnel.port}` : '';
+  const own = `${mac === undefined ? '' : ` mac ${mac}`}${mtu === undefined ? '' : ` mtu ${mtu}`}`;
+  const place = master === undefined ? '' : `, port of ${master}`;
+  return `link ${name}${kind}${peer}${tunnel}${own}${place}${port === undefined ? '' : `, ${portText(port)}`}`;
+}
+
+/** What the port does, and does not with a minus. */
+function portText(port: Partial<PortSettings>): string {
+  return Object.entries(port)
+    .map(([name, value]) => (value ? name : `-${name}`))
+    .join(' ');
 }
 
 export function operationText(operation: Operation): string {
@@ -30,7 +44,7 @@ export function operationText(operation: Operation): string {
     case 'set-link': {
       const { kind: _kind, name, ...change } = operation;
       return `set-link ${name} ${Object.entries(change)
-        .map(([key, value]) => `${key}=${value}`)
+        .map(([key, value]) => `${key}=${typeof value === 'object' ? portText(value) : value}`)
         .join(' ')}`;
     }
     case 'add-address':
@@ -42,6 +56,9 @@ export function operationText(operation: Operation): string {
     case 'set-neighbour':
     case 'remove-neighbour':
       return `${operation.kind} ${operation.neighbour.address} on ${operation.link}`;
+    case 'set-forwarding':
+    case 'remove-forwarding':
+      return `${operation.kind} ${forwardingText({ ...operation.entry, link: operation.link })}`;
     case 'set-sysctl':
       return `set-sysctl ${operation.path}=${operation.value}`;
     case 'remove-far-ends':

@@ -3,6 +3,7 @@
 import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
 import { OverlayDriver } from '../../src/overlay/driver.ts';
 import type { ContainerSpec } from '../../src/overlay/plan.ts';
+import { NODE } from './builders.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
 
 export interface VictimWork {
@@ -12,7 +13,7 @@ export interface VictimWork {
 }
 
 const { instance, attach, detach } = JSON.parse(process.argv[2] ?? '') as VictimWork;
-const driver = new OverlayDriver({ instance, kernel: new LinuxKernel(), log: SILENT_LOG });
+const driver = new OverlayDriver({ instance, node: { id: NODE }, kernel: new LinuxKernel(), log: SILENT_LOG });
 
 for (const [i, spec] of attach.entries()) {
   say(`attaching ${i}`);

@@ -72,7 +72,8 @@ export async function openMeshWorld(t: Test, { workers, privileged, random }: Me
   const plane = await DataPlane.start({ workers, log });
   const record = recordCommands(plane);
   const kernel = privileged ? new LinuxKernel() : undefined;
-  const overlay = kernel && new OverlayDriver({ instance: kernelInstance(control.nodeId), kernel, log });
+  const node = { id: control.nodeId };
+  const overlay = kernel && new OverlayDriver({ instance: kernelInstance(control.nodeId), node, kernel, log });
   const mesh = new Mesh({ nodeId: control.nodeId, plane, log, ...(overlay === undefined ? {} : { overlay }) });
   const containers = new Containers(catalog, mesh, overlay);
   // As the agent does once the command of a task that was removed has ended.

@@ -1,0 +1,208 @@
+// The overlay networks of this node: what each is to be like, and making it so.
+import type { Snapshot } from '../catalog/snapshot.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { Network, NetworkId } from '../model/network.ts';
+import type { Kernel, MacAddress, Namespace, Operation, Tunnel } from '../netlink/kernel.ts';
+import { KernelError } from '../netlink/kernel-error.ts';
+import { networkMtu, underlayMtu } from './mtu.ts';
+import { type Instance, macOf, networkNamespace, TUNNEL } from './names.ts';
+import { OverlayError } from './overlay-error.ts';
+import { type ContainerSpec, planNetwork } from './plan.ts';
+import { type Outcome, reconcile, throwFirst } from './reconciler.ts';
+import { type Remote, type RemoteId, remoteOf, remoteOperations, remotesOn } from './remotes.ts';
+import { TunnelGuard } from './tunnel-guard.ts';
+import { type OverlayNode, type WantedNetwork, wantedNetwork } from './wanted.ts';
+
+/** RFC 7348 section 8. */
+const VXLAN_PORT = 4789;
+
+export interface NetworkState {
+  readonly namespace: Namespace;
+  network: Network;
+  own: readonly IpAddress[];
+  vips: readonly IpAddress[];
+  remotes: Map<RemoteId, Remote>;
+  /** This node needs it for more than the containers that it has on it. */
+  isWanted: boolean;
+}
+
+interface Options {
+  readonly instance: Instance;
+  readonly kernel: Kernel;
+  readonly node: OverlayNode;
+  /** The containers of this node, as they are now. */
+  readonly containers: () => readonly ContainerSpec[];
+  /** Called after something changed in a network's namespace. */
+  readonly changed: (id: NetworkId) => void;
+}
+
+export class Networks {
+  readonly #options: Options;
+  readonly #states = new Map<NetworkId, NetworkState>();
+  readonly #problems = new Map<NetworkId, KernelError>();
+  readonly guard: TunnelGuard | undefined;
+  #underlayMtu: number | undefined;
+
+  constructor(options: Options) {
+    this.#options = options;
+    const { kernel, instance, node } = options;
+    if (node.cluster !== undefined)
+      this.guard = new TunnelGuard(kernel, instance, node.cluster.vxlanPort ?? VXLAN_PORT);
+  }
+
+  get problems(): ReadonlyMap<NetworkId, KernelError> {
+    return this.#problems;
+  }
+
+  get all(): readonly NetworkState[] {
+    return [...this.#states.values()];
+  }
+
+  get ids(): Iterable<NetworkId> {
+    return this.#states.keys();
+  }
+
+  get(id: NetworkId): NetworkState | undefined {
+    return this.#states.get(id);
+  }
+
+  /** Of one that was opened before. */
+  require(id: NetworkId): NetworkState {
+    const state = this.#states.get(id);
+    if (state === undefined) throw new RangeError(`network ${id} was not ensured before it was used`);
+    return state;
+  }
+
+  /** Makes the namespace be there; what is in it comes by `settle`. Rejects with KernelError. */
+  async open(wanted: WantedNetwork, snapshot: Snapshot): Promise<NetworkState> {
+    const { network, own, vips } = wanted;
+    const remotes = this.#remotesOn(snapshot, network);
+    const known = this.#states.get(network.id);
+    if (known !== undefined) return Object.assign(known, { network, own, vips, remotes });
+    const { kernel, instance, changed } = this.#options;
+    const namespace = await kernel.ensureNamespace(networkNamespace(instance, network.id));
+    const state: NetworkState = { namespace, network, own, vips, remotes, isWanted: false };
+    this.#states.set(network.id, state);
+    namespace.watch(() => changed(network.id));
+    return state;
+  }
+
+  /** As `open`, for a network of which only the snapshot says more. Rejects with OverlayError `no-address`. */
+  async ensure(network: Network, snapshot: Snapshot): Promise<NetworkState> {
+    const known = this.#states.get(network.id);
+    if (known !== undefined) {
+      known.network = network;
+      return known;
+    }
+    const wanted = wantedNetwork(snapshot, network, this.#options.node);
+    if (wanted !== undefined) return this.open(wanted, snapshot);
+    throw new OverlayError(
+      'no-address',
+      `this node has no address of its own on network ${network.spec.name} yet; is the store reachable?`,
+    );
+  }
+
+  /** Rejects with the first KernelError; all that could be done is done. */
+  async settle(state: NetworkState): Promise<void> {
+    throwFirst(await this.reconcile(state));
+  }
+
+  /** Rejects when the namespace cannot be read. */
+  async reconcile(state: NetworkState): Promise<Outcome> {
+    const { instance, containers } = this.#options;
+    const tunnel = this.#tunnelOf(state.network);
+    if (tunnel !== undefined) await this.guard?.admit(tunnel.vni);
+    const connected = { ...state, tunnel, mtu: this.mtuOf(state.network), remotes: state.remotes.values() };
+    const outcome = await reconcile(state.namespace, planNetwork(instance, connected, containers()));
+    const [problem] = outcome.failures;
+    if (problem === undefined) this.#problems.delete(state.network.id);
+    else this.#problems.set(state.network.id, problem);
+    return outcome;
+  }
+
+  /** Of a network that could not even be opened or read. */
+  setProblem(id: NetworkId, problem: KernelError): void {
+    this.#problems.set(id, problem);
+  }
+
+  /** Takes over what has become of some of a network's remotes, for a price that does not depend on how many there are. */
+  async moveRemotes(state: NetworkState, snapshot: Snapshot, ids: Iterable<RemoteId>): Promise<void> {
+    const { node, containers } = this.#options;
+    const [before, after]: [Remote[], Remote[]] = [[], []];
+    for (const id of ids) {
+      const [was, is] = [state.remotes.get(id), remoteOf(snapshot, state.network.id, id, node.id)];
+      if (was !== undefined) before.push(was);
+      if (is !== undefined) after.push(is);
+      if (is === undefined) state.remotes.delete(id);
+      else state.remotes.set(id, is);
+    }
+    const here = new Set(containers().flatMap((spec) => linkMacs(spec, state.network.id)));
+    const isElsewhere = ({ mac }: Remote): boolean => !here.has(mac);
+    const operations = remoteOperations(before.filter(isElsewhere), after.filter(isElsewhere));
+    if (!(await this.#applyAll(state.namespace, operations))) await this.settle(state);
+  }
+
+  /** Everything of a network. */
+  async remove(state: NetworkState): Promise<void> {
+    const { network, namespace } = state;
+    this.#states.delete(network.id);
+    this.#problems.delete(network.id);
+    // The kernel takes its time over a namespace, and until then nobody could make a tunnel for that network again.
+    await namespace.apply({ kind: 'remove-link', name: TUNNEL });
+    namespace.close();
+    this.#options.kernel.deleteNamespace(namespace.name);
+    const tunnel = this.#tunnelOf(network);
+    if (tunnel !== undefined) await this.guard?.dismiss(tunnel.vni);
+  }
+
+  /** True when the underlay has changed how large packets may be. */
+  async readUnderlay(): Promise<boolean> {
+    const { kernel, node } = this.#options;
+    if (node.cluster === undefined) return false;
+    const mtu = underlayMtu(await kernel.own.observe(), node.cluster.dataAddress);
+    if (mtu === undefined || mtu === this.#underlayMtu) return false;
+    this.#underlayMtu = mtu;
+    return true;
+  }
+
+  mtuOf(network: Network): number | undefined {
+    const { cluster } = this.#options.node;
+    return networkMtu(
+      network,
+      cluster === undefined ? undefined : { dataAddress: cluster.dataAddress, underlay: this.#underlayMtu },
+    );
+  }
+
+  close(): void {
+    for (const { namespace } of this.#states.values()) namespace.close();
+    this.#states.clear();
+  }
+
+  /** False when one of them failed, because something else had changed what they build on. */
+  async #applyAll(namespace: Namespace, operations: readonly Operation[]): Promise<boolean> {
+    try {
+      for (const operation of operations) await namespace.apply(operation);
+      return true;
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      return false;
+    }
+  }
+
+  #remotesOn(snapshot: Snapshot, network: Network): Map<RemoteId, Remote> {
+    const { node } = this.#options;
+    return node.cluster === undefined ? new Map() : new Map(remotesOn(snapshot, network, node.id));
+  }
+
+  #tunnelOf({ vni }: Network): Tunnel | undefined {
+    const { cluster } = this.#options.node;
+    if (cluster === undefined || vni === undefined) return undefined;
+    return { vni, port: cluster.vxlanPort ?? VXLAN_PORT, local: cluster.dataAddress };
+  }
+}
+
+function linkMacs({ attachments }: ContainerSpec, id: NetworkId): readonly MacAddress[] {
+  return attachments.flatMap(({ network, addresses: [first] }) =>
+    network.id === id && first !== undefined ? [macOf(first)] : [],
+  );
+}
