@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { agentFacts, apiContext } from './agent/api-context.ts';
+import { Bridges } from './agent/bridges.ts';
 import { Cluster } from './agent/cluster.ts';
 import { registerClusterMetrics } from './agent/cluster-metrics.ts';
 import { Containers } from './agent/containers.ts';
@@ -217,6 +218,10 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   if (cluster !== undefined) cluster.applied = () => mesh.appliedRevision ?? catalog.snapshot.revision;
   await takeUp(config, log, core, containers, overlay);
   await cluster?.join(control, nodeName, opened);
+  if (cluster !== undefined && privileged) {
+    const bridges = new Bridges({ nodeId, catalog, control, log });
+    opened.add('places on networks', () => bridges.close());
+  }
   return core;
 }
 
