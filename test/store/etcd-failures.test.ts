@@ -1,6 +1,9 @@
 // An etcd that is down, frozen, silent, slow, reset or back with another history; calls end in time and watches miss nothing.
-import { createServer, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
+import { close } from '../../src/native/libc.ts';
+import { listenTcp, localAddress } from '../../src/native/stream-socket.ts';
 import type { Revision } from '../../src/store/store.ts';
 import { Relay } from '../support/etcd-relay.ts';
 import { connected, follow, IN_TIME_MS, inTime, openStoreAt, retried } from '../support/etcd-store.ts';
@@ -32,6 +35,20 @@ if (needsEtcd(t)) {
     ]);
     await t.rejects(openStoreAt(t, [web]).get('a'), { code: 'refused', message: /what answers there is no etcd/ });
     for (const socket of sockets) socket.destroy();
+  });
+
+  t.test('packets that are dropped', async (t) => {
+    // A full queue of connections that nobody accepts: the kernel drops what asks for another one.
+    const fd = listenTcp('127.0.0.1', 0, { backlog: 0 });
+    const { port } = localAddress(fd);
+    const fillers = [1, 2].map(() => connect(port, '127.0.0.1'));
+    t.teardown(() => {
+      for (const socket of fillers) socket.destroy();
+      close(fd);
+    });
+    await Promise.race(fillers.map((socket) => once(socket, 'connect')));
+    const store = openStoreAt(t, [{ endpoint: `127.0.0.1:${port}` }]);
+    await inTime(t, 'get', store.get('a'), /the machine is down, or a firewall drops the packets/);
   });
 
   t.test('etcd comes later', async (t) => {

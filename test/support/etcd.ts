@@ -24,7 +24,7 @@ export interface EtcdOptions {
 /** True when etcd is there. A service that Debian's package started by itself is stopped again. */
 export function needsEtcd(t: Owner): boolean {
   const installedNow = findProgram('etcd') === undefined;
-  if (!needsPackages(t, { etcd: 'etcd-server' })) return false;
+  if (!needsPackages(t, { etcd: 'etcd-server', openssl: 'openssl', setpriv: 'util-linux' })) return false;
   if (installedNow) spawnSync('service', ['etcd', 'stop'], { stdio: 'ignore' });
   return true;
 }

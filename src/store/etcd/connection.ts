@@ -94,7 +94,7 @@ export class Connection {
   /** Rejects with CallFailure. */
   call<Request, Response>(method: Method<Request, Response>, request: Request, timeoutMs: number): Promise<Response> {
     return new Promise((resolve, reject) => {
-      if (this.lost.aborted) return reject(connectionLost());
+      if (this.lost.aborted) return reject(connectionLost('unsent'));
       const call = this.#client.makeUnaryRequest(
         method.path,
         method.encode,
@@ -171,12 +171,12 @@ export class Connection {
 
   #failure(error: ServiceError, timeoutMs: number): CallFailure {
     const failure = failureOf(error.code, error.details, timeoutMs);
-    return failure.kind === 'cancelled' && this.lost.aborted ? connectionLost() : failure;
+    return failure.kind === 'cancelled' && this.lost.aborted ? connectionLost('unreachable') : failure;
   }
 }
 
-function connectionLost(): CallFailure {
-  return new CallFailure('unreachable', 'the connection broke');
+function connectionLost(kind: 'unsent' | 'unreachable'): CallFailure {
+  return new CallFailure(kind, 'the connection broke');
 }
 
 function target({ host, port }: Endpoint): string {

@@ -3,6 +3,8 @@
 export type FailureKind =
   /** The connection could not be made, or broke. */
   | 'unreachable'
+  /** The connection had broken before anything was sent. */
+  | 'unsent'
   /** No answer in time. */
   | 'silent'
   /** The member knows of no leader: it is cut off, or the members are electing one. It has done nothing. */
@@ -45,7 +47,7 @@ export class CallFailure extends Error {
 
 /** True when etcd has certainly done nothing, so that even a commit may be tried again. */
 export function didNothing(kind: FailureKind): boolean {
-  return kind === 'no-leader' || kind === 'busy' || kind === 'token';
+  return kind === 'unsent' || kind === 'no-leader' || kind === 'busy' || kind === 'token';
 }
 
 /** True when another attempt, perhaps at another member, may succeed. */

@@ -89,7 +89,7 @@ export class Link {
    * a search that began after this call found nothing but refusals and silence.
    */
   connection(timeoutMs: number): Promise<Connection> {
-    if (this.#current !== undefined) return Promise.resolve(this.#current);
+    if (this.#current !== undefined && !this.#current.lost.aborted) return Promise.resolve(this.#current);
     return new Promise((resolve, reject) => {
       const settle = () => {
         timer.cancel();
@@ -196,7 +196,7 @@ export class Link {
       connection = new Connection(endpoint, tls);
       await connection.ready(STEP_MS);
       await this.#authenticate(connection);
-      const status = knowsLeader(await connection.call(STATUS, {}, STEP_MS));
+      const status = serves(await connection.call(STATUS, {}, STEP_MS));
       this.#problems.delete(name);
       return { connection, endpoint: name, status };
     } catch (error) {
@@ -246,7 +246,7 @@ export class Link {
 
   async #probe(connection: Connection, timeoutMs: number): Promise<void> {
     try {
-      const leader = memberId(knowsLeader(await connection.call(STATUS, {}, timeoutMs)).leader);
+      const leader = memberId(serves(await connection.call(STATUS, {}, timeoutMs)).leader);
       if (connection === this.#current && leader !== this.#state.leader) this.#setState({ ...this.#state, leader });
     } catch (error) {
       this.drop(connection, error as CallFailure);
@@ -291,7 +291,9 @@ interface Found {
   readonly status: StatusResponse;
 }
 
-function knowsLeader(status: StatusResponse): StatusResponse {
+/** Throws CallFailure when the member can do nothing for us. */
+function serves(status: StatusResponse): StatusResponse {
+  if (status.isLearner) throw new CallFailure('unreachable', 'it is still learning and takes no calls');
   if (String(status.leader) !== '0') return status;
   throw noLeader();
 }

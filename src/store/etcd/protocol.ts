@@ -100,6 +100,8 @@ export interface StatusResponse {
   readonly version: string;
   /** `0`: this member knows of none. */
   readonly leader: Int64;
+  /** It receives the cluster's history and has no voice yet. */
+  readonly isLearner: boolean;
 }
 
 /** One call: its path on the wire and its codec. */
@@ -233,7 +235,7 @@ const DESCRIPTION = {
         LeaseKeepAliveRequest: message({ id: ['int64', 1] }),
         LeaseKeepAliveResponse: message({ id: ['int64', 2], ttl: ['int64', 3] }),
         StatusRequest: message({}),
-        StatusResponse: message({ version: ['string', 2], leader: ['uint64', 4] }),
+        StatusResponse: message({ version: ['string', 2], leader: ['uint64', 4], isLearner: ['bool', 10] }),
         AuthenticateRequest: message({ name: ['string', 1], password: ['string', 2] }),
         AuthenticateResponse: message({ token: ['string', 2] }),
         KV: service({ Range: 'Range', Txn: 'Txn' }),

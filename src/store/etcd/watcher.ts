@@ -4,10 +4,11 @@
 import { sleep, systemClock } from '../../runtime/clock.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Random } from '../../runtime/random.ts';
+import { StoreError } from '../errors.ts';
 import type { CommitEvent, Key, Revision } from '../store.ts';
 import type { Calls } from './calls.ts';
 import type { Connection } from './connection.ts';
-import { type CallFailure, failureOf } from './failure.ts';
+import { CallFailure, failureOf } from './failure.ts';
 import type { KeySpace } from './keys.ts';
 import type { Link } from './link.ts';
 import { RANGE, WATCH, type WatchRequest, type WatchResponse } from './protocol.ts';
@@ -37,6 +38,8 @@ const UNKNOWN_COMMAND = 2;
 export class Watcher {
   readonly #options: WatcherOptions;
   readonly #ended = new AbortController();
+  /** etcd's id of the cluster that was watched last. */
+  #cluster: string | undefined;
   #delivered: number;
   #covered: number;
 
@@ -78,7 +81,9 @@ export class Watcher {
       } catch (error) {
         if (this.ended) return;
         failures = this.#covered > before ? 1 : failures + 1;
-        this.#options.log.debug('watch interrupted', { covered: this.#covered, error });
+        // That the connection is lost is said elsewhere, once for all watchers; that only a watch is refused, only here.
+        const refused = isRefusal(error) && failures === 1;
+        this.#options.log[refused ? 'warn' : 'debug']('watch interrupted', { covered: this.#covered, error });
         await sleep(systemClock, this.#backoff(failures), this.#ended.signal);
       }
     }
@@ -89,13 +94,16 @@ export class Watcher {
     return Math.max(BACKOFF_MIN_MS, most * (0.5 + this.#options.random.unit() / 2));
   }
 
-  /** An etcd that was emptied, or restored from an older copy, would be waited for in silence until it has caught up. */
+  /** An etcd that was emptied, or restored from a copy, would be waited for in silence, or taken for what it was before. */
   async #checkHistory(): Promise<void> {
     const { calls, space } = this.#options;
     const response = await calls.unary(RANGE, { key: space.marker, keysOnly: true }, { repeatable: true });
     const newest = revisionOf(response);
-    if (newest >= this.#covered) return;
-    this.#options.log.warn('store has gone back', { covered: this.#covered, newest });
+    const cluster = String(response.header.clusterId);
+    const same = newest >= this.#covered && (this.#cluster ?? cluster) === cluster;
+    this.#cluster = cluster;
+    if (same) return;
+    this.#options.log.warn('store has another history', { covered: this.#covered, newest, cluster });
     this.#gap();
   }
 
@@ -187,4 +195,11 @@ export class Watcher {
       this.#options.log.error('watcher failed', { error });
     }
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  return (
+    (error instanceof CallFailure && error.kind === 'refused') ||
+    (error instanceof StoreError && error.code === 'refused')
+  );
 }
