@@ -17,7 +17,7 @@ if (needsEtcd(t)) {
     return {
       store,
       advance: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-      leaseMs: 5000,
+      leaseMs: 8000,
       async forget() {
         const { revision } = await store.list('');
         await etcd.compact(revision - keepCommits);
