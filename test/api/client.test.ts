@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { apiPath, createClient, socketOf } from '../../src/api/client.ts';
-import { type TaskEvent } from '../../src/api/schema.ts';
+import type { TaskEvent } from '../../src/api/schema.ts';
 import { agentStatus } from '../../src/api/status-schema.ts';
 import { fakeApi, serveFake } from '../support/fake-api.ts';
 
