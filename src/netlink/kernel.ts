@@ -134,6 +134,25 @@ export type Operation =
 /** Where a subnet is routed to. */
 export type RoutedSubnet = OnLink<{ readonly destination: Subnet }>;
 
+/** Something was changed, by whomever. */
+export type Notice =
+  /** Anything, or several things. */
+  | { readonly kind: 'any' }
+  /** `mac`: whose the address is now, for good; undefined when it is nobody's for good. */
+  | {
+      readonly kind: 'neighbour';
+      readonly link: string | undefined;
+      readonly address: IpAddress;
+      readonly mac: MacAddress | undefined;
+    }
+  /** The entry is there now, or it is no longer. */
+  | {
+      readonly kind: 'forwarding';
+      readonly link: string | undefined;
+      readonly entry: FdbEntry;
+      readonly isThere: boolean;
+    };
+
 export type StopWatching = () => void;
 
 /**
@@ -161,8 +180,9 @@ export interface Namespace {
   sysctl(path: string): string | undefined;
   /**
    * Calls back after something that `observe` and `hasRuleset` tell of changed, or may have; often several times for one change.
+   * Links in notices have the names that they had when last observed.
    */
-  watch(changed: () => void): StopWatching;
+  watch(changed: (notice: Notice) => void): StopWatching;
   /** Lets go of it. A namespace that is deleted lives on until then. */
   close(): void;
 }

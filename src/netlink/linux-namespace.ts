@@ -6,6 +6,7 @@ import type {
   FdbEntry,
   Link,
   Namespace,
+  Notice,
   Observed,
   OnLink,
   Operation,
@@ -25,6 +26,7 @@ import {
   replaceElements,
   replaceTable,
 } from './nftables.ts';
+import { objectOf } from './operation-object.ts';
 import {
   addBridgeRequest,
   addVethRequest,
@@ -48,11 +50,12 @@ import {
   readAddress,
   readFdbEntry,
   readNeighbour,
+  readNeighbourNotice,
   readRoute,
   setFdbRequest,
   setNeighbourRequest,
 } from './rtnetlink.ts';
-import { NetlinkSocket, type Purpose } from './socket.ts';
+import { NetlinkSocket, type NoticeKind, type Purpose } from './socket.ts';
 
 export class LinuxNamespace implements Namespace {
   readonly name: string;
@@ -60,6 +63,8 @@ export class LinuxNamespace implements Namespace {
   readonly fd: number;
   #route: NetlinkSocket | undefined;
   readonly #notices = new Set<NetlinkSocket>();
+  /** Of links, by their index, when they were last observed. */
+  #names: ReadonlyMap<number, string> = new Map();
   #isClosed = false;
   #afterClose: () => void = () => {};
 
@@ -78,6 +83,7 @@ export class LinuxNamespace implements Namespace {
   async observe(): Promise<Observed> {
     const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
     const names = new Map(links.map(({ index, name }) => [index, name]));
+    this.#names = names;
     const addresses = (await this.#dump('address')).map(({ body }) => readAddress(body)).filter(isDefined);
     const routes = this.#isOwn ? [] : await this.#routes();
     const neighbours = (await this.#dump('neighbour')).map(({ body }) => readNeighbour(body)).filter(isDefined);
@@ -100,7 +106,7 @@ export class LinuxNamespace implements Namespace {
   }
 
   async apply(operation: Operation): Promise<void> {
-    const purpose = { operation: operation.kind.replace('-', ' '), object: this.#nameOf(operation) };
+    const purpose = { operation: operation.kind.replace('-', ' '), object: `${objectOf(operation)}${this.#where()}` };
     try {
       switch (operation.kind) {
         case 'set-sysctl':
@@ -171,10 +177,14 @@ export class LinuxNamespace implements Namespace {
     }
   }
 
-  watch(changed: () => void): StopWatching {
-    // The agent has a table in the node's own namespace only, and no routes there.
-    const kinds = this.#isOwn ? (['links', 'nftables'] as const) : (['links', 'routes'] as const);
-    const sockets = kinds.map((kind) => NetlinkSocket.watching(this.fd, kind, changed));
+  watch(changed: (notice: Notice) => void): StopWatching {
+    // The agent has a table in the node's own namespace only, and no routes and forwarding entries there.
+    const kinds = this.#isOwn ? (['links', 'nftables'] as const) : (['links', 'routes', 'neighbours'] as const);
+    const tell = (kind: NoticeKind, messages: readonly Message[]): void => {
+      if (kind !== 'neighbours' || messages.length === 0) changed({ kind: 'any' });
+      else for (const notice of messages.flatMap((one) => this.#readNotice(one) ?? [])) changed(notice);
+    };
+    const sockets = kinds.map((kind) => NetlinkSocket.watching(this.fd, kind, (messages) => tell(kind, messages)));
     for (const socket of sockets) this.#notices.add(socket);
     return () => {
       for (const socket of sockets) {
@@ -182,6 +192,10 @@ export class LinuxNamespace implements Namespace {
         socket.close();
       }
     };
+  }
+
+  #readNotice(message: Message): Notice | undefined {
+    return readNeighbourNotice(message, (index) => this.#names.get(index));
   }
 
   onClose(then: () => void): void {
@@ -198,6 +212,7 @@ export class LinuxNamespace implements Namespace {
   }
 
   async #requestFor(operation: LinkOperation, purpose: Purpose): Promise<Request> {
+    // biome-ignore lint/nursery/useExhaustiveSwitchCases: it does not see what Exclude leaves; the compiler does.
     switch (operation.kind) {
       case 'add-bridge':
         return addBridgeRequest(operation.name, operation.mac);
@@ -309,38 +324,6 @@ export class LinuxNamespace implements Namespace {
       inNetns(this.fd, () => writeFileSync(`/proc/sys/net/${path}`, value));
     } catch (error) {
       throw failure('set sysctl', `net/${path} to ${value}${this.#where()}`, error);
-    }
-  }
-
-  #nameOf(operation: Operation): string {
-    switch (operation.kind) {
-      case 'add-address':
-      case 'remove-address':
-        return `${operation.address.address}/${operation.address.prefixLength} on ${operation.link}${this.#where()}`;
-      case 'add-route':
-      case 'remove-route':
-        return `${operation.route.destination}/${operation.route.prefixLength} on ${operation.link}${this.#where()}`;
-      case 'set-neighbour':
-      case 'remove-neighbour':
-        return `${operation.neighbour.address} on ${operation.link}${this.#where()}`;
-      case 'set-forwarding':
-      case 'remove-forwarding':
-        return `${operation.entry.mac} on ${operation.link}${this.#where()}`;
-      case 'set-elements':
-        return `set ${operation.set.name} of nftables table inet ${operation.name}${this.#where()}`;
-      case 'set-ruleset':
-      case 'remove-ruleset':
-        return `nftables table inet ${operation.name}${this.#where()}`;
-      case 'set-sysctl':
-        return `net/${operation.path}${this.#where()}`;
-      case 'remove-far-ends':
-        return `links${this.#where()}`;
-      case 'add-bridge':
-      case 'add-veth':
-      case 'add-vxlan':
-      case 'remove-link':
-      case 'set-link':
-        return `${operation.name}${this.#where()}`;
     }
   }
 

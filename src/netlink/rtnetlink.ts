@@ -1,8 +1,17 @@
 // Requests and answers of rtnetlink as bytes: addresses, routes, neighbours and forwarding-database entries. PURE.
 // Links are in rtnetlink-link.ts. Layouts and numbers: linux/rtnetlink.h, if_addr.h, neighbour.h; rtnetlink(7).
 import { type IpAddress, ipToBytes, ipVersion } from '../model/address.ts';
-import type { Address, FdbEntry, Neighbour, Route } from './kernel.ts';
-import { type Attributes, attribute, FLAG, type Request, readAttributes, readU32, u32 } from './message.ts';
+import type { Address, FdbEntry, Neighbour, Notice, Route } from './kernel.ts';
+import {
+  type Attributes,
+  attribute,
+  FLAG,
+  type Message,
+  type Request,
+  readAttributes,
+  readU32,
+  u32,
+} from './message.ts';
 import { dumpLinksRequest, linkHeader } from './rtnetlink-link.ts';
 import { AF, familyOf, macFromBytes, macToBytes, readIp } from './wire-address.ts';
 
@@ -153,6 +162,25 @@ export function readFdbEntry(body: Buffer): (FdbEntry & { readonly linkIndex: nu
   if (vtep !== undefined) return { kind: 'tunnel', linkIndex, mac, vtep };
   // A bridge calls its own addresses permanent, what it has learned reachable, and only what was set static.
   return attributes.has(NDA.master) && (state & NUD.noarp) !== 0 ? { kind: 'port', linkIndex, mac } : undefined;
+}
+
+/** What a notice tells of; undefined when it is of nothing that is set for good, or was. */
+export function readNeighbourNotice(
+  { type, body }: Message,
+  nameOf: (linkIndex: number) => string | undefined,
+): Notice | undefined {
+  if (body.length < NEIGHBOUR_HEADER_BYTES) return undefined;
+  const link = nameOf(body.readInt32LE(4));
+  const isThere = type === RTM.newNeighbour;
+  if (body.readUInt8(0) === AF.bridge) {
+    const found = readFdbEntry(body);
+    if (found === undefined) return undefined;
+    const { linkIndex: _index, ...entry } = found;
+    return { kind: 'forwarding', link, entry, isThere };
+  }
+  const address = readIp(readAttributes(body, NEIGHBOUR_HEADER_BYTES).get(NDA.destination));
+  if (address === undefined) return undefined;
+  return { kind: 'neighbour', link, address, mac: isThere ? readNeighbour(body)?.mac : undefined };
 }
 
 function addressBody(index: number, { address, prefixLength, deprecated }: Address): Buffer {

@@ -24,6 +24,8 @@ const NOTICE = {
   links: { protocol: 'route', groups: [1, 5, 9] },
   /** Routes of both families. */
   routes: { protocol: 'route', groups: [7, 11] },
+  /** Neighbours and forwarding entries of bridges and tunnels. */
+  neighbours: { protocol: 'route', groups: [3] },
   nftables: { protocol: 'netfilter', groups: [7] },
 } as const;
 export type NoticeKind = keyof typeof NOTICE;
@@ -94,13 +96,15 @@ export class NetlinkSocket {
     });
   }
 
-  /** A socket that does nothing but call back for every notice of these kinds, and when notices were lost. */
-  static watching(netns: Fd, kind: NoticeKind, changed: () => void): NetlinkSocket {
+  /** A socket that does nothing but call back for notices of these kinds, and, with none, when notices were lost. */
+  static watching(netns: Fd, kind: NoticeKind, changed: (notices: readonly Message[]) => void): NetlinkSocket {
     const { protocol, groups } = NOTICE[kind];
     const socket = new NetlinkSocket(netns, protocol);
     for (const group of groups) socket.#library.addMembership(group);
-    socket.#library.on('message', () => changed());
-    socket.#lost = changed;
+    socket.#library.on('message', (messages) =>
+      changed(messages.map(({ type, seq, data }) => ({ type, seq, body: asBuffer(data) }))),
+    );
+    socket.#lost = () => changed([]);
     return socket;
   }
 

@@ -7,18 +7,18 @@ import { EMPTY_SNAPSHOT, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
-import type { Kernel, Namespace } from '../netlink/kernel.ts';
+import type { Kernel } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import type { Log } from '../runtime/log.ts';
 import { overlayChanges } from './changes.ts';
-import { awaitLinks, type Container, describeContainer, removeBrokenPairs } from './container.ts';
-import { type Egress, EgressBridge, type EgressOptions } from './egress-bridge.ts';
-import { BRIDGE, containerNamespace, type Instance, isInstance, namespacePrefix, portLink } from './names.ts';
+import type { Container } from './container.ts';
+import { ContainerSet } from './container-set.ts';
+import { EgressBridge, type EgressOptions } from './egress-bridge.ts';
+import { type Instance, isInstance, namespacePrefix } from './names.ts';
 import { Networks, type NetworkState } from './networks.ts';
-import { fitOut, isGuest, isStillThere, openGuest } from './open-guest.ts';
 import { OverlayError } from './overlay-error.ts';
-import { type ContainerSpec, hasEgress, planContainer } from './plan.ts';
-import { type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
+import type { ContainerSpec } from './plan.ts';
+import type { Outcome } from './reconciler.ts';
 import { removeStranger } from './strangers.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
 import { type OverlayNode, wantedAmong, wantedNetworks } from './wanted.ts';
@@ -54,11 +54,6 @@ export interface Applied {
   readonly idle: readonly NetworkId[];
 }
 
-interface ContainerState {
-  readonly namespace: Namespace;
-  readonly spec: ContainerSpec;
-}
-
 /**
  * Changes settle this long before the driver looks at them: a change made by hand comes as several notices, and so does
  * each of the driver's own.
@@ -72,7 +67,7 @@ export class OverlayDriver {
   readonly #egress: EgressBridge;
   readonly #networks: Networks;
   readonly #node: OverlayNode;
-  readonly #containers = new Map<TaskId, ContainerState>();
+  readonly #containers: ContainerSet;
   /** What was last taken over. */
   #snapshot = EMPTY_SNAPSHOT;
   /** Public calls are carried out one after another, because each reads, compares and changes. */
@@ -97,9 +92,10 @@ export class OverlayDriver {
     this.#egress = new EgressBridge(options, () => this.#scheduleRepair('node'));
     this.#networks = new Networks({
       ...options,
-      containers: () => this.#specs(),
+      containers: () => this.#containers.specs,
       changed: (id) => this.#scheduleRepair(id),
     });
+    this.#containers = new ContainerSet({ ...options, networks: this.#networks, egress: this.#egress });
   }
 
   /**
@@ -114,20 +110,12 @@ export class OverlayDriver {
       if (this.#node.cluster === undefined) await new TunnelGuard(this.#kernel, this.#instance, 0).remove();
       for (const wanted of wantedNetworks(snapshot, this.#node))
         (await this.#networks.open(wanted, snapshot)).isWanted = true;
-      const alive: ContainerSpec[] = [];
-      for (const spec of containers) {
-        const isAlive = isGuest(spec)
-          ? await isStillThere(this.#kernel, spec, this.#log)
-          : found.has(containerNamespace(this.#instance, spec.taskId));
-        if (isAlive) alive.push(spec);
-      }
-      // All are known before the first bridge is compared, or it would lose the ports of the later ones.
-      const open = await this.#each(alive, (spec) => this.#openContainer(spec));
+      const open = await this.#containers.reopen(containers, found);
       await this.#egress.adopt();
-      const adopted: Container[] = [];
-      await this.#each(open, async ({ taskId }) => adopted.push(await this.#settleContainer(taskId)));
+      // Before anything is made: one of them may hold a tunnel that is needed.
       const removed = await this.#removeStrangers(found);
-      // After the strangers: one of them may hold a tunnel that is needed here.
+      const adopted: Container[] = [];
+      await this.#containers.each(open, async ({ taskId }) => adopted.push(await this.#containers.settle(taskId)));
       for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
       return { containers: adopted, removed };
     });
@@ -187,7 +175,7 @@ export class OverlayDriver {
   /** The networks that this node has and needs no longer, now. */
   get idleNetworks(): readonly NetworkId[] {
     return this.#networks.all
-      .filter(({ isWanted, network }) => !isWanted && !this.#isUsed(network.id))
+      .filter(({ isWanted, network }) => !isWanted && !this.#containers.isOn(network.id))
       .map(({ network }) => network.id);
   }
 
@@ -211,10 +199,10 @@ export class OverlayDriver {
       for (const { network } of spec.attachments)
         if (this.#networks.get(network.id) === undefined) await this.#ensureNetwork(network);
       try {
-        await this.#openContainer(spec);
-        return await this.#settleContainer(spec.taskId);
+        await this.#containers.open(spec);
+        return await this.#containers.settle(spec.taskId);
       } catch (error) {
-        await this.#detachContainer(spec.taskId);
+        await this.#containers.detach(spec.taskId);
         throw error;
       }
     });
@@ -222,7 +210,7 @@ export class OverlayDriver {
 
   /** Removes a container's links and addresses and, if it was made here, its namespace: its processes should have ended. Idempotent. */
   detachContainer(taskId: TaskId): Promise<void> {
-    return this.#inTurn(() => this.#detachContainer(taskId));
+    return this.#inTurn(() => this.#containers.detach(taskId));
   }
 
   /** Compares all with the kernel now. Resolves with how many differences were mended. */
@@ -238,31 +226,13 @@ export class OverlayDriver {
   /** Removes all that this agent has in the kernel, and closes. */
   removeAll(): Promise<void> {
     return this.#inTurn(async () => {
-      for (const taskId of [...this.#containers.keys()]) await this.#detachContainer(taskId);
+      for (const { taskId } of this.#containers.specs) await this.#containers.detach(taskId);
       for (const id of [...this.#networks.ids]) await this.#removeNetwork(id);
       await this.#egress.remove();
       await new TunnelGuard(this.#kernel, this.#instance, 0).remove();
       await this.#removeStrangers(new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance))));
       this.#close();
     });
-  }
-
-  /** Those for which it could be done; the others are given up with a warning, so that one does not keep all from starting. */
-  async #each(
-    specs: readonly ContainerSpec[],
-    work: (spec: ContainerSpec) => Promise<unknown>,
-  ): Promise<ContainerSpec[]> {
-    const done: ContainerSpec[] = [];
-    for (const spec of specs) {
-      try {
-        await work(spec);
-        done.push(spec);
-      } catch (error) {
-        this.#log.error('cannot take over a container of an earlier run', { taskId: spec.taskId, error });
-        await this.#detachContainer(spec.taskId);
-      }
-    }
-    return done;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -332,7 +302,7 @@ export class OverlayDriver {
   async #removeNetwork(networkId: NetworkId): Promise<void> {
     const state = this.#networks.get(networkId);
     if (state === undefined) return;
-    if (this.#isUsed(networkId)) {
+    if (this.#containers.isOn(networkId)) {
       throw new OverlayError(
         'in-use',
         `network ${state.network.spec.name} still has containers on this node; stop them first`,
@@ -341,79 +311,9 @@ export class OverlayDriver {
     await this.#networks.remove(state);
   }
 
-  #isUsed(networkId: NetworkId): boolean {
-    return this.#specs().some(({ attachments }) => attachments.some(({ network }) => network.id === networkId));
-  }
-
-  async #openContainer(wanted: ContainerSpec): Promise<void> {
-    const namespace = this.#containers.get(wanted.taskId)?.namespace ?? (await this.#homeOf(wanted));
-    // Known from here on, so that it is closed whatever happens.
-    this.#containers.set(wanted.taskId, { namespace, spec: wanted });
-    const spec = isGuest(wanted) ? await fitOut(wanted, namespace) : wanted;
-    this.#containers.set(spec.taskId, { namespace, spec });
-    for (const { network } of spec.attachments) {
-      await removeBrokenPairs(spec, network.id, this.#networks.require(network.id).namespace, namespace);
-    }
-    if (hasEgress(spec)) await this.#egress.admit(spec.taskId, namespace);
-  }
-
-  #homeOf(spec: ContainerSpec): Promise<Namespace> {
-    if (!isGuest(spec)) return this.#kernel.ensureNamespace(containerNamespace(this.#instance, spec.taskId));
-    const inUse = { networks: this.#networks.all, containers: [...this.#containers.values()] };
-    return openGuest(this.#kernel, spec, inUse);
-  }
-
-  async #settleContainer(taskId: TaskId): Promise<Container> {
-    const state = this.#containers.get(taskId);
-    if (state === undefined) throw new RangeError(`container ${taskId} was not opened`);
-    const { namespace, spec } = state;
-    for (const { network } of spec.attachments) {
-      const outcome = await this.#networks.reconcile(this.#networks.require(network.id));
-      // A failure may be another container's; what counts here is this one's port.
-      throwUnlessPort(outcome, portLink(spec.taskId), BRIDGE);
-    }
-    const egress = hasEgress(spec) ? await this.#egress.settle(spec.taskId) : undefined;
-    const { observed } = throwFirst(await this.#reconcileContainer(state, egress));
-    const networks = spec.attachments.map(({ network }) => this.#networks.require(network.id));
-    const places = { container: namespace, networks: networks.map((one) => one.namespace), node: this.#kernel.own };
-    const slow = await awaitLinks(spec, places, egress);
-    if (slow.length > 0)
-      this.#log.warn('links of a container are slow to come up', { taskId: spec.taskId, links: slow });
-    const gateways = networks.map(({ own }) => own);
-    return describeContainer(spec, namespace, observed, { gateways, egress });
-  }
-
-  #reconcileContainer({ spec, namespace }: ContainerState, egress: Egress | undefined): Promise<Outcome> {
-    const mtuOf = (id: NetworkId) => this.#networks.mtuOf(this.#networks.require(id).network);
-    return reconcile(namespace, planContainer(spec, egress, mtuOf));
-  }
-
-  async #detachContainer(taskId: TaskId): Promise<void> {
-    const state = this.#containers.get(taskId);
-    if (state === undefined) return;
-    this.#containers.delete(taskId);
-    const made = !isGuest(state.spec);
-    // Removed here and now, so that the links are gone when this returns; the kernel takes its time over the namespace itself.
-    // Others may have far ends in a namespace that is not ours: there, each link goes with its port below.
-    if (made) await state.namespace.apply({ kind: 'remove-far-ends' });
-    for (const { network } of state.spec.attachments) {
-      const known = this.#networks.get(network.id);
-      if (known === undefined) continue;
-      const { failures } = await this.#networks.reconcile(known);
-      for (const error of failures) this.#log.warn('cannot remove a container from its network', { taskId, error });
-    }
-    await this.#egress.dismiss(taskId);
-    state.namespace.close();
-    if (made) this.#kernel.deleteNamespace(state.namespace.name);
-  }
-
-  #specs(): readonly ContainerSpec[] {
-    return [...this.#containers.values()].map(({ spec }) => spec);
-  }
-
   /** Of the namespaces found, those that belong to nothing that is known. */
   async #removeStrangers(found: ReadonlySet<string>): Promise<readonly string[]> {
-    const known = new Set([...this.#networks.all, ...this.#containers.values()].map(({ namespace }) => namespace.name));
+    const known = new Set([...this.#networks.all, ...this.#containers.all].map(({ namespace }) => namespace.name));
     const strangers = [...found].filter((name) => !known.has(name));
     for (const name of strangers) await removeStranger(this.#kernel, name, this.#log);
     return strangers;
@@ -440,7 +340,7 @@ export class OverlayDriver {
       const { id, spec } = state.network;
       if (resized || where.has(id)) mended += this.#report(await this.#networks.reconcile(state), spec.name);
     }
-    if (resized) for (const taskId of this.#containers.keys()) await this.#settleContainer(taskId);
+    if (resized) for (const { taskId } of this.#containers.specs) await this.#containers.settle(taskId);
     if (!where.has('node')) return mended;
     if (await this.#networks.guard?.repair()) {
       this.#log.warn('made the nftables table of the tunnels anew, which something else had removed');
@@ -464,8 +364,7 @@ export class OverlayDriver {
     this.#isClosed = true;
     clearTimeout(this.#noticed);
     this.#networks.close();
-    for (const { namespace } of this.#containers.values()) namespace.close();
-    this.#containers.clear();
+    this.#containers.close();
   }
 }
 

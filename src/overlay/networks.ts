@@ -2,14 +2,15 @@
 import type { Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
-import type { Kernel, MacAddress, Namespace, Operation, Tunnel } from '../netlink/kernel.ts';
+import type { Kernel, Namespace, Operation, Tunnel } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import { networkMtu, underlayMtu } from './mtu.ts';
-import { type Instance, macOf, networkNamespace, TUNNEL } from './names.ts';
+import { type Instance, networkNamespace, TUNNEL } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
 import { type ContainerSpec, planNetwork } from './plan.ts';
 import { type Outcome, reconcile, throwFirst } from './reconciler.ts';
-import { type Remote, type RemoteId, remoteOf, remoteOperations, remotesOn } from './remotes.ts';
+import { isAsPlanned, portsOn } from './notice.ts';
+import { type Remote, type RemoteId, RemoteTable, remoteOf, remoteOperations, remotesOn } from './remotes.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
 import { type OverlayNode, type WantedNetwork, wantedNetwork } from './wanted.ts';
 
@@ -21,7 +22,7 @@ export interface NetworkState {
   network: Network;
   own: readonly IpAddress[];
   vips: readonly IpAddress[];
-  remotes: Map<RemoteId, Remote>;
+  remotes: RemoteTable;
   /** This node needs it for more than the containers that it has on it. */
   isWanted: boolean;
 }
@@ -32,7 +33,7 @@ interface Options {
   readonly node: OverlayNode;
   /** The containers of this node, as they are now. */
   readonly containers: () => readonly ContainerSpec[];
-  /** Called after something changed in a network's namespace. */
+  /** Called after something was changed in a network's namespace that is not as planned, or may not be. */
   readonly changed: (id: NetworkId) => void;
 }
 
@@ -79,11 +80,13 @@ export class Networks {
     const remotes = this.#remotesOn(snapshot, network);
     const known = this.#states.get(network.id);
     if (known !== undefined) return Object.assign(known, { network, own, vips, remotes });
-    const { kernel, instance, changed } = this.#options;
+    const { kernel, instance, containers, changed } = this.#options;
     const namespace = await kernel.ensureNamespace(networkNamespace(instance, network.id));
     const state: NetworkState = { namespace, network, own, vips, remotes, isWanted: false };
     this.#states.set(network.id, state);
-    namespace.watch(() => changed(network.id));
+    namespace.watch((notice) => {
+      if (!isAsPlanned(notice, state, containers())) changed(network.id);
+    });
     return state;
   }
 
@@ -112,7 +115,7 @@ export class Networks {
     const { instance, containers } = this.#options;
     const tunnel = this.#tunnelOf(state.network);
     if (tunnel !== undefined) await this.guard?.admit(tunnel.vni);
-    const connected = { ...state, tunnel, mtu: this.mtuOf(state.network), remotes: state.remotes.values() };
+    const connected = { ...state, tunnel, mtu: this.mtuOf(state.network), remotes: state.remotes.all() };
     const outcome = await reconcile(state.namespace, planNetwork(instance, connected, containers()));
     const [problem] = outcome.failures;
     if (problem === undefined) this.#problems.delete(state.network.id);
@@ -133,10 +136,9 @@ export class Networks {
       const [was, is] = [state.remotes.get(id), remoteOf(snapshot, state.network.id, id, node.id)];
       if (was !== undefined) before.push(was);
       if (is !== undefined) after.push(is);
-      if (is === undefined) state.remotes.delete(id);
-      else state.remotes.set(id, is);
+      state.remotes.set(id, is);
     }
-    const here = new Set(containers().flatMap((spec) => linkMacs(spec, state.network.id)));
+    const here = portsOn(state.network.id, containers());
     const isElsewhere = ({ mac }: Remote): boolean => !here.has(mac);
     const operations = remoteOperations(before.filter(isElsewhere), after.filter(isElsewhere));
     if (!(await this.#applyAll(state.namespace, operations))) await this.settle(state);
@@ -189,9 +191,9 @@ export class Networks {
     }
   }
 
-  #remotesOn(snapshot: Snapshot, network: Network): Map<RemoteId, Remote> {
+  #remotesOn(snapshot: Snapshot, network: Network): RemoteTable {
     const { node } = this.#options;
-    return node.cluster === undefined ? new Map() : new Map(remotesOn(snapshot, network, node.id));
+    return node.cluster === undefined ? new RemoteTable() : remotesOn(snapshot, network, node.id);
   }
 
   #tunnelOf({ vni }: Network): Tunnel | undefined {
@@ -199,10 +201,4 @@ export class Networks {
     if (cluster === undefined || vni === undefined) return undefined;
     return { vni, port: cluster.vxlanPort ?? VXLAN_PORT, local: cluster.dataAddress };
   }
-}
-
-function linkMacs({ attachments }: ContainerSpec, id: NetworkId): readonly MacAddress[] {
-  return attachments.flatMap(({ network, addresses: [first] }) =>
-    network.id === id && first !== undefined ? [macOf(first)] : [],
-  );
 }

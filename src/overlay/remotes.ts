@@ -19,6 +19,49 @@ export interface Remote {
   readonly vtep: IpAddress;
 }
 
+/** The remotes of one network. */
+export class RemoteTable {
+  readonly #byId = new Map<RemoteId, Remote>();
+  readonly #byMac = new Map<MacAddress, Remote>();
+  readonly #byAddress = new Map<IpAddress, Remote>();
+
+  constructor(remotes: Iterable<readonly [RemoteId, Remote]> = []) {
+    for (const [id, remote] of remotes) this.set(id, remote);
+  }
+
+  get(id: RemoteId): Remote | undefined {
+    return this.#byId.get(id);
+  }
+
+  withMac(mac: MacAddress): Remote | undefined {
+    return this.#byMac.get(mac);
+  }
+
+  withAddress(address: IpAddress): Remote | undefined {
+    return this.#byAddress.get(address);
+  }
+
+  all(): Iterable<Remote> {
+    return this.#byId.values();
+  }
+
+  /** Without a remote: it is no longer there. */
+  set(id: RemoteId, remote: Remote | undefined): void {
+    const before = this.#byId.get(id);
+    if (before !== undefined) {
+      this.#byId.delete(id);
+      // Another may have its place by now.
+      if (this.#byMac.get(before.mac) === before) this.#byMac.delete(before.mac);
+      for (const address of before.addresses)
+        if (this.#byAddress.get(address) === before) this.#byAddress.delete(address);
+    }
+    if (remote === undefined) return;
+    this.#byId.set(id, remote);
+    this.#byMac.set(remote.mac, remote);
+    for (const address of remote.addresses) this.#byAddress.set(address, remote);
+  }
+}
+
 /** The addresses of a container's link: the first one says its MAC address, to which all nodes come by themselves. */
 export function linkAddresses({ address, moreAddresses }: Attachment): readonly IpAddress[] {
   return [address, ...(moreAddresses ?? [])].toSorted((a, b) => ipVersion(a) - ipVersion(b));
@@ -30,12 +73,9 @@ export function hasContainer(task: Task): boolean {
 }
 
 /** All that is on a network elsewhere; what is on a node without a presence is nowhere. */
-export function remotesOn(snapshot: Snapshot, network: Network, self: NodeId): ReadonlyMap<RemoteId, Remote> {
-  const remotes = new Map<RemoteId, Remote>();
-  const put = (id: RemoteId): void => {
-    const remote = remoteOf(snapshot, network.id, id, self);
-    if (remote !== undefined) remotes.set(id, remote);
-  };
+export function remotesOn(snapshot: Snapshot, network: Network, self: NodeId): RemoteTable {
+  const remotes = new RemoteTable();
+  const put = (id: RemoteId): void => remotes.set(id, remoteOf(snapshot, network.id, id, self));
   for (const serviceId of snapshot.servicesByNetwork.get(network.id)?.keys() ?? [])
     for (const taskId of snapshot.tasksByService.get(serviceId)?.keys() ?? []) put(taskId);
   for (const bridgeId of snapshot.bridgesByNetwork.get(network.id)?.keys() ?? []) put(bridgeId);

@@ -190,7 +190,7 @@ t.test('a notice leads to repair', async (t) => {
     void driver.ensureNetwork(front).then(() => {
       const namespace = kernel.namespaces.get('vipmesh-ab12cd-net-fron');
       namespace?.removeLink('br0');
-      for (const notice of namespace?.watchers ?? []) notice();
+      for (const notice of namespace?.watchers ?? []) notice({ kind: 'any' });
     });
   });
   // The driver's own timer keeps no process alive.

@@ -4,6 +4,7 @@ import type {
   Kernel,
   Link,
   Namespace,
+  Notice,
   Observed,
   Operation,
   PortSettings,
@@ -60,7 +61,7 @@ export class FakeNamespace implements Namespace {
   forwarding: Observed['forwarding'] = [];
   readonly sysctls = new Map<string, string>([['ipv4/ip_forward', '1']]);
   readonly rulesets = new Map<string, Ruleset>();
-  readonly watchers = new Set<() => void>();
+  readonly watchers = new Set<(notice: Notice) => void>();
   routedElsewhere: readonly RoutedSubnet[] = [];
   readonly #kernel: FakeKernel;
 
@@ -118,7 +119,7 @@ export class FakeNamespace implements Namespace {
       : undefined;
   }
 
-  watch(changed: () => void): StopWatching {
+  watch(changed: (notice: Notice) => void): StopWatching {
     this.watchers.add(changed);
     return () => this.watchers.delete(changed);
   }
