@@ -9,6 +9,8 @@ export interface ClusterConfig {
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
+  /** Its first line is the password of the URL's user. */
+  readonly passwordFile?: string;
   /** Where other agents reach this one. Absent: the machine's first address that is none of its own alone. */
   readonly advertise?: IpAddress;
   /** Where other nodes send overlay traffic. Absent: the same. */
@@ -26,6 +28,7 @@ export const CLUSTER_SETTINGS = [
   },
   { flag: '--store-ca <FILE>', help: "certificate authority of etcd's servers, PEM" },
   { flag: '--store-cert <FILE>', help: 'certificate of this client of etcd, PEM' },
+  { flag: '--store-password-file <FILE>', help: "file whose first line is the password of the URL's user" },
   { flag: '--store-key <FILE>', help: 'private key of that certificate, PEM' },
   {
     flag: '--advertise <ADDR>',
@@ -64,6 +67,7 @@ export function parseCluster(
   const ca = read.one('store-ca', path);
   const cert = read.one('store-cert', path);
   const key = read.one('store-key', path);
+  const passwordFile = read.one('store-password-file', path);
   const advertise = read.one('advertise', (text, flag) => ownAddress(text, flag, refuse));
   const dataAddress = read.one('data-address', (text, flag) => ownAddress(text, flag, refuse));
   const probePort = read.one(
@@ -71,7 +75,9 @@ export function parseCluster(
     (text, flag) => parsePort(text) ?? refuse(flag, `should be a port of 1 to 65535, not "${text}"`),
   );
   if (store === undefined) {
-    const given = Object.entries({ ca, cert, key }).find(([, value]) => value !== undefined);
+    const given = Object.entries({ ca, cert, key, 'password-file': passwordFile }).find(
+      ([, value]) => value !== undefined,
+    );
     if (given !== undefined) refuse(`--store-${given[0]}`, 'is of no use without --store etcd://…');
     return undefined;
   }
@@ -83,6 +89,7 @@ export function parseCluster(
     ...(ca === undefined ? {} : { ca }),
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
+    ...(passwordFile === undefined ? {} : { passwordFile }),
     ...(advertise === undefined ? {} : { advertise }),
     ...(dataAddress === undefined ? {} : { dataAddress }),
     probePort: probePort ?? PROBE_PORT,

@@ -69,6 +69,7 @@ export class Cluster implements OwnLease {
       ...(settings.ca === undefined ? {} : { ca: settings.ca }),
       ...(settings.cert === undefined ? {} : { cert: settings.cert }),
       ...(settings.key === undefined ? {} : { key: settings.key }),
+      ...(settings.passwordFile === undefined ? {} : { passwordFile: settings.passwordFile }),
       log,
     });
     const disk = new CopyDirectory(join(config.stateDir, 'last-known'));

@@ -165,7 +165,9 @@ export class Committer {
         // To be decided anew, under the new lease.
         return { committed: false, key: HEAD_KEY, revision: this.#catalog.snapshot.revision as Revision };
       }
-      throw causedBy(error, 'unavailable', `nothing was changed: ${error.message}`);
+      // A store that is away may have done it before it fell silent.
+      const known = error.code === 'unavailable' ? 'it is not known to be done' : 'nothing was changed';
+      throw causedBy(error, 'unavailable', `${known}: ${error.message}`);
     }
   }
 }

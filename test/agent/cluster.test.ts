@@ -141,7 +141,7 @@ t.test('two agents on one etcd', async (t) => {
     t.same(answers(await alpha.dig('tasks.web')), ['127.0.0.1'], 'names are answered');
     const refused = await alpha.cli('service', 'create', '--name', 'later', '--network', 'back');
     t.equal(refused.code, 1);
-    t.match(refused.stderr, /nothing was changed: .*etcd/);
+    t.match(refused.stderr, /it is not known to be done: .*etcd/);
     etcd.thaw();
     await until(
       () => alpha.cli('service', 'create', '--name', 'later', '--network', 'back', '--detach'),
