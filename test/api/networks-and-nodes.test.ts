@@ -126,11 +126,15 @@ t.test('nodes: availability and labels', async (t) => {
   const cases: readonly (readonly [string, object, number, RegExp])[] = [
     ['one', { Availability: 'away' }, 400, /Availability/],
     ['one', { Role: 'worker' }, 501, /no workers/],
-    ['two', { Availability: 'pause' }, 501, /only by its own agent/],
+    ['two', { Availability: 'pause' }, 500, /update out of sequence: node two has changed/],
     ['three', { Availability: 'pause' }, 404, /there is (one, two|two, one)/],
   ];
   for (const [name, body, status, message] of cases)
     t.match(await ask('POST', `/nodes/${name}/update?version=${now}`, body), { status, json: { message } });
-  t.match(await ask('DELETE', '/nodes/two'), { status: 501, json: { message: /removes no nodes/ } });
   t.equal(await world.state(), before);
+  const two = (await ask('GET', '/nodes/two')).json;
+  t.equal((await ask('POST', `/nodes/two/update?version=${two.Version.Index}`, { Availability: 'pause' })).status, 200);
+  t.match((await ask('GET', '/nodes/two')).json, { Spec: { Availability: 'pause' } }, 'a node is updated by any agent');
+  t.equal((await ask('DELETE', '/nodes/two')).status, 200, 'and forgotten, when its agent does not run');
+  t.equal((await ask('GET', '/nodes/two')).status, 404);
 });
