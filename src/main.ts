@@ -73,5 +73,9 @@ process.exit(
         remove: async () => (await import('./agent/leftovers.ts')).removeLeftovers(nodeId as NodeId),
       }),
     },
+    cleanup: {
+      survey: async (force) => (await import('./agent/cleanup.ts')).surveyRemains(force),
+      remove: async (remnant) => (await import('./agent/cleanup.ts')).removeRemnant(remnant),
+    },
   }),
 );

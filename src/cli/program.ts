@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
 import { attachCommand, detachCommand } from './attach.ts';
+import { type CleanupMachine, cleanupCommand } from './cleanup.ts';
 import { completionCommand } from './completion.ts';
 import { demoCommand } from './demo.ts';
 import { endpointCommand } from './endpoint.ts';
@@ -25,6 +26,7 @@ export interface ProgramParts {
   startAgent(flags: FlagValues): Promise<number>;
   readonly runner: CommandRunner;
   readonly lab: LabMachine;
+  readonly cleanup: CleanupMachine;
 }
 
 /** Runs one command line (without node and script); resolves with the exit status. Never rejects. */
@@ -60,6 +62,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .addCommand(resolveCommand(shell))
     .addCommand(eventsCommand(shell))
     .addCommand(statusCommand(shell))
+    .addCommand(cleanupCommand(shell, parts.cleanup))
     .addCommand(labCommand(shell, parts))
     .addCommand(completionCommand(shell));
   withExamples(program, [
