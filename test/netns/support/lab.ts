@@ -36,6 +36,7 @@ import { endWithProcess, type LogLine, type Outcome, run } from '../../support/a
 import { inOwnNetns } from '../../support/own-netns.ts';
 import { findProgram } from '../../support/requirements.ts';
 import { httpGet } from './clients.ts';
+import type { Runner } from './tasks.ts';
 
 const SERVER = fileURLToPath(new URL('../fixtures/server.js', import.meta.url));
 const NAME = 'lab';
@@ -147,6 +148,16 @@ export class Node {
     const { agent } = this.#node;
     if (agent === undefined) throw new Error(`the agent of ${this.name} was never started`);
     return agent;
+  }
+
+  /** The words before a command that is to run on it. */
+  get through(): readonly string[] {
+    return inNode(this.#node);
+  }
+
+  /** For tasks that are to run on it. */
+  get runner(): Runner {
+    return { folder: { socket: this.socket }, through: this.through };
   }
 
   /** Runs one command of the program on it, to its end. */

@@ -6,11 +6,18 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { closeNetns, openNetns } from '../../../src/native/netns.ts';
-import { type Agent, endWithProcess, PROGRAM } from '../../support/agent.ts';
+import { endWithProcess, PROGRAM } from '../../support/agent.ts';
 
 const SERVER = fileURLToPath(new URL('../fixtures/server.js', import.meta.url));
 /** Who waits this long waits for ever. */
 const PATIENCE_MS = 60_000;
+
+/** Whom `vipmesh run` talks to. */
+export interface Runner {
+  readonly folder: { readonly socket: string };
+  /** Words before the program's, such as `nsenter --net=PATH`. */
+  readonly through?: readonly string[];
+}
 
 export interface Task {
   readonly name: string;
@@ -31,7 +38,7 @@ export interface Task {
 }
 
 /** A container with the tests' own server in it. Resolves when it listens; ends with the test. */
-export async function startServer(agent: Agent, service: string, ...options: string[]): Promise<Task> {
+export async function startServer(agent: Runner, service: string, ...options: string[]): Promise<Task> {
   const run = spawnRun(agent, ['--service', service, ...options, '--', process.execPath, SERVER]);
   const [, pid, name = '', address = ''] = (await run.says(/^ready /)).split(' ');
   const netns = openNetns(`/proc/${pid}/ns/net`);
@@ -40,13 +47,14 @@ export async function startServer(agent: Agent, service: string, ...options: str
 }
 
 /** Several at once, in any order. */
-export function startServers(agent: Agent, service: string, count: number): Promise<readonly Task[]> {
+export function startServers(agent: Runner, service: string, count: number): Promise<readonly Task[]> {
   return Promise.all(Array.from({ length: count }, () => startServer(agent, service)));
 }
 
 /** `vipmesh run` with these words. Ends with the test, its command too. */
-export function spawnRun(agent: Agent, words: readonly string[]): Pick<Task, 'run' | 'ended' | 'complaints' | 'says'> {
-  const run = spawn(process.execPath, [PROGRAM, 'run', ...words], {
+export function spawnRun(agent: Runner, words: readonly string[]): Pick<Task, 'run' | 'ended' | 'complaints' | 'says'> {
+  const [program = '', ...rest] = [...(agent.through ?? []), process.execPath, PROGRAM, 'run', ...words];
+  const run = spawn(program, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, VIPMESH_HOST: agent.folder.socket },
   });
