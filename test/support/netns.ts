@@ -1,7 +1,7 @@
 // Programs in containers, played by blocking sockets of this one thread: the kernel completes a connection to a listening
 // socket by itself, so a client can connect before its server accepts. A call to which nobody answers gives up after a second.
 import { IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOL_SOCKET } from '../../src/native/constants.ts';
-import { AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM } from '../../src/native/constants.ts';
+import { AF_INET, AF_INET6, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM } from '../../src/native/constants.ts';
 import { check, errno, errnoName } from '../../src/native/errno.ts';
 import {
   accept4,
@@ -21,9 +21,12 @@ import { SOCKADDR_BYTES, writeSockaddr } from '../../src/native/sockaddr.ts';
 import { localAddress, remoteAddress, setOption } from '../../src/native/stream-socket.ts';
 import { ip } from './builders.ts';
 
+const SO_BROADCAST = 6;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const GIVE_UP_S = 1;
+/** How many times in a row nothing may come of a transfer on a busy machine. */
+const PATIENCE = 20;
 /** What giving up, and the kernel's own giving up when nobody has the address, look like. */
 const NOBODY: ReadonlySet<string> = new Set(['EAGAIN', 'EINPROGRESS', 'EHOSTUNREACH']);
 const SOCK_RAW = 3;
@@ -82,6 +85,60 @@ export function tryUdp(netns: Fd, address: string, port: number, server?: Fd): s
   } finally {
     close(client);
   }
+}
+
+/** Sends one datagram, to all where the address is of all. */
+export function sendUdp(netns: Fd, address: string, port: number, bytes: Uint8Array): void {
+  const fd = open(netns, familyOf(address), SOCK_DGRAM, 0);
+  try {
+    setOption(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    const refusal = dial(fd, address, port);
+    if (refusal !== undefined) throw new Error(`cannot send to ${address}: ${refusal}`);
+    check(send(fd, Buffer.from(bytes), bytes.length, 0), 'send', address);
+  } finally {
+    close(fd);
+  }
+}
+
+/** The next datagram that came to a UDP server, or `nobody`. */
+export function receiveUdp(server: Fd): string {
+  const bytes = Buffer.alloc(2048);
+  const length = recv(server, bytes, bytes.length, 0);
+  return length < 0 ? lastError() : bytes.toString('latin1', 0, length);
+}
+
+/** How many bytes of so many that a client sends arrive in order, or what it met instead. */
+export function transfer(netns: Fd, address: string, port: number, server: Fd, total: number): number | string {
+  const client = dialTcp(netns, address, port);
+  if (typeof client === 'string') return client;
+  const accepted = check(accept4(server, null, null, SOCK_CLOEXEC), 'accept', 'connection');
+  try {
+    return carry(client, accepted, total);
+  } finally {
+    close(client);
+    close(accepted);
+  }
+}
+
+/** Both ends are here, so each takes what it can in turn; when neither can, it waits for the receiver. */
+function carry(from: Fd, to: Fd, total: number): number | string {
+  // No power of two, so that pieces that are mixed up show.
+  const pattern = Buffer.from(Array.from({ length: 65_521 }, (_, i) => i % 251));
+  const received = Buffer.alloc(pattern.length);
+  let [sent, arrived, misses] = [0, 0, 0];
+  while (arrived < total) {
+    const at = sent % pattern.length;
+    const sending =
+      sent < total ? send(from, pattern.subarray(at), Math.min(pattern.length - at, total - sent), MSG_DONTWAIT) : 0;
+    if (sending > 0) sent += sending;
+    const length = recv(to, received, received.length, sending > 0 ? MSG_DONTWAIT : 0);
+    misses = length < 0 && sending <= 0 ? misses + 1 : 0;
+    if (misses > PATIENCE) return `${arrived} bytes, then ${lastError()}`;
+    for (let i = 0; i < length; i++)
+      if (received[i] !== ((arrived + i) % pattern.length) % 251) return `garbled at ${arrived + i}`;
+    arrived += Math.max(0, length);
+  }
+  return arrived;
 }
 
 /** `answered`, `nobody`, or the name of another error. */

@@ -126,6 +126,15 @@ export class Nodes {
     return { task, spec: specOf(task, network), path: String(path), netns: this.open(String(path)) };
   }
 
+  /** Ends a container, on record and in the kernel. */
+  async stop({ task, netns }: RunningContainer): Promise<void> {
+    this.#netns.splice(this.#netns.indexOf(netns), 1);
+    closeNetns(netns);
+    await this.commit({ kind: 'task', before: task });
+    const node = this.nodes.find(({ id }) => id === task.nodeId);
+    await node?.tell({ do: 'detach', taskId: task.id });
+  }
+
   async close(): Promise<void> {
     for (const fd of this.#netns) closeNetns(fd);
     for (const node of this.nodes) await node.end();
@@ -264,6 +273,7 @@ function specOf({ id, attachments }: Task, network: Network): ContainerSpec {
   return { taskId: id, attachments: attachments.map((one) => ({ network, addresses: linkAddresses(one) })) };
 }
 
+/** A network with an identifier of the usual length and a number. */
 export function overlay(base: Network, name: string, vni: number): Network {
   return { ...base, id: name.padEnd(25, 'x') as NetworkId, vni };
 }

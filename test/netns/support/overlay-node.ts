@@ -22,7 +22,7 @@ export type NodeCommand =
   | { readonly do: 'attach'; readonly spec: ContainerSpec }
   | { readonly do: 'detach'; readonly taskId: TaskId }
   | { readonly do: 'remove'; readonly network: NetworkId }
-  | { readonly do: 'repair' | 'dropped' | 'problems' | 'settled' | 'close' | 'removeAll' };
+  | { readonly do: 'repair' | 'dropped' | 'problems' | 'mended' | 'close' | 'removeAll' };
 
 /** What a node answers: `value`, or why it could not. */
 export interface NodeAnswer {
@@ -34,7 +34,7 @@ export interface NodeAnswer {
 const { instance, node } = JSON.parse(process.argv[2] ?? '') as NodeSettings;
 let mended = 0;
 const kernel = new LinuxKernel();
-const log = { ...SILENT_LOG, warn: () => void mended++ };
+const log = { ...SILENT_LOG, warn: (message: string) => void (mended += /^(mended|made)/.test(message) ? 1 : 0) };
 const driver = new OverlayDriver({ instance, node, kernel, log });
 let snapshot: Snapshot = EMPTY_SNAPSHOT;
 
@@ -72,7 +72,7 @@ async function carryOut(command: NodeCommand): Promise<unknown> {
       return driver.strangersDropped();
     case 'problems':
       return [...driver.problems.values()].map(({ message }) => message);
-    case 'settled':
+    case 'mended':
       return mended;
     case 'close':
       await driver.close();

@@ -1,0 +1,138 @@
+// What passes on a link, as raw frames: the kernel queues them for a packet socket, and they are read when the test asks.
+import { SO_RCVBUFFORCE, SOCK_CLOEXEC, SOL_SOCKET, MSG_DONTWAIT } from '../../../src/native/constants.ts';
+import { check } from '../../../src/native/errno.ts';
+import { close, recv, socket } from '../../../src/native/libc.ts';
+import { inNetns } from '../../../src/native/netns.ts';
+import { ipFromBytes } from '../../../src/model/address.ts';
+import { setOption } from '../../../src/native/stream-socket.ts';
+import { macFromBytes } from '../../../src/netlink/wire-address.ts';
+
+const AF_PACKET = 17;
+const SOCK_RAW = 3;
+const ETH_P_ALL = 3;
+const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
+const IPPROTO_UDP = 17;
+const IPPROTO_ICMPV6 = 58;
+const VXLAN_PORT = 4789;
+const ETHERNET_BYTES = 14;
+
+/** A frame that was on its way through a tunnel. */
+export interface TunnelFrame {
+  readonly from: string;
+  readonly vni: number;
+  /** Of the outer IP packet. */
+  readonly bytes: number;
+  /** `ARP`, `ND`, `broadcast`, `multicast`, or `unicast`. */
+  readonly inner: string;
+}
+
+export interface Captured {
+  readonly frames: readonly TunnelFrame[];
+  /** Pieces of IPv4 packets that did not fit. */
+  readonly fragments: number;
+}
+
+/** All that passes in a namespace from now on. */
+export class Capture {
+  readonly #fd: number;
+
+  constructor(netns: number) {
+    const protocol = ((ETH_P_ALL & 0xff) << 8) | (ETH_P_ALL >> 8);
+    this.#fd = inNetns(netns, () => check(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, protocol), 'socket', 'capture'));
+    setOption(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20);
+  }
+
+  /** What was captured since this was last asked. */
+  read(): Captured {
+    const frames: TunnelFrame[] = [];
+    let fragments = 0;
+    const bytes = Buffer.alloc(70_000);
+    for (;;) {
+      const length = recv(this.#fd, bytes, bytes.length, MSG_DONTWAIT);
+      if (length < 0) return { frames, fragments };
+      const frame = bytes.subarray(0, length);
+      if (isFragment(frame)) fragments++;
+      const tunnel = readTunnelFrame(frame);
+      if (tunnel !== undefined) frames.push(tunnel);
+    }
+  }
+
+  close(): void {
+    close(this.#fd);
+  }
+}
+
+/** A VXLAN packet (RFC 7348 section 5) with a UDP datagram from one container to another in it. */
+export function vxlanPacket(vni: number, inner: InnerDatagram): Buffer {
+  const header = Buffer.alloc(8);
+  header[0] = 0x08;
+  header.writeUInt32BE(vni << 8, 4);
+  const data = Buffer.from(inner.text);
+  const udp = Buffer.alloc(8);
+  udp.writeUInt16BE(4000, 0);
+  udp.writeUInt16BE(inner.port, 2);
+  // A checksum of zero: none (RFC 768).
+  udp.writeUInt16BE(8 + data.length, 4);
+  const ip = Buffer.alloc(20);
+  ip[0] = 0x45;
+  ip.writeUInt16BE(28 + data.length, 2);
+  ip[8] = 64;
+  ip[9] = IPPROTO_UDP;
+  ip.set(inner.from.split('.').map(Number), 12);
+  ip.set(inner.to.split('.').map(Number), 16);
+  ip.writeUInt16BE(checksum(ip), 10);
+  const ethernet = Buffer.from([...macBytes(inner.toMac), ...macBytes(inner.fromMac), 0x08, 0x00]);
+  return Buffer.concat([header, ethernet, ip, udp, data]);
+}
+
+export interface InnerDatagram {
+  readonly from: string;
+  readonly fromMac: string;
+  readonly to: string;
+  readonly toMac: string;
+  readonly port: number;
+  readonly text: string;
+}
+
+function readTunnelFrame(frame: Buffer): TunnelFrame | undefined {
+  const type = frame.readUInt16BE(12);
+  if (type !== ETHERTYPE.ipv4 && type !== ETHERTYPE.ipv6) return undefined;
+  const ip = frame.subarray(ETHERNET_BYTES);
+  const v4 = type === ETHERTYPE.ipv4;
+  const udp = ip.subarray(v4 ? ((ip[0] ?? 0) & 0x0f) * 4 : 40);
+  if ((v4 ? ip[9] : ip[6]) !== IPPROTO_UDP || udp.length < 30 || udp.readUInt16BE(2) !== VXLAN_PORT) return undefined;
+  return {
+    from: ipFromBytes(v4 ? ip.subarray(12, 16) : ip.subarray(8, 24)),
+    vni: udp.readUInt32BE(12) >>> 8,
+    bytes: ip.length,
+    inner: kindOf(udp.subarray(16)),
+  };
+}
+
+function kindOf(frame: Buffer): string {
+  const type = frame.readUInt16BE(12);
+  if (type === ETHERTYPE.arp) return 'ARP';
+  const icmp = frame[ETHERNET_BYTES + 40] ?? 0;
+  // Router solicitation to redirect (RFC 4861 section 4).
+  if (type === ETHERTYPE.ipv6 && frame[ETHERNET_BYTES + 6] === IPPROTO_ICMPV6 && icmp >= 133 && icmp <= 137)
+    return 'ND';
+  const mac = macFromBytes(frame.subarray(0, 6));
+  if (mac === 'ff:ff:ff:ff:ff:ff') return 'broadcast';
+  return ((frame[0] ?? 0) & 1) === 1 ? 'multicast' : 'unicast';
+}
+
+function isFragment(frame: Buffer): boolean {
+  return frame.readUInt16BE(12) === ETHERTYPE.ipv4 && (frame.readUInt16BE(ETHERNET_BYTES + 6) & 0x3fff) !== 0;
+}
+
+function macBytes(mac: string): number[] {
+  return mac.split(':').map((part) => Number.parseInt(part, 16));
+}
+
+/** RFC 1071. */
+function checksum(bytes: Buffer): number {
+  let sum = 0;
+  for (let i = 0; i < bytes.length; i += 2) sum += bytes.readUInt16BE(i);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
