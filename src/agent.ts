@@ -11,6 +11,7 @@ import { followLeavers } from './agent/leavers.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { allOf, Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
+import { registerPoolMetrics } from './agent/pool-metrics.ts';
 import { probeTask } from './agent/probing.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
 import { Teardown } from './agent/teardown.ts';
@@ -22,6 +23,7 @@ import { portProblem } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
 import { Control } from './control/control.ts';
+import { poolWarnings } from './control/pools.ts';
 import { type IpAddress, isLoopback } from './model/address.ts';
 import { DataPlane } from './datapath/plane.ts';
 import { HealthMonitor } from './health/monitor.ts';
@@ -129,6 +131,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   });
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
+  registerPoolMetrics(metrics, control, () => catalog.snapshot);
   if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
   const api = await startApiServer({ socket: config.socket, mode: config.socketMode, context, log });
   opened.add('API', () => api.close());
@@ -310,7 +313,7 @@ function openOverlay(
 
 function runtimeStatus(
   config: Config,
-  { catalog, cluster, mesh, plane }: Core,
+  { catalog, cluster, control, mesh, plane }: Core,
   stacks: readonly StackFileStatus[],
 ): Omit<RuntimeStatus, 'state'> {
   return {
@@ -329,7 +332,7 @@ function runtimeStatus(
       ...(errors.length === 0 ? {} : { Error: errors.join('\n') }),
     })),
     ...(cluster === undefined ? {} : { cluster: cluster.status() }),
-    warnings: [...catalog.problems, ...mesh.overlayProblems],
+    warnings: [...catalog.problems, ...mesh.overlayProblems, ...poolWarnings(control.subnetUses)],
   };
 }
 

@@ -85,7 +85,8 @@ function search({ subnet, taken, last, coolingDown }: AddressRequest): IpAddress
   return undefined;
 }
 
-function isUsable(subnet: Subnet, address: IpAddress): boolean {
+/** In the subnet, and not one of those that are kept back. */
+export function isUsable(subnet: Subnet, address: IpAddress): boolean {
   return subnetContains(subnet, address) && !isReservedOffset(subnet, ipToBigInt(address) - subnetRange(subnet).base);
 }
 

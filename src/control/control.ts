@@ -29,6 +29,7 @@ import {
   updateService,
 } from './services.ts';
 import { claimBridge, releaseBridge } from './own-records.ts';
+import { type SubnetUse, subnetUses } from './pools.ts';
 import { applyStack, removeStack, type StackChange, type StackContent } from './stacks.ts';
 import { type TaskRegistry, taskRegistry } from './task-registry.ts';
 import { addTask, type NewTask, removeOwnTasks, withHealth, withState } from './tasks.ts';
@@ -116,6 +117,11 @@ export class Control {
    */
   announce(presence: Presence, lease: LeaseId): Promise<readonly string[]> {
     return this.#committer.announce(presence, lease, this.#memory.use);
+  }
+
+  /** How full the networks' subnets are. */
+  get subnetUses(): readonly SubnetUse[] {
+    return subnetUses(this.#catalog.snapshot, this.#memory.use);
   }
 
   /** Something of this node was changed that the store has not been told. */
