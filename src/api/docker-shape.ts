@@ -4,7 +4,7 @@ import type { Snapshot } from '../catalog/snapshot.ts';
 import { nodeState } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
-import type { Node } from '../model/node.ts';
+import type { Node, NodeId } from '../model/node.ts';
 import { vipOn } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 import type { AgentFacts } from './context.ts';
@@ -157,8 +157,17 @@ export function shapeNode(node: Node, source: ShapeSource, facts: AgentFacts): D
       State: nodeState(source.snapshot, node.id),
       Addr: source.snapshot.presences.get(node.id)?.address ?? (own ? '127.0.0.1' : ''),
     },
-    ManagerStatus: { Leader: own, Reachability: 'reachable', Addr: '' },
+    ManagerStatus: {
+      Leader: leaderOf(source.snapshot, facts.nodeId) === node.id,
+      Reachability: nodeState(source.snapshot, node.id) === 'ready' ? 'reachable' : 'unreachable',
+      Addr: '',
+    },
   };
+}
+
+/** Nodes here have no leader; Docker's clients want one, and the same from whichever node they ask. */
+function leaderOf({ presences }: Snapshot, self: NodeId): NodeId {
+  return [...presences.keys()].sort()[0] ?? self;
 }
 
 export function shapeVersion(facts: AgentFacts): DockerVersion {
