@@ -35,7 +35,7 @@ export class Dice {
 const FIXED_SEEDS = 30;
 
 /** Then no further seed is begun. Slow machines run fewer. */
-const BUDGET_MS = 4000;
+const BUDGET_MS = 3000;
 
 /** `run` throws when something is not as it must be. Resolves with how many seeds were run. */
 export async function everySeed(t: Test, run: (seed: number) => Promise<void>): Promise<number> {
