@@ -1,12 +1,11 @@
 // The places of tasks on overlay networks: a namespace with a resolver in it, made for `vipmesh run` or brought along.
 import type { Catalog } from '../catalog/catalog.ts';
-import { ipVersion } from '../model/address.ts';
-import type { NetworkId } from '../model/network.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import type { OverlayDriver } from '../overlay/driver.ts';
 import { NativeError } from '../native/errno.ts';
 import type { Container } from '../overlay/container.ts';
 import type { ContainerSpec } from '../overlay/plan.ts';
+import { linkAddresses } from '../overlay/remotes.ts';
 import { namespaceOf } from '../tasks/namespace-table.ts';
 import { TaskError } from '../tasks/task-error.ts';
 import type { Mesh } from './mesh.ts';
@@ -16,7 +15,8 @@ export class Containers {
   readonly #catalog: Catalog;
   readonly #mesh: Mesh;
   readonly #overlay: OverlayDriver | undefined;
-  readonly #attached = new Map<TaskId, { readonly path: string; readonly networks: readonly NetworkId[] }>();
+  /** The paths of their namespaces. */
+  readonly #attached = new Map<TaskId, string>();
   /** A container that is attached and detached at once is so one after the other. */
   readonly #last = new Map<TaskId, Promise<unknown>>();
 
@@ -48,9 +48,11 @@ export class Containers {
 
   async #attach(task: Task): Promise<string | null> {
     const known = this.#attached.get(task.id);
-    if (known !== undefined) return known.path;
+    if (known !== undefined) return known;
     const spec = this.specOf(task);
     if (spec === undefined || this.#overlay === undefined) return null;
+    // The node's place on the networks came with the task's commit, which has to be in effect.
+    await this.#mesh.caughtUp();
     const container = await this.#overlay.attachContainer(spec);
     const networks = spec.attachments.map((attachment) => attachment.network);
     try {
@@ -60,19 +62,17 @@ export class Containers {
       await this.#overlay.detachContainer(task.id);
       throw error instanceof NativeError && error.code === 'EADDRINUSE' ? resolverTaken(container, error) : error;
     }
-    this.#attached.set(task.id, { path: container.netnsPath, networks: networks.map((network) => network.id) });
+    this.#attached.set(task.id, container.netnsPath);
     return container.netnsPath;
   }
 
   async #detach(id: TaskId): Promise<void> {
     if (this.#overlay === undefined) return;
-    const attached = this.#attached.get(id);
     this.#attached.delete(id);
     // Open descriptors would keep the namespace alive.
     await this.#mesh.closeContainerResolver(id);
     await this.#overlay.detachContainer(id);
-    const { snapshot } = this.#catalog;
-    if (attached?.networks.some((network) => !snapshot.networks.has(network))) this.#mesh.refreshOverlay(snapshot);
+    if (this.#overlay.idleNetworks.length > 0) this.#mesh.refreshOverlay(this.#catalog.snapshot);
   }
 
   /** What the task's namespace should be like; undefined when it has none. */
@@ -81,8 +81,7 @@ export class Containers {
     const attachments = task.attachments.flatMap((attachment) => {
       const network = this.#catalog.snapshot.networks.get(attachment.networkId);
       if (network?.spec.driver !== 'overlay') return [];
-      const addresses = [attachment.address, ...(attachment.moreAddresses ?? [])];
-      return [{ network, addresses: addresses.toSorted((a, b) => ipVersion(a) - ipVersion(b)) }];
+      return [{ network, addresses: linkAddresses(attachment) }];
     });
     if (attachments.length === 0) return undefined;
     const netns = task.source === 'attached' ? (task.netns ?? namespaceOf(task.pid ?? 0)) : undefined;

@@ -132,6 +132,11 @@ export class Mesh {
       .catch((error: unknown) => this.#options.log.error('cannot remove overlay networks', { error }));
   }
 
+  /** Resolves when the kernel agrees with everything that was applied before. */
+  caughtUp(): Promise<void> {
+    return this.#tail;
+  }
+
   /** Resolves when everything that was applied before is in effect in every worker. */
   async settled(): Promise<void> {
     await this.#tail;

@@ -34,7 +34,12 @@ export interface NodeAnswer {
 const { instance, node } = JSON.parse(process.argv[2] ?? '') as NodeSettings;
 let mended = 0;
 const kernel = new LinuxKernel();
-const log = { ...SILENT_LOG, warn: (message: string) => void (mended += /^(mended|made)/.test(message) ? 1 : 0) };
+const log = {
+  ...SILENT_LOG,
+  warn: (message: string) => {
+    if (/^(mended|made)/.test(message)) mended++;
+  },
+};
 const driver = new OverlayDriver({ instance, node, kernel, log });
 let snapshot: Snapshot = EMPTY_SNAPSHOT;
 
