@@ -1,9 +1,10 @@
 // The batches as a tree of names and values, read back from the bytes.
 import t from 'tap';
 import { FLAG } from '../../src/netlink/message.ts';
-import { type Batch, removeTable, replaceTable } from '../../src/netlink/nftables.ts';
+import { type Batch, removeTable, replaceElements, replaceTable } from '../../src/netlink/nftables.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
-import { subnet } from '../support/builders.ts';
+import { guardRuleset } from '../../src/overlay/guard.ts';
+import { ip, subnet } from '../support/builders.ts';
 
 const NAMES: Readonly<Record<number, string>> = {
   16: 'begin',
@@ -12,6 +13,10 @@ const NAMES: Readonly<Record<number, string>> = {
   2562: 'delete table',
   2563: 'new chain',
   2566: 'new rule',
+  2569: 'new set',
+  2572: 'new elements',
+  2574: 'delete elements',
+  2578: 'new counter',
 };
 
 /** One line per message: its name and the printable words in it, in order. */
@@ -61,6 +66,37 @@ t.test('a subnet is compared under its mask', async (t) => {
   const bytes = requests.at(-2)?.body.toString('hex') ?? '';
   t.match(bytes, /08000100fffff000/, 'the mask /20');
   t.match(bytes, /0800010064 7f1000/.source.replace(' ', ''), 'the base');
+});
+
+t.test('the table of the tunnels: sets and a counter before the rules that name them', async (t) => {
+  const ruleset = guardRuleset(4789, [4097], [ip('192.0.2.1'), ip('2001:db8::1')]);
+  t.strictSame(outline(replaceTable('t_tunnels', ruleset)).slice(4, -1), [
+    'new counter t_tunnels strangers',
+    'new set t_tunnels vnis',
+    'new elements t_tunnels vnis',
+    'new set t_tunnels nodes_ipv4',
+    'new elements t_tunnels nodes_ipv4',
+    'new set t_tunnels nodes_ipv6',
+    'new elements t_tunnels nodes_ipv6',
+    'new chain t_tunnels input filter',
+    ...['nodes_ipv4', 'nodes_ipv6'].map((set) =>
+      [
+        'new rule t_tunnels input meta cmp payload cmp payload lookup vnis',
+        `meta cmp payload lookup ${set} objref strangers immediate`,
+      ].join(' '),
+    ),
+  ]);
+});
+
+t.test('elements in place of those that were there; a large set in parts', async (t) => {
+  const elements = Array.from({ length: 2500 }, (_, i) => i);
+  t.strictSame(outline(replaceElements('t_tunnels', { name: 'vnis', of: 'vni', elements })), [
+    'begin',
+    'delete elements t_tunnels vnis',
+    ...Array(3).fill('new elements t_tunnels vnis'),
+    'end',
+  ]);
+  t.strictSame(outline(replaceElements('t_tunnels', { name: 'vnis', of: 'vni', elements: [] })).length, 3);
 });
 
 t.test('removing', async (t) => {

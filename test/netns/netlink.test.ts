@@ -10,6 +10,7 @@ import { deleteFdbRequest, dumpRequest, readFdbEntry, setFdbRequest } from '../.
 import { getLinkRequest, readLink } from '../../src/netlink/rtnetlink-link.ts';
 import { NetlinkSocket } from '../../src/netlink/socket.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
+import { guardRuleset } from '../../src/overlay/guard.ts';
 import { ip, subnet } from '../support/builders.ts';
 import { needsPackages, needsRoot } from '../support/requirements.ts';
 
@@ -95,6 +96,69 @@ t.test('forwarding entries', async (t) => {
   t.ok(await isThere());
   await socket.request(deleteFdbRequest(port, { kind: 'port', mac }), purpose);
   t.notOk(await isThere());
+});
+
+t.test('a VXLAN device, its port and its entries', async (t) => {
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
+  const kernel = new LinuxKernel();
+  const there = await kernel.ensureNamespace(`${NAME}-vxlan`);
+  t.teardown(async () => {
+    await there.apply({ kind: 'remove-link', name: 'vx0' });
+    kernel.close();
+    kernel.deleteNamespace(`${NAME}-vxlan`);
+  });
+  const tunnel = { vni: 4097, port: 4789, local: ip('127.0.0.1') };
+  const port = {
+    learning: false,
+    unicastFlood: false,
+    multicastFlood: false,
+    broadcastFlood: false,
+    suppressNeighbours: true,
+  };
+  await there.apply({ kind: 'add-bridge', name: 'br0' });
+  await there.apply({ kind: 'add-vxlan', name: 'vx0', tunnel });
+  await there.apply({ kind: 'set-link', name: 'vx0', up: true, master: 'br0', port });
+  const entries = [
+    { kind: 'port', mac: MAC },
+    { kind: 'tunnel', mac: MAC, vtep: ip('127.0.0.2') },
+  ] as const;
+  for (const entry of entries) await there.apply({ kind: 'set-forwarding', link: 'vx0', entry });
+  const observed = await there.observe();
+  t.match(observed.links.at(-1), { name: 'vx0', kind: 'vxlan', tunnel, port: { ...port, isolated: false } });
+  t.strictSame(
+    observed.forwarding,
+    entries.map((entry) => ({ ...entry, link: 'vx0' })),
+    'what was set, and nothing of what the kernel has for itself',
+  );
+  t.notOk(
+    (await kernel.own.observe()).links.some(({ name }) => name === 'vx0'),
+    'it never was in the node',
+  );
+  await t.rejects(there.apply({ kind: 'add-vxlan', name: 'vx1', tunnel }), { code: 'exists' }, 'the socket is there');
+  for (let again = 0; again < 2; again++)
+    for (const entry of entries) await there.apply({ kind: 'remove-forwarding', link: 'vx0', entry });
+  t.strictSame((await there.observe()).forwarding, []);
+});
+
+t.test('sets and counters of a ruleset', async (t) => {
+  if (!needsRoot(t, why)) return;
+  const kernel = new LinuxKernel();
+  t.teardown(() => kernel.close());
+  const { own } = kernel;
+  const name = 'vipmesh_sets';
+  const ruleset = guardRuleset(4789, [4097], [ip('192.0.2.1'), ip('2001:db8::1')]);
+  t.equal(await own.packetsCounted(name, 'strangers'), undefined, 'no table');
+  await own.apply({ kind: 'set-ruleset', name, ruleset });
+  t.equal(await own.packetsCounted(name, 'strangers'), 0);
+  t.equal(await own.packetsCounted(name, 'others'), undefined, 'no such counter');
+  const elements = Array.from({ length: 2500 }, (_, i) => ip(`10.0.${i >> 8}.${i & 255}`));
+  for (const some of [elements, [], elements.slice(0, 1)])
+    await own.apply({ kind: 'set-elements', name, set: { name: 'nodes_ipv4', of: 'ipv4', elements: some } });
+  await t.rejects(own.apply({ kind: 'set-elements', name, set: { name: 'nodes', of: 'ipv4', elements } }), {
+    code: 'absent',
+    message: /set nodes of nftables table inet vipmesh_sets/,
+  });
+  await own.apply({ kind: 'remove-ruleset', name });
 });
 
 t.test('refusals say what was attempted and why', async (t) => {

@@ -1,11 +1,13 @@
 // The kernel port without a kernel: what is applied is what is observed, links come and go in pairs as the real ones do.
 import { parseSubnet } from '../../src/model/address.ts';
 import type {
+  FdbEntry,
   Kernel,
   Link,
   Namespace,
   Notice,
   Observed,
+  OnLink,
   Operation,
   PortSettings,
   RoutedSubnet,
@@ -204,8 +206,10 @@ export class FakeNamespace implements Namespace {
       case 'remove-forwarding': {
         const { link, entry } = operation;
         this.#link(link);
-        // A bridge has one place for a MAC address, a tunnel has one too.
-        const rest = this.forwarding.filter((one) => one.kind !== entry.kind || one.mac !== entry.mac);
+        const isSame = (one: FdbEntry): boolean => one.kind === entry.kind && one.mac === entry.mac;
+        // Setting moves an entry of the bridge, removing one that is elsewhere does nothing.
+        const stays = operation.kind === 'set-forwarding' ? () => false : (one: OnLink<FdbEntry>) => one.link !== link;
+        const rest = this.forwarding.filter((one) => !isSame(one) || stays(one));
         this.forwarding = operation.kind === 'set-forwarding' ? [...rest, { ...entry, link }] : rest;
         return;
       }
