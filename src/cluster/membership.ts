@@ -29,6 +29,8 @@ export class Membership {
   #lease: LeaseId | undefined;
   #establishing: Promise<void> | undefined;
   #timer: Scheduled | undefined;
+  /** Everything of this node lies under the lease. */
+  #isAnnounced = false;
   #isAway = false;
   #closed = false;
 
@@ -64,7 +66,7 @@ export class Membership {
   lost(): void {
     if (this.#closed || this.#establishing !== undefined) return;
     this.#options.log.warn('the lease of this node has ended; what is on it is put on record again');
-    this.#lease = undefined;
+    this.#isAnnounced = false;
     this.#schedule(0);
   }
 
@@ -82,9 +84,11 @@ export class Membership {
 
   async #establish(): Promise<void> {
     const { store, announce, presence, log } = this.#options;
+    this.#isAnnounced = false;
     const lease = await store.grantLease(LEASE_MS);
     this.#lease = lease;
     for (const what of await announce(presence, lease)) log.error('not put on record again', { what });
+    this.#isAnnounced = true;
     if (this.#isAway) log.info('this node is on record again');
     this.#isAway = false;
     this.#schedule(KEEP_ALIVE_MS);
@@ -93,7 +97,7 @@ export class Membership {
   async #keepAlive(): Promise<void> {
     const { store, hasUnsaid } = this.#options;
     try {
-      const alive = this.#lease !== undefined && (await store.keepAlive(this.#lease));
+      const alive = this.#isAnnounced && this.#lease !== undefined && (await store.keepAlive(this.#lease));
       if (!alive || hasUnsaid()) await this.renew();
       else this.#schedule(KEEP_ALIVE_MS);
     } catch (error) {

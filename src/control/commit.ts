@@ -9,10 +9,13 @@ import type { CommitResult, Expectation, Key, LeaseId, Revision, Store, Write } 
 import type { AddressUse } from './address-use.ts';
 import { type Draft, leaseFor } from './draft.ts';
 import { causedBy, ControlError } from './errors.ts';
-import { ownRecords, WRITES_PER_COMMIT } from './own-records.ts';
+import { type OwnRecords, ownRecords, WRITES_PER_COMMIT } from './own-records.ts';
 
 /** So often a decision is made anew; with agents that commit all the time, each of 20 has had its turn by then. */
 const ATTEMPTS = 20;
+
+/** All nodes announce themselves at once when the store has lost their leases; there may be a hundred. */
+const ANNOUNCE_ATTEMPTS = 200;
 
 /** The lease under which this node's own records lie. On a node that is alone there is none. */
 export interface OwnLease {
@@ -56,6 +59,11 @@ export class Committer {
     return turn;
   }
 
+  /** A command that does not wait for its turn: one before it may be waiting for what this one is part of. */
+  urgent<T>(decide: (draft: Draft) => T): Promise<T> {
+    return this.#decide(decide, async () => undefined);
+  }
+
   /**
    * Changes one task, whatever else happens meanwhile: neither waits for commands nor makes them decide anew, unless they
    * write the same task. What this agent says of one task takes effect in the order in which it said it.
@@ -85,22 +93,29 @@ export class Committer {
           : { ...encodeRecord(record), ...leaseFor(record, this.#nodeId, this.#lease?.current) };
       const revision = this.#catalog.keyRevision(key);
       const isOwn = this.#lease !== undefined && task.nodeId === this.#nodeId && task.source !== 'static';
+      // What has gone with the lease is put back by announcing it: its addresses may be somebody else's by now.
+      if (isOwn && revision === 0) return this.#leaveUnsaid(id, change);
       try {
         const result = await this.#commit([write], [{ key, revision }]);
         await this.#catalog.at(result.revision);
-        // It was not in the store, so nobody hears from there that it has gone.
-        if (result.committed && after === undefined && revision === 0)
-          this.#catalog.applyOwn({ kind: 'task', before: task });
         if (result.committed) return;
       } catch (error) {
         if (!isOwn || !(error instanceof ControlError) || error.code !== 'unavailable') throw error;
-        // What happens on this node is true without the store, which is told as soon as it answers.
-        this.#unsaid.add(key);
-        this.#catalog.applyOwn({ kind: 'task', before: task, ...(after === undefined ? {} : { after }) });
+        this.#leaveUnsaid(id, change);
         return;
       }
     }
     throw contended(`task ${id}`);
+  }
+
+  /** What happens on this node is true without the store, which is told as soon as possible. */
+  #leaveUnsaid(id: TaskId, change: (task: Task) => Task | undefined): void {
+    // Others may have changed it while the store was waited for.
+    const before = this.#catalog.snapshot.tasks.get(id);
+    if (before === undefined) return;
+    const after = change(before);
+    this.#unsaid.add(recordKey('task', id));
+    this.#catalog.applyOwn({ kind: 'task', before, ...(after === undefined ? {} : { after }) });
   }
 
   /**
@@ -108,15 +123,23 @@ export class Committer {
    * back, which the catalog then does not show any more.
    */
   async announce(presence: Presence, lease: LeaseId, use: Pick<AddressUse, 'on'>): Promise<readonly string[]> {
-    const { writes, lost } = ownRecords(this.#catalog.snapshot, this.#nodeId, presence, lease, use);
-    for (const { change } of lost) this.#catalog.applyOwn(change);
     const said = [...this.#unsaid];
-    const written = new Set(writes.map(({ key }) => key));
-    const gone = said.filter((key) => !written.has(key)).map((key) => ({ key, value: null }));
-    const all = [...writes, ...gone];
-    for (let at = 0; at < all.length; at += WRITES_PER_COMMIT) {
-      const result = await this.#commit(all.slice(at, at + WRITES_PER_COMMIT), [], true);
+    const lost: OwnRecords['lost'][number][] = [];
+    const done = new Set<Key>();
+    for (let attempt = 0; ; ) {
+      const own = ownRecords(this.#catalog.snapshot, this.#nodeId, presence, lease, use);
+      for (const { change } of own.lost) this.#catalog.applyOwn(change);
+      lost.push(...own.lost);
+      const written = new Set(own.writes.map(({ key }) => key));
+      const gone = said.filter((key) => !written.has(key)).map((key) => ({ key, value: null }));
+      const writes = [...own.writes, ...gone].filter(({ key }) => !done.has(key)).slice(0, WRITES_PER_COMMIT);
+      if (writes.length === 0) break;
+      // What is put back takes addresses and slots, as a command does: nobody may decide on the same state meanwhile.
+      const head = { key: HEAD_KEY, value: JSON.stringify({ node: this.#nodeId }) };
+      const result = await this.#commit([...writes, head], this.#expectations(writes), true);
       await this.#catalog.at(result.revision);
+      if (result.committed) for (const { key } of writes) done.add(key);
+      else if (++attempt === ANNOUNCE_ATTEMPTS) throw contended('the state');
     }
     for (const key of said) this.#unsaid.delete(key);
     return lost.map(({ change, reason }) => {
@@ -131,6 +154,12 @@ export class Committer {
   }
 
   async #attempt<P, T>(decide: (draft: Draft, prepared: P) => T, prepare: () => Promise<P>): Promise<T> {
+    // What is gone here but not in the store keeps its address and slot there: it must go before they are given out again.
+    if (this.hasUnsaid) await this.#renew();
+    return this.#decide(decide, prepare);
+  }
+
+  async #decide<P, T>(decide: (draft: Draft, prepared: P) => T, prepare: () => Promise<P>): Promise<T> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const prepared = await prepare();
       const draft = this.#newDraft();
@@ -161,15 +190,27 @@ export class Committer {
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       if (error.code === 'lease-ended' && this.#lease !== undefined && !isAnnouncement) {
-        await this.#lease.renew();
+        await this.#renew();
         // To be decided anew, under the new lease.
         return { committed: false, key: HEAD_KEY, revision: this.#catalog.snapshot.revision as Revision };
       }
-      // A store that is away may have done it before it fell silent.
-      const known = error.code === 'unavailable' ? 'it is not known to be done' : 'nothing was changed';
-      throw causedBy(error, 'unavailable', `${known}: ${error.message}`);
+      throw refused(error);
     }
   }
+
+  async #renew(): Promise<void> {
+    try {
+      await this.#lease?.renew();
+    } catch (error) {
+      throw error instanceof StoreError ? refused(error) : error;
+    }
+  }
+}
+
+function refused(error: StoreError): ControlError {
+  // A store that is away may have done it before it fell silent.
+  const known = error.code === 'unavailable' ? 'it is not known to be done' : 'nothing was changed';
+  return causedBy(error, 'unavailable', `${known}: ${error.message}`);
 }
 
 function contended(what: string): ControlError {

@@ -109,7 +109,7 @@ export class Control {
 
   /** Puts this node on record, by its name; what others have set (availability, labels) stays. */
   register(nodeName: string): Promise<Node> {
-    return this.#command((draft) => registerNode(draft, nodeName));
+    return this.#committer.urgent((draft) => registerNode(draft, nodeName));
   }
 
   /**

@@ -6,6 +6,7 @@ import type { Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type Bridge, bridgeId, type NodeId, type Presence } from '../model/node.ts';
 import type { NetworkId } from '../model/network.ts';
+import type { ServiceId } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 import { encodeRecord } from '../store/record.ts';
 import type { LeaseId, Write } from '../store/store.ts';
@@ -37,13 +38,36 @@ export function ownRecords(
     if (reason === undefined) writes.push({ ...encodeRecord({ kind: 'bridge', value: bridge }), lease });
     else lost.push({ change: { kind: 'bridge', before: bridge }, reason });
   }
+  const slots = new Map<ServiceId, Map<number, number>>();
   for (const task of snapshot.tasksByPlace.get(self)?.values() ?? []) {
     if (!isUnderLease('task', task)) continue;
     const reason = taskProblem(snapshot, task, use);
-    if (reason === undefined) writes.push({ ...encodeRecord({ kind: 'task', value: task }), lease });
-    else lost.push({ change: { kind: 'task', before: task }, reason });
+    if (reason === undefined) {
+      const inUse = slots.get(task.serviceId) ?? slotsOf(snapshot, task.serviceId);
+      slots.set(task.serviceId, inUse);
+      writes.push({ ...encodeRecord({ kind: 'task', value: { ...task, slot: slotFor(task.slot, inUse) } }), lease });
+    } else lost.push({ change: { kind: 'task', before: task }, reason });
   }
   return { writes, lost };
+}
+
+/** How many tasks of a service have each slot: while this node was away, one of its slots may have been given out again. */
+function slotsOf(snapshot: Snapshot, serviceId: ServiceId): Map<number, number> {
+  const inUse = new Map<number, number>();
+  for (const { slot } of snapshot.tasksByService.get(serviceId)?.values() ?? [])
+    inUse.set(slot, (inUse.get(slot) ?? 0) + 1);
+  return inUse;
+}
+
+/** The same, or the first free one when another task has it too. Changes `inUse` accordingly. */
+function slotFor(slot: number, inUse: Map<number, number>): number {
+  const count = inUse.get(slot) ?? 0;
+  if (count <= 1) return slot;
+  let free = 1;
+  while (inUse.has(free)) free++;
+  inUse.set(slot, count - 1);
+  inUse.set(free, 1);
+  return free;
 }
 
 /** This node's place on a network: the address that a network's first node has, or another. */

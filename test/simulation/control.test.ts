@@ -6,23 +6,23 @@ import { Dice, everySeed } from './support/seeds.ts';
 
 t.test('commands of several nodes at the same time', async (t) => {
   const count = await everySeed(t, async (seed) => {
-    await simulate(new ControlWorld(new Dice(seed), { hasTasks: true }), 0);
+    await simulate(new ControlWorld(new Dice(seed)), 0);
   });
   if (process.env.VIPMESH_SEED !== undefined) return;
   for (const what of ['done', 'refused', 'exhausted'] as const) t.ok(seen[what] >= count / 4, `${what}: ${seen[what]}`);
   t.equal(seen.unavailable, 0);
 });
 
-t.test('services and networks, with links that are cut', async (t) => {
+t.test('the same with links that are cut, and leases that end', async (t) => {
   const count = await everySeed(t, async (seed) => {
-    await simulate(new ControlWorld(new Dice(seed), { hasTasks: false }), 0.12);
+    await simulate(new ControlWorld(new Dice(seed)), 0.12);
   });
   if (process.env.VIPMESH_SEED !== undefined) return;
-  t.ok(seen.unavailable >= count / 4, `unavailable: ${seen.unavailable}`);
+  for (const what of ['unavailable', 'leasesEnded'] as const) t.ok(seen[what] >= count / 4, `${what}: ${seen[what]}`);
 });
 
 t.test('a seed is replayed exactly', async (t) => {
-  const run = () => simulate(new ControlWorld(new Dice(5), { hasTasks: false }), 0.12);
+  const run = () => simulate(new ControlWorld(new Dice(5)), 0.12);
   t.same(await run(), await run());
 });
 

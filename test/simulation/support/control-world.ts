@@ -22,8 +22,6 @@ export const seen = { done: 0, refused: 0, exhausted: 0, unavailable: 0, leasesE
 
 export class ControlWorld {
   readonly dice: Dice;
-  /** Whether there are leases, and what lies under them: presences, tasks, places on networks. */
-  readonly hasTasks: boolean;
   readonly clock = new FakeClock();
   readonly cluster: FakeCluster;
   readonly nodes: ControlNode[] = [];
@@ -37,9 +35,8 @@ export class ControlWorld {
   #open = 0;
   #problem: string | undefined;
 
-  constructor(dice: Dice, { hasTasks }: { readonly hasTasks: boolean }) {
+  constructor(dice: Dice) {
     this.dice = dice;
-    this.hasTasks = hasTasks;
     this.cluster = new FakeCluster({ clock: this.clock, stride: () => dice.between(1, 3) });
   }
 
@@ -65,7 +62,7 @@ export class ControlWorld {
   /** Asks a node for something, and does not wait for it. */
   command(node: ControlNode): void {
     const label = `c${++this.#commands}`;
-    const command = randomCommand(this.dice, node, label, this.hasTasks);
+    const command = randomCommand(this.dice, node, label);
     if (command === undefined) return;
     this.#open++;
     command.then(
@@ -124,7 +121,7 @@ export class ControlNode {
 
   /** As an agent enters its cluster. */
   static async open(name: string, world: ControlWorld): Promise<ControlNode> {
-    const { cluster, clock, dice, hasTasks } = world;
+    const { cluster, clock, dice } = world;
     const link = new FakeLink(cluster, () => dice.pick([0, 1, 5, 30]));
     const catalog = await Catalog.open(link, { clock });
     let membership: Membership | undefined;
@@ -142,14 +139,12 @@ export class ControlNode {
       privileged: true,
       allowPlaintextOverlays: false,
       portProblem: () => undefined,
-      ...(hasTasks ? { lease } : {}),
+      lease,
       clock,
       newId: () => idFromBytes(Uint8Array.from({ length: ID_BYTES }, () => dice.below(256))),
     });
-    if (hasTasks) {
-      membership = memberOf(name as NodeId, link, catalog, control, clock);
-      await membership.join();
-    }
+    membership = memberOf(name as NodeId, link, catalog, control, clock);
+    await membership.join();
     return new ControlNode(name, link, catalog, control, clock);
   }
 
@@ -204,7 +199,6 @@ function randomCommand(
   dice: Dice,
   { control, catalog, name }: ControlNode,
   label: string,
-  hasTasks: boolean,
 ): Promise<unknown> | undefined {
   const labels = { command: label };
   const { snapshot } = catalog;
@@ -212,7 +206,7 @@ function randomCommand(
   const networkName = networks[dice.below(networks.length)];
   const services = [...snapshot.services.values()].map(({ spec }) => spec.name);
   const serviceName = services[dice.below(services.length)];
-  const happening = dice.below(hasTasks ? 100 : 68);
+  const happening = dice.below(100);
   if (happening < 15) {
     const n = dice.below(6);
     // Some have room for a few addresses only.
