@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import { type Agent, type AgentOptions, answers, failingAgent, makeFolder, startAgent } from '../support/agent.ts';
 import { ask } from '../robustness/support/api.ts';
 import { type EtcdServer, needsEtcd, startEtcd } from '../support/etcd.ts';
+import { unusedPort } from '../support/ports.ts';
 
 interface NodeRow {
   readonly ID: string;
@@ -16,7 +17,8 @@ interface ServiceRow {
   readonly Vipmesh: { readonly Endpoints: readonly { readonly Eligible: boolean; readonly Reason?: string }[] };
 }
 
-const PROBE_PORT = 7946;
+/** Each agent has an address of its own, so that all can have the same. */
+const PROBE_PORT = unusedPort();
 
 function joining(etcd: EtcdServer, name: string, address: string): AgentOptions {
   return {
