@@ -6,6 +6,7 @@ import { type Log, SILENT_LOG } from '../runtime/log.ts';
 import { decodeRecord, HEAD_KEY, recordKey, type StoredRecord } from '../store/record.ts';
 import type { Key, Revision, Store } from '../store/store.ts';
 import type { Change } from './change.ts';
+import { ExcusedNodes } from './excused.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from './snapshot.ts';
 
 /** `changes` leads from `previous` to `snapshot`; it is never empty. */
@@ -24,6 +25,7 @@ interface Waiter {
 
 /** Between attempts to list anew when the store does not answer; what is known stays in effect meanwhile. */
 const RETRY_MS = 1000;
+const PRESENCE = 'presence/';
 
 export class Catalog {
   readonly #store: Store;
@@ -39,6 +41,7 @@ export class Catalog {
   #retry: Scheduled | undefined;
   #closed = false;
   #own: { readonly nodeId: NodeId; onLeaseLost(): void } | undefined;
+  readonly #excused: ExcusedNodes;
 
   /** Resolves when the snapshot holds all that is in the store. Rejects as the store does. */
   static async open(store: Store, options: CatalogOptions = {}): Promise<Catalog> {
@@ -51,6 +54,7 @@ export class Catalog {
     this.#store = store;
     this.#log = options.log ?? SILENT_LOG;
     this.#clock = options.clock ?? systemClock;
+    this.#excused = new ExcusedNodes(this.#clock, (id) => this.#dropUnrecorded(id));
   }
 
   get snapshot(): Snapshot {
@@ -93,7 +97,9 @@ export class Catalog {
 
   /**
    * What lies under this node's lease is this agent's own to say: when it vanishes because the lease has ended (the node was cut
-   * off for a while), the snapshot keeps it, without a revision, and `onLeaseLost` is called, so that it is put back.
+   * off for a while), the snapshot keeps it, without a revision, and `onLeaseLost` is called, so that it is put back. From here on
+   * the snapshot also keeps what lay under the lease of another node that is not suspected, until that has put it back or for 30 s:
+   * leases end when the store was away, and then everybody's do.
    */
   keepOwn(nodeId: NodeId, onLeaseLost: () => void): void {
     this.#own = { nodeId, onLeaseLost };
@@ -101,9 +107,7 @@ export class Catalog {
 
   /** Changes something of this node's own in the snapshot alone, while the store cannot be told. */
   applyOwn(change: Change): void {
-    const previous = this.#snapshot;
-    this.#snapshot = applyChanges(previous, previous.revision, [change]);
-    for (const listener of [...this.#listeners]) this.#tell(listener, previous, [change]);
+    this.#applyHere([change]);
   }
 
   /** What this agent alone knows of a node: it has not been heard of for a while, or again. */
@@ -113,9 +117,8 @@ export class Catalog {
     const change: Change = isSuspected
       ? { kind: 'suspicion', after: { id, since: this.#clock.wallTime() } }
       : { kind: 'suspicion', ...(before === undefined ? {} : { before }) };
-    const previous = this.#snapshot;
-    this.#snapshot = applyChanges(previous, previous.revision, [change]);
-    for (const listener of [...this.#listeners]) this.#tell(listener, previous, [change]);
+    this.#applyHere([change]);
+    if (isSuspected) this.#excused.end(id);
   }
 
   /** The snapshot stays as it is. The store is its opener's to close. */
@@ -123,6 +126,7 @@ export class Catalog {
     this.#closed = true;
     this.#watch?.close();
     this.#retry?.cancel();
+    this.#excused.close();
     for (const waiter of this.#waiters) waiter.reject(closedError());
     this.#waiters = [];
   }
@@ -162,13 +166,16 @@ export class Catalog {
 
   #apply(revision: Revision, writes: readonly { key: Key; value: string | null; revision: Revision }[]): void {
     const changes: Change[] = [];
-    const leaseLost = this.#isLeaseLost(writes);
+    const ended = this.#endedLeases(writes);
     for (const write of writes) {
       if (write.value === null) this.#revisions.delete(write.key);
       else this.#revisions.set(write.key, write.revision);
-      if (leaseLost && write.value === null && this.#isUnderOwnLease(write.key)) continue;
+      const holder = this.#holderOf(write.key);
+      if (write.value === null && holder !== undefined && ended.has(holder)) continue;
       const change = this.#changeOf(write.key, write.value);
-      if (change !== undefined) changes.push(change);
+      if (change === undefined) continue;
+      changes.push(change);
+      if (isUnderLease(change.kind, change.after)) this.#excused.announced(ownerOf(change.after));
     }
     const previous = this.#snapshot;
     this.#snapshot = applyChanges(previous, revision, changes);
@@ -176,21 +183,56 @@ export class Catalog {
     const ready = this.#waiters.filter((waiter) => waiter.revision <= revision);
     this.#waiters = this.#waiters.filter((waiter) => waiter.revision > revision);
     for (const waiter of ready) waiter.resolve();
-    if (leaseLost) this.#own?.onLeaseLost();
+    for (const id of ended) {
+      if (id === this.#own?.nodeId) this.#own.onLeaseLost();
+      else this.#excused.begin(id);
+    }
   }
 
-  /** This node's presence goes only with its lease: all that lay under it goes in the same commit. */
-  #isLeaseLost(writes: readonly { key: Key; value: string | null }[]): boolean {
-    const own = this.#own;
-    if (own === undefined || !this.#snapshot.presences.has(own.nodeId)) return false;
-    const key = recordKey('presence', own.nodeId);
-    return writes.some((write) => write.key === key && write.value === null);
+  /**
+   * The nodes whose leases have ended and that are there all the same: this one, and those that answer. A node's presence goes only
+   * with its lease, and all that lay under it goes in the same commit.
+   */
+  #endedLeases(writes: readonly { key: Key; value: string | null }[]): ReadonlySet<NodeId> {
+    const ended = new Set<NodeId>();
+    const { presences, suspicions } = this.#snapshot;
+    for (const { key, value } of writes) {
+      if (value !== null || this.#own === undefined || !key.startsWith(PRESENCE)) continue;
+      const id = key.slice(PRESENCE.length) as NodeId;
+      if (presences.has(id) && !suspicions.has(id)) ended.add(id);
+    }
+    return ended;
   }
 
-  #isUnderOwnLease(key: Key): boolean {
+  /** The node under whose lease a record lies. */
+  #holderOf(key: Key): NodeId | undefined {
     const [kind = '', id = ''] = key.split('/');
     const value = lookup(this.#snapshot, kind, id);
-    return isUnderLease(kind, value) && ownerOf(value) === this.#own?.nodeId;
+    return isUnderLease(kind, value) ? ownerOf(value) : undefined;
+  }
+
+  /** What a node that had lost its lease has not put on record again is gone. */
+  #dropUnrecorded(id: NodeId): void {
+    const { bridges, presences, tasksByPlace } = this.#snapshot;
+    const presence = presences.get(id);
+    const all: Change[] = [
+      ...(presence === undefined ? [] : [{ kind: 'presence', before: presence } as const]),
+      ...[...bridges.values()].flatMap((bridge) =>
+        bridge.nodeId === id ? [{ kind: 'bridge', before: bridge } as const] : [],
+      ),
+      ...[...(tasksByPlace.get(id)?.values() ?? [])].flatMap((task) =>
+        isUnderLease('task', task) ? [{ kind: 'task', before: task } as const] : [],
+      ),
+    ];
+    const gone = all.filter(({ kind, before }) => !this.#revisions.has(recordKey(kind as never, before?.id ?? '')));
+    if (gone.length > 0) this.#applyHere(gone);
+  }
+
+  /** What no commit has said. */
+  #applyHere(changes: readonly Change[]): void {
+    const previous = this.#snapshot;
+    this.#snapshot = applyChanges(previous, previous.revision, changes);
+    for (const listener of [...this.#listeners]) this.#tell(listener, previous, changes);
   }
 
   #tell(listener: CatalogListener, previous: Snapshot, changes: readonly Change[]): void {
@@ -223,7 +265,7 @@ export function isUnderLease(kind: string, value: unknown): boolean {
   return kind === 'task' && value !== undefined && (value as Task).source !== 'static';
 }
 
-function ownerOf(value: unknown): NodeId | undefined {
+function ownerOf(value: unknown): NodeId {
   const { nodeId, id } = value as { readonly nodeId?: NodeId; readonly id: NodeId };
   return nodeId ?? id;
 }
