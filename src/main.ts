@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, homedir, hostname } from 'node:os';
 import { readIdentity } from './agent/identity.ts';
-import { namespacesOf } from './agent/traces.ts';
+import { EGRESS_LINKS, namespacesOf } from './agent/traces.ts';
 import type { FlagValues } from './cli/agent.ts';
 import { runProgram } from './cli/program.ts';
 import type { Shell } from './cli/shell.ts';
@@ -12,6 +12,7 @@ import type { NodeId } from './model/node.ts';
 import { enterContainer } from './native/container-entry.ts';
 import { programVersion } from './runtime/version.ts';
 import { systemProcesses } from './tasks/process-table.ts';
+import { resolvConfOf } from './tasks/container-dns.ts';
 import { runProbe, startCommand } from './tasks/spawn.ts';
 import { terminalPlace } from './tasks/terminal.ts';
 
@@ -72,6 +73,15 @@ process.exit(
         prefix: namespacesOf(nodeId as NodeId),
         remove: async () => (await import('./agent/leftovers.ts')).removeLeftovers(nodeId as NodeId),
       }),
+    },
+    doctor: {
+      settings: (env) => parseConfig({}, { ...machine(), env }),
+      facilities: async () => (await import('./agent/facilities.ts')).tryFacilities(),
+      network: async (isRoot, address) => (await import('./agent/node-network.ts')).readNodeNetwork(isRoot, address),
+      paths: async (addresses, port, size) => (await import('./agent/path-check.ts')).checkPaths(addresses, port, size),
+      clock: async () => (await import('./agent/clock-state.ts')).readClockState(),
+      droppingChains: async () => (await import('./agent/nftables-listing.ts')).listDroppingChains(EGRESS_LINKS),
+      resolvConfOf,
     },
     cleanup: {
       survey: async (force) => (await import('./agent/cleanup.ts')).surveyRemains(force),

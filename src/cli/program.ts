@@ -2,9 +2,10 @@
 import { Command, CommanderError } from 'commander';
 import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
 import { attachCommand, detachCommand } from './attach.ts';
-import { type CleanupMachine, cleanupCommand } from './cleanup.ts';
+import { cleanupCommand } from './cleanup.ts';
 import { completionCommand } from './completion.ts';
 import { demoCommand } from './demo.ts';
+import { type DoctorParts, doctorCommand } from './doctor.ts';
 import { endpointCommand } from './endpoint.ts';
 import { eventsCommand } from './events.ts';
 import { labCommand } from './lab.ts';
@@ -20,13 +21,12 @@ import { stackCommand } from './stack.ts';
 import { statusCommand } from './status.ts';
 
 /** What a command cannot make itself. */
-export interface ProgramParts {
+export interface ProgramParts extends DoctorParts {
   readonly version: string;
   readonly agentFlags: readonly AgentFlag[];
   startAgent(flags: FlagValues): Promise<number>;
   readonly runner: CommandRunner;
   readonly lab: LabMachine;
-  readonly cleanup: CleanupMachine;
 }
 
 /** Runs one command line (without node and script); resolves with the exit status. Never rejects. */
@@ -62,6 +62,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .addCommand(resolveCommand(shell))
     .addCommand(eventsCommand(shell))
     .addCommand(statusCommand(shell))
+    .addCommand(doctorCommand(shell, parts))
     .addCommand(cleanupCommand(shell, parts.cleanup))
     .addCommand(labCommand(shell, parts))
     .addCommand(completionCommand(shell));

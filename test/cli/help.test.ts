@@ -25,6 +25,17 @@ const PARTS: ProgramParts = {
     nodeIdIn: () => undefined,
     tracesOf: () => ({ prefix: 'none', remove: async () => undefined }),
   },
+  doctor: {
+    settings: () => {
+      throw new Error('nothing is set here');
+    },
+    facilities: async () => [],
+    network: () => Promise.reject(new Error('there is no network here')),
+    paths: async () => [],
+    clock: async () => undefined,
+    droppingChains: async () => [],
+    resolvConfOf: () => undefined,
+  },
   cleanup: {
     survey: async () => ({ remove: [], kept: [], inhabited: [], silent: [] }),
     remove: async () => undefined,
@@ -74,7 +85,7 @@ t.test('examples are command lines that are understood', async (t) => {
       const words = [...line.replace(/\s+#.*|\s+[<>].*/g, '').matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
         ([, a, b, c]) => a ?? b ?? c ?? '',
       );
-      if (['agent', 'demo', 'run', 'lab', 'cleanup', 'completion'].includes(words[0] ?? '')) continue;
+      if (['agent', 'demo', 'run', 'lab', 'doctor', 'cleanup', 'completion'].includes(words[0] ?? '')) continue;
       const { code, err } = await cli(...words, '--host', '/nowhere/vipmesh.sock');
       t.same({ line, code }, { line, code: 1 }, err);
       t.match(err, /no agent at \/nowhere|compose\.yaml: there is no such file/);
