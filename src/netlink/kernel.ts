@@ -169,6 +169,8 @@ export interface Namespace {
   /** Two objects with the same are the same namespace. */
   readonly identity: string;
   observe(): Promise<Observed>;
+  /** Its links alone, which is much less where a network has thousands of neighbours. */
+  observeLinks(): Promise<readonly Link[]>;
   apply(operation: Operation): Promise<void>;
   /** All unicast destinations, whoever made the routes. */
   routed(): Promise<readonly RoutedSubnet[]>;

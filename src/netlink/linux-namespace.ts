@@ -81,9 +81,8 @@ export class LinuxNamespace implements Namespace {
   }
 
   async observe(): Promise<Observed> {
-    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
-    const names = new Map(links.map(({ index, name }) => [index, name]));
-    this.#names = names;
+    const links = await this.#links();
+    const names = this.#names;
     const addresses = (await this.#dump('address')).map(({ body }) => readAddress(body)).filter(isDefined);
     const routes = this.#isOwn ? [] : await this.#routes();
     const neighbours = (await this.#dump('neighbour')).map(({ body }) => readNeighbour(body)).filter(isDefined);
@@ -99,10 +98,14 @@ export class LinuxNamespace implements Namespace {
     };
   }
 
+  async observeLinks(): Promise<readonly Link[]> {
+    return (await this.#links()).map((link) => plainLink(link, this.#names));
+  }
+
   async routed(): Promise<readonly RoutedSubnet[]> {
-    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
+    await this.#links();
     const routes = (await this.#routes()).filter(({ kind }) => kind === 'unicast');
-    return placed(routes, new Map(links.map(({ index, name }) => [index, name]))).flatMap(destinationOf);
+    return placed(routes, this.#names).flatMap(destinationOf);
   }
 
   async apply(operation: Operation): Promise<void> {
@@ -298,6 +301,12 @@ export class LinuxNamespace implements Namespace {
     return this.fd === OWN_NETNS;
   }
 
+  async #links(): Promise<readonly IndexedLink[]> {
+    const links = (await this.#dump('link')).map(({ body }) => readLink(body)).filter(isDefined);
+    this.#names = new Map(links.map(({ index, name }) => [index, name]));
+    return links;
+  }
+
   async #routes(): Promise<readonly (Route & { linkIndex: number; protocol: number })[]> {
     return (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
   }
@@ -347,10 +356,9 @@ const PLURAL: Readonly<Record<Dumpable, string>> = {
   fdb: 'forwarding entries',
 };
 
-function plainLink(
-  { index: _index, masterIndex, ...link }: Link & { index: number; masterIndex: number },
-  names: ReadonlyMap<number, string>,
-): Link {
+type IndexedLink = Link & { readonly index: number; readonly masterIndex: number };
+
+function plainLink({ index: _index, masterIndex, ...link }: IndexedLink, names: ReadonlyMap<number, string>): Link {
   return { ...link, master: names.get(masterIndex) };
 }
 

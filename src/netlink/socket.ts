@@ -6,6 +6,7 @@
 // knows neither bridge ports nor nf_tables. See native-notes/netlink.md.
 import { createNetlink, type NetlinkMessage, type NetlinkSocket as LibrarySocket } from 'node-netlink';
 import type { Fd } from '../native/libc.ts';
+import { makeAndFind, messagesLost, tolerateLoss } from '../native/netlink-fd.ts';
 import { inNetns } from '../native/netns.ts';
 import { KernelError, refusal } from './kernel-error.ts';
 import { FLAG, frame, MESSAGE_ERROR, type Message, type Request, readError } from './message.ts';
@@ -34,9 +35,9 @@ export type NoticeKind = keyof typeof NOTICE;
  * Sockets that are open. The addon aborts the process when one of them becomes readable while Node tears its environment
  * down, so whatever is still open is closed before that.
  */
-const openSockets = new Set<LibrarySocket>();
+const openSockets = new Map<LibrarySocket, Fd | undefined>();
 process.once('exit', () => {
-  for (const socket of openSockets) socket.close();
+  for (const socket of openSockets.keys()) socket.close();
 });
 
 /** What a request is about, for its error. */
@@ -50,18 +51,28 @@ export class NetlinkSocket {
   readonly #library: LibrarySocket;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
-  #lost: ((error: Error) => void) | undefined;
+  readonly #fd: Fd | undefined;
+  #failed: ((error: Error) => void) | undefined;
 
   /** `netns`: OWN_NETNS for where the thread is. Throws KernelError. */
   constructor(netns: Fd, protocol: NetlinkProtocol) {
     try {
-      this.#library = inNetns(netns, () => createNetlink(PROTOCOL[protocol]));
+      const known = new Set([...openSockets.values()].filter((fd) => fd !== undefined));
+      const { made, fd } = inNetns(netns, () =>
+        makeAndFind(
+          () => createNetlink(PROTOCOL[protocol]),
+          (library) => library.address().port,
+          known,
+        ),
+      );
+      this.#library = made;
+      this.#fd = fd;
+      openSockets.set(made, fd);
     } catch (cause) {
       throw socketError({ operation: 'open', object: `a netlink socket (${protocol})` }, cause);
     }
-    openSockets.add(this.#library);
-    // The library closes after an error while polling; ENOBUFS while reading only loses what did not fit.
-    this.#library.on('error', (error) => this.#lost?.(error));
+    // The library closes after an error while polling.
+    this.#library.on('error', (error) => this.#failed?.(error));
   }
 
   /** Sends one request; resolves when the kernel has done it, with what it answered besides the acknowledgement. */
@@ -100,11 +111,21 @@ export class NetlinkSocket {
   static watching(netns: Fd, kind: NoticeKind, changed: (notices: readonly Message[]) => void): NetlinkSocket {
     const { protocol, groups } = NOTICE[kind];
     const socket = new NetlinkSocket(netns, protocol);
+    const fd = socket.#fd;
+    if (fd === undefined) {
+      socket.close();
+      throw new KernelError('socket', 'open', 'a netlink socket for notices', 'its descriptor is not to be found');
+    }
+    // Without this, a socket that loses notices has an error to poll, on which the library's addon ends the process.
+    tolerateLoss(fd);
+    let lost = 0;
     for (const group of groups) socket.#library.addMembership(group);
-    socket.#library.on('message', (messages) =>
-      changed(messages.map(({ type, seq, data }) => ({ type, seq, body: asBuffer(data) }))),
-    );
-    socket.#lost = () => changed([]);
+    socket.#library.on('message', (messages) => {
+      const before = lost;
+      lost = messagesLost(fd);
+      if (lost === before) changed(messages.map(({ type, seq, data }) => ({ type, seq, body: asBuffer(data) })));
+      else changed([]);
+    });
     return socket;
   }
 
@@ -164,12 +185,12 @@ export class NetlinkSocket {
         }
       };
       const timer = setTimeout(() => fail('the kernel did not answer'), REPLY_TIMEOUT_MS);
-      this.#lost = (error) => fail(reason(error), error);
+      this.#failed = (error) => fail(reason(error), error);
       this.#library.on('message', onMessage);
       this.#library.ref();
       const end = (): void => {
         clearTimeout(timer);
-        this.#lost = undefined;
+        this.#failed = undefined;
         this.#library.off('message', onMessage);
         this.#library.unref();
       };

@@ -107,11 +107,11 @@ export class ContainerSet {
     }
     const egress = hasEgress(spec) ? await bridge.settle(spec.taskId) : undefined;
     const mtuOf = (id: NetworkId) => this.#options.networks.mtuOf(this.#options.networks.require(id).network);
-    const { observed } = throwFirst(await reconcile(namespace, planContainer(spec, egress, mtuOf)));
+    const { links } = throwFirst(await reconcile(namespace, planContainer(spec, egress, mtuOf)));
     const places = { container: namespace, networks: networks.map((one) => one.namespace), node: kernel.own };
     const slow = await awaitLinks(spec, places, egress);
     if (slow.length > 0) log.warn('links of a container are slow to come up', { taskId: spec.taskId, links: slow });
-    return describeContainer(spec, namespace, observed, { gateways: networks.map(({ own }) => own), egress });
+    return describeContainer(spec, namespace, links, { gateways: networks.map(({ own }) => own), egress });
   }
 
   /** Removes its links and, if it was made here, its namespace. Idempotent. */

@@ -2,7 +2,7 @@
 import type { IpAddress } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
-import type { MacAddress, Namespace, Observed } from '../netlink/kernel.ts';
+import type { MacAddress, Namespace, Link } from '../netlink/kernel.ts';
 import type { Egress } from './egress-bridge.ts';
 import { BRIDGE, EGRESS_LINK, macOf, portLink } from './names.ts';
 import { type ContainerSpec, linkOf } from './plan.ts';
@@ -32,7 +32,7 @@ export interface ContainerInterface {
 export function describeContainer(
   spec: ContainerSpec,
   namespace: Namespace,
-  observed: Observed,
+  links: readonly Link[],
   { gateways, egress }: { readonly gateways: readonly (readonly IpAddress[])[]; readonly egress: Egress | undefined },
 ): Container {
   return {
@@ -42,7 +42,7 @@ export function describeContainer(
     interfaces: spec.attachments.map(({ network, addresses }, i) => ({
       name: linkOf(spec, i),
       networkId: network.id,
-      mac: observed.links.find(({ name }) => name === linkOf(spec, i))?.mac,
+      mac: links.find(({ name }) => name === linkOf(spec, i))?.mac,
       addresses,
       gateways: gateways[i] ?? [],
     })),
@@ -95,10 +95,10 @@ export async function removeBrokenPairs(
   container: Namespace,
 ): Promise<void> {
   const port = portLink(spec.taskId);
-  const hasPort = (await network.observe()).links.some(({ name }) => name === port);
+  const hasPort = (await network.observeLinks()).some(({ name }) => name === port);
   const position = spec.attachments.findIndex((attachment) => attachment.network.id === networkId);
   const first = spec.attachments[position]?.addresses[0];
-  const end = (await container.observe()).links.find(({ name }) => name === linkOf(spec, position));
+  const end = (await container.observeLinks()).find(({ name }) => name === linkOf(spec, position));
   const hasEnd = end !== undefined && (first === undefined || end.mac === macOf(first));
   if (hasPort && hasEnd) return;
   if (hasPort) await network.apply({ kind: 'remove-link', name: port });

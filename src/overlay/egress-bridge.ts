@@ -104,7 +104,7 @@ export class EgressBridge {
     const { kernel, instance } = this.#options;
     const bridge = egressBridge(instance);
     this.#isUp = false;
-    const { links } = await kernel.own.observe();
+    const links = await kernel.own.observeLinks();
     // The table is made after the bridge and removed before it, so without the bridge there is none.
     if (links.some(({ name }) => name === bridge)) {
       await kernel.own.apply({ kind: 'remove-ruleset', name: tableName(instance) });
@@ -178,7 +178,7 @@ export class EgressBridge {
   async #removeBrokenPair(place: EgressPlace, namespace: Namespace, observed: Observed): Promise<void> {
     const { kernel, instance } = this.#options;
     const port = egressPort(instance, place.number);
-    const hasPort = (await kernel.own.observe()).links.some(({ name }) => name === port);
+    const hasPort = (await kernel.own.observeLinks()).some(({ name }) => name === port);
     const hasEnd = observed.links.some(({ name, mac }) => name === EGRESS_LINK && mac === macOf(place.address));
     if (hasPort && hasEnd) return;
     if (hasPort) await kernel.own.apply({ kind: 'remove-link', name: port });

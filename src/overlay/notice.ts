@@ -11,7 +11,7 @@ export interface NetworkContent {
   readonly remotes: RemoteTable;
 }
 
-/** False also where that cannot be told. */
+/** False also where that cannot be told. A link without a name is a new one, of which another notice tells. */
 export function isAsPlanned(
   notice: Notice,
   { network, remotes }: NetworkContent,
@@ -23,14 +23,15 @@ export function isAsPlanned(
     case 'neighbour': {
       const { address, mac, link } = notice;
       const planned = remotes.withAddress(address)?.mac ?? macHere(network.id, containers, address);
-      return link === BRIDGE ? mac === planned : mac === undefined;
+      return link === BRIDGE || link === undefined ? mac === planned : mac === undefined;
     }
     case 'forwarding': {
       const { entry, link, isThere } = notice;
       const port = portsOn(network.id, containers).get(entry.mac);
       const remote = port === undefined ? remotes.withMac(entry.mac) : undefined;
       if (entry.kind === 'tunnel') return isThere === (entry.vtep === remote?.vtep);
-      return isThere === (link !== undefined && link === (port ?? (remote === undefined ? undefined : TUNNEL)));
+      const planned = port ?? (remote === undefined ? undefined : TUNNEL);
+      return isThere === (planned !== undefined && (link === undefined || link === planned));
     }
   }
 }

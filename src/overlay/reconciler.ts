@@ -1,5 +1,5 @@
 // Makes a namespace hold what is planned, and says what then is true.
-import type { Namespace, Observed, Operation } from '../netlink/kernel.ts';
+import type { Link, Namespace, Operation } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import { diff } from './diff.ts';
 import type { Plan } from './plan.ts';
@@ -10,7 +10,7 @@ export interface Outcome {
   /** Each operation that failed; the others were attempted all the same. */
   readonly failures: readonly KernelError[];
   /** Read after the last operation. */
-  readonly observed: Observed;
+  readonly links: readonly Link[];
 }
 
 /**
@@ -20,7 +20,7 @@ export interface Outcome {
 export async function reconcile(namespace: Namespace, plan: Plan): Promise<Outcome> {
   const before = await namespace.observe();
   const operations = diff(plan, before, readSysctls(namespace, plan));
-  if (operations.length === 0) return { applied: [], failures: [], observed: before };
+  if (operations.length === 0) return { applied: [], failures: [], links: before.links };
   const applied: Operation[] = [];
   const failures: KernelError[] = [];
   for (const operation of operations) {
@@ -32,7 +32,7 @@ export async function reconcile(namespace: Namespace, plan: Plan): Promise<Outco
       failures.push(error);
     }
   }
-  return { applied, failures, observed: await namespace.observe() };
+  return { applied, failures, links: await namespace.observeLinks() };
 }
 
 /**
@@ -52,7 +52,7 @@ export async function linksReady(namespace: Namespace, names: readonly string[],
       const changed = new Promise<void>((resolve) => {
         notice = resolve;
       });
-      const { links } = await namespace.observe();
+      const links = await namespace.observeLinks();
       if (names.every((name) => links.some((link) => link.name === name && link.ready))) return true;
       if ((await Promise.race([changed, timeout])) === 'timeout') return false;
     }
@@ -64,7 +64,7 @@ export async function linksReady(namespace: Namespace, names: readonly string[],
 
 /** Throws the first failure unless this link is a port of this bridge. */
 export function throwUnlessPort(outcome: Outcome, port: string, bridge: string): void {
-  if (!outcome.observed.links.some(({ name, master }) => name === port && master === bridge)) throwFirst(outcome);
+  if (!outcome.links.some(({ name, master }) => name === port && master === bridge)) throwFirst(outcome);
 }
 
 export function throwFirst(outcome: Outcome): Outcome {

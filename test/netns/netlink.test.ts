@@ -225,6 +225,32 @@ t.test('changes are told, of links and of nftables', async (t) => {
   await kernel.own.apply({ kind: 'remove-ruleset', name: 'vipmesh_told' });
 });
 
+t.test('more changes at once than notices have room for', async (t) => {
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns) || !needsPackages(t, { ip: 'iproute2' })) return;
+  const kernel = new LinuxKernel();
+  const told = new EventEmitter();
+  const stop = kernel.own.watch((notice) => told.emit(notice.kind));
+  const alive = setInterval(() => {}, 1_000_000);
+  t.teardown(() => {
+    clearInterval(alive);
+    stop();
+    kernel.close();
+  });
+  const any = once(told, 'any');
+  // This process waits, so that nobody reads the notices meanwhile.
+  for (const what of ['add', 'del']) {
+    const input = Array.from({ length: 3000 }, (_, i) => `address ${what} 10.9.${i >> 8}.${i & 255}/32 dev lo\n`).join(
+      '',
+    );
+    t.match(spawnSync('ip', ['-batch', '-'], { input }), { status: 0 });
+  }
+  await any;
+  t.strictSame(
+    (await kernel.own.observe()).addresses.filter(({ address }) => address.startsWith('10.9.')),
+    [],
+  );
+});
+
 t.test('a process that ends with a socket open and notices waiting ends well', async (t) => {
   if (!needsRoot(t, why) || !needsPackages(t, { ip: 'iproute2' })) return;
   const script = fileURLToPath(new URL('../support/netlink-leaver.js', import.meta.url));

@@ -89,6 +89,10 @@ export class FakeNamespace implements Namespace {
     };
   }
 
+  async observeLinks(): Promise<readonly Link[]> {
+    return (await this.observe()).links;
+  }
+
   async routed(): Promise<readonly RoutedSubnet[]> {
     const connected = this.addresses.flatMap(({ address, prefixLength, link }) => {
       const destination = parseSubnet(`${address}/${prefixLength}`);
