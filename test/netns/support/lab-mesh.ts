@@ -1,10 +1,9 @@
 // What the agents of a lab say about their mesh, and services on it.
 import type { DockerNode, EndpointListing } from '../../../src/api/schema.ts';
 import type { AgentStatus } from '../../../src/api/status-schema.ts';
-import { api, connectFrom, lines, type LineConnection, overUdp } from './clients.ts';
-import { decode, encode, RECURSION_DESIRED } from 'dns-packet';
+import { api, connectFrom, type LineConnection, lines, lookup } from './clients.ts';
 import type { Lab, Node } from './lab.ts';
-import { until } from './tasks.ts';
+import { type Task, until } from './tasks.ts';
 
 /** Where `publishWeb` publishes what listens on 8000 and 7000. */
 export const HTTP_PORT = 8080;
@@ -46,20 +45,30 @@ export async function untilEligible(nodes: readonly Node[], service: string, ser
     );
 }
 
-function addresses(nodes: readonly Node[]): string {
-  return nodes
+function addresses(places: readonly { readonly address: string }[]): string {
+  return places
     .map(({ address }) => address)
     .sort()
     .join();
 }
 
 /** The addresses that a node's own resolver gives for a name, sorted. */
-export async function namesOf(node: Node, name: string): Promise<readonly string[]> {
-  const question = { name, type: 'A', class: 'IN' } as const;
-  const message = encode({ type: 'query', id: 1, flags: RECURSION_DESIRED, questions: [question] });
-  const reply = await overUdp(node.netns, message);
-  if (reply === undefined) throw new Error(`the resolver of ${node.name} does not answer`);
-  const { answers = [] } = decode(reply);
+export function namesOf(node: Node, name: string): Promise<readonly string[]> {
+  return resolvedIn(node.netns, name);
+}
+
+/** Until the resolver in a container gives the addresses of these tasks, and no others. */
+export async function untilResolved(netns: number, name: string, tasks: readonly Task[]): Promise<void> {
+  const wanted = addresses(tasks);
+  await until(
+    `${name} is ${wanted}`,
+    () => resolvedIn(netns, name),
+    (found) => found.join() === wanted,
+  );
+}
+
+async function resolvedIn(netns: number, name: string): Promise<readonly string[]> {
+  const { answers = [] } = await lookup(netns, name);
   return answers.flatMap((answer) => ('data' in answer ? [String(answer.data)] : [])).sort();
 }
 
