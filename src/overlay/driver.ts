@@ -59,6 +59,8 @@ export interface Applied {
  * each of the driver's own.
  */
 const NOTICE_SETTLE_MS = 50;
+/** Until what failed is tried again: twice as long each time. */
+const RETRY_MS = { first: 1000, longest: 60_000 } as const;
 
 export class OverlayDriver {
   readonly #instance: Instance;
@@ -75,6 +77,8 @@ export class OverlayDriver {
   #noticed: NodeJS.Timeout | undefined;
   /** Where something was changed that has not been looked at yet; `node` for the node's own namespace. */
   readonly #suspects = new Set<NetworkId | 'node'>();
+  #retry: NodeJS.Timeout | undefined;
+  #retryMs: number = RETRY_MS.first;
   #isWatchingNode = false;
   #isClosed = false;
 
@@ -144,8 +148,8 @@ export class OverlayDriver {
   }
 
   /**
-   * Makes all overlay networks be as a snapshot says. A network that cannot be made is left out of the result and told by
-   * `problems`; one that is needed no longer stays until it is removed.
+   * Makes all overlay networks be as a snapshot says. One that is not as it should be is told by `problems`, and tried again by and
+   * by; one without even a namespace is left out of the result. One that is needed no longer stays until it is removed.
    */
   applySnapshot(snapshot: Snapshot): Promise<Applied> {
     return this.#inTurn(async () => {
@@ -240,8 +244,19 @@ export class OverlayDriver {
       if (this.#isClosed) throw new OverlayError('closed', 'the overlay driver has been closed');
       return work();
     });
-    this.#last = turn.catch(() => undefined);
+    this.#last = turn.catch(() => undefined).then(() => this.#retryLater());
     return turn;
+  }
+
+  /** What failed may have been in use, or have had a reason outside that has gone by. */
+  #retryLater(): void {
+    if (this.problems.size === 0) this.#retryMs = RETRY_MS.first;
+    if (this.#isClosed || this.#retry !== undefined || this.problems.size === 0) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      for (const id of this.problems.keys()) this.#scheduleRepair(id);
+    }, this.#retryMs).unref();
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS.longest);
   }
 
   /** What holds for all networks at once. */
@@ -258,7 +273,13 @@ export class OverlayDriver {
     const { cluster } = this.#node;
     if (cluster === undefined) return;
     const nodes = [...this.#snapshot.presences.values()].map(({ dataAddress }) => dataAddress);
-    await this.#networks.guard?.setNodes(nodes);
+    try {
+      await this.#networks.guard?.setNodes(nodes);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#log.error('cannot say to the kernel which nodes there are', { error });
+      this.#scheduleRepair('node');
+    }
   }
 
   /** Makes these networks be as the last snapshot wants them. */
@@ -266,8 +287,10 @@ export class OverlayDriver {
     const places = new Map<NetworkId, NetworkPlace>();
     if (ids.size === 0) return { places, idle: [] };
     const snapshot = this.#snapshot;
-    const wanted = new Map(wantedAmong(snapshot, this.#node, ids).map((one) => [one.network.id, one]));
-    for (const id of ids) {
+    // What could not be made before is tried again.
+    const all = new Set([...ids, ...this.problems.keys()]);
+    const wanted = new Map(wantedAmong(snapshot, this.#node, all).map((one) => [one.network.id, one]));
+    for (const id of all) {
       const one = wanted.get(id);
       const known = this.#networks.get(id);
       if (known !== undefined) known.isWanted = one !== undefined;
@@ -275,8 +298,9 @@ export class OverlayDriver {
       await this.#attempt(one.network, async () => {
         const state = await this.#networks.open(one, snapshot);
         state.isWanted = true;
-        await this.#networks.settle(state);
+        // What is there of it can be used, whatever is still missing.
         places.set(id, placeOf(state));
+        await this.#networks.settle(state);
       });
     }
     return { places, idle: this.idleNetworks };
@@ -363,6 +387,7 @@ export class OverlayDriver {
   #close(): void {
     this.#isClosed = true;
     clearTimeout(this.#noticed);
+    clearTimeout(this.#retry);
     this.#networks.close();
     this.#containers.close();
   }

@@ -15,6 +15,8 @@ export class TunnelGuard {
   #nodes: readonly IpAddress[] = [];
   /** The table is as wanted, as far as is known. */
   #isUp = false;
+  /** The nodes in it are not those that there are. */
+  #isStale = false;
 
   constructor(kernel: Kernel, instance: Instance, port: number) {
     this.#kernel = kernel;
@@ -27,7 +29,10 @@ export class TunnelGuard {
     const nodes = [...new Set(addresses)].sort();
     if (nodes.join() === this.#nodes.join()) return;
     this.#nodes = nodes;
-    if (this.#isUp) await this.#update(nodeSets(nodes));
+    if (!this.#isUp) return;
+    this.#isStale = true;
+    await this.#update(nodeSets(nodes));
+    this.#isStale = false;
   }
 
   /** To be called before the network's tunnel is made. Rejects with KernelError. */
@@ -44,9 +49,9 @@ export class TunnelGuard {
     else if (this.#isUp) await this.#update([vniSet([...this.#vnis])]);
   }
 
-  /** Resolves with true when the table had gone and was made anew. */
+  /** Resolves with true when the table had gone, or could not be changed before, and was made anew. */
   async repair(): Promise<boolean> {
-    if (!this.#isUp || (await this.#kernel.own.hasRuleset(this.#table))) return false;
+    if (!this.#isUp || (!this.#isStale && (await this.#kernel.own.hasRuleset(this.#table)))) return false;
     await this.#make();
     return true;
   }
@@ -75,5 +80,6 @@ export class TunnelGuard {
     const ruleset = guardRuleset(this.#port, [...this.#vnis], this.#nodes);
     await this.#kernel.own.apply({ kind: 'set-ruleset', name: this.#table, ruleset });
     this.#isUp = true;
+    this.#isStale = false;
   }
 }

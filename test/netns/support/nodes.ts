@@ -117,6 +117,12 @@ export class Nodes {
     return fd;
   }
 
+  /** What a container on a node would be. */
+  specOf(node: OverlayNodeProcess, network: Network, ...addresses: readonly string[]) {
+    const task = taskOn(node, network, addresses);
+    return { task, spec: specOf(task, network) };
+  }
+
   /** A container on a node, on record and in the kernel: its namespace. */
   async run(number: number, network: Network, ...addresses: readonly string[]): Promise<RunningContainer> {
     const node = this.node(number);
