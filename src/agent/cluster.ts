@@ -11,6 +11,7 @@ import { nodeState } from '../catalog/standing.ts';
 import type { ClusterStatus } from '../api/status-schema.ts';
 import { Convergence } from '../cluster/convergence.ts';
 import { LEASE_MS, Membership, waitUntilGone } from '../cluster/membership.ts';
+import { News } from '../cluster/news.ts';
 import type { AppliedState } from '../cluster/probe-message.ts';
 import { Prober } from '../cluster/prober.ts';
 import type { Config } from '../config.ts';
@@ -50,6 +51,7 @@ export class Cluster implements OwnLease {
   readonly store: Store;
   readonly catalog: Catalog;
   readonly convergence = new Convergence();
+  readonly #news = new News(systemClock.wallTime());
   readonly etcd: EtcdStore;
   readonly prober: Prober;
   readonly #settings: ClusterConfig;
@@ -186,9 +188,8 @@ export class Cluster implements OwnLease {
   /** Each change carries the time at which it was decided. */
   inEffect(changes: readonly Change[]): void {
     const now = systemClock.wallTime();
-    for (const { after } of changes)
-      if (after !== undefined && 'updatedAt' in after)
-        this.convergence.record(systemClock.now(), now - after.updatedAt);
+    for (const decidedAt of this.#news.decidedAt(changes, now))
+      this.convergence.record(systemClock.now(), now - decidedAt);
   }
 
   appliedState(): AppliedState {

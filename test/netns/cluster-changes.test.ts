@@ -51,6 +51,14 @@ t.test('M13: changes are in effect everywhere', async (t) => {
   for (const [index, count] of (await counts()).entries())
     t.ok(count >= (before[index] ?? 0) + CHANGES, `node${index + 1} has counted them`);
 
+  await t.test('what an agent finds when it starts, or what is put on record again, is no change', async (t) => {
+    const five = mesh.node(5);
+    await five.killAgent();
+    await five.restartAgent();
+    const [count = 0] = (await counts()).slice(4);
+    t.ok(count < CHANGES, `${count} changes`);
+  });
+
   await t.test('S9: random bytes, huge lengths and wrong keys at the probe port', async (t) => {
     const two = mesh.node(2);
     const dropped = async () =>
