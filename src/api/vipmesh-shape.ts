@@ -1,6 +1,6 @@
 // PURE: what Docker's API has no words for: why an endpoint is not chosen, what a frontend does, how the agent is.
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
-import { isElsewhere, nodeOf, standingOf } from '../catalog/standing.ts';
+import { isAtDownNode, isElsewhere, nodeOf, standingOf } from '../catalog/standing.ts';
 import type { NodeId } from '../model/node.ts';
 import { type IpAddress, isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
@@ -133,6 +133,8 @@ function endpointReason(
   if (node?.availability === 'drain') return `node ${node.name} is being drained`;
   if (nodeId !== undefined && snapshot.suspicions.has(nodeId))
     return `node ${node?.name ?? nodeId} does not answer this one: used only where nothing else is eligible`;
+  if (isAtDownNode(snapshot, task))
+    return `node ${node?.name ?? nodeId} is down: used only where nothing else is eligible`;
   if (task.source === 'static' && isLoopback(address)) {
     return 'a loopback address: eligible on its own node only';
   }

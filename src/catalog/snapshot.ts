@@ -26,7 +26,10 @@ export interface Snapshot {
   readonly serviceByFoldedName: Trie<string, ServiceId>;
   readonly tasksByService: Trie<ServiceId, Trie<TaskId, Task>>;
   readonly tasksByPlace: Trie<Place, Trie<TaskId, Task>>;
-  /** The nodes whose agents are reached at an address, or whose tunnels end there. */
+  /**
+   * The nodes whose agents are reached at an address, or whose tunnels end there; of a node that is down, where that was, as far as
+   * this agent has seen it.
+   */
   readonly nodeByAddress: Trie<IpAddress, NodeId>;
   readonly bridgesByNetwork: Trie<NetworkId, Trie<BridgeId, Bridge>>;
   readonly servicesByNetwork: Trie<NetworkId, Trie<ServiceId, Service>>;
@@ -108,12 +111,19 @@ function applyChange(snapshot: Snapshot, change: Change): Snapshot {
         tasksByPlace: regroup(snapshot.tasksByPlace, change.before, change.after, (task) => [placeOf(task)]),
       };
     case 'node':
-      return { ...snapshot, nodes: replace(snapshot.nodes, change.before, change.after) };
+      return {
+        ...snapshot,
+        nodes: replace(snapshot.nodes, change.before, change.after),
+        nodeByAddress:
+          change.after === undefined && change.before !== undefined
+            ? forget(snapshot.nodeByAddress, change.before.id)
+            : snapshot.nodeByAddress,
+      };
     case 'presence':
       return {
         ...snapshot,
         presences: replace(snapshot.presences, change.before, change.after),
-        nodeByAddress: readdress(snapshot.nodeByAddress, change.before, change.after),
+        nodeByAddress: readdress(snapshot.nodeByAddress, change.after),
       };
     case 'bridge':
       return {
@@ -158,17 +168,14 @@ function rename<Id, T extends Named<Id>>(
   return after === undefined || now === undefined ? kept : kept.set(now, after.id);
 }
 
-function readdress(
-  index: Trie<IpAddress, NodeId>,
-  before: Presence | undefined,
-  after: Presence | undefined,
-): Trie<IpAddress, NodeId> {
-  let result = index;
-  // A node that came back may have told its address before its former self was forgotten.
-  for (const address of before === undefined ? [] : [before.address, before.dataAddress])
-    if (result.get(address) === before?.id) result = result.delete(address);
-  if (after === undefined) return result;
-  return result.set(after.dataAddress, after.id).set(after.address, after.id);
+/** A node that is down keeps its addresses: what is at them is not for that reason well. */
+function readdress(index: Trie<IpAddress, NodeId>, after: Presence | undefined): Trie<IpAddress, NodeId> {
+  if (after === undefined) return index;
+  return forget(index, after.id).set(after.dataAddress, after.id).set(after.address, after.id);
+}
+
+function forget(index: Trie<IpAddress, NodeId>, id: NodeId): Trie<IpAddress, NodeId> {
+  return index.filter((nodeId) => nodeId !== id);
 }
 
 function asWritten(name: string): string {

@@ -6,7 +6,10 @@ import { isEligible, type Place, placeOf, type Task } from '../model/task.ts';
 import type { Change } from './change.ts';
 import type { Snapshot } from './snapshot.ts';
 
-/** `last-resort`: on a node of which nothing was heard for a while, so used only where nothing else is eligible. */
+/**
+ * `last-resort`: on a node of which nothing was heard for a while, or at the address of one that is down, so used only where nothing
+ * else is eligible.
+ */
 export type Standing = 'eligible' | 'last-resort' | 'out';
 
 /** Of a task's endpoint at that address, as `self` sees it. */
@@ -15,7 +18,13 @@ export function standingOf(snapshot: Snapshot, task: Task, address: IpAddress, s
   const nodeId = nodeOf(snapshot, task);
   if (nodeId === undefined) return 'eligible';
   if (snapshot.nodes.get(nodeId)?.availability === 'drain') return 'out';
-  return snapshot.suspicions.has(nodeId) ? 'last-resort' : 'eligible';
+  return isAtDownNode(snapshot, task) || snapshot.suspicions.has(nodeId) ? 'last-resort' : 'eligible';
+}
+
+/** What something else serves there is on record all the same, and may be well. */
+export function isAtDownNode(snapshot: Snapshot, task: Task): boolean {
+  const nodeId = task.source === 'static' ? nodeOf(snapshot, task) : undefined;
+  return nodeId !== undefined && nodeState(snapshot, nodeId) === 'down';
 }
 
 /** A loopback address leads to the node itself, whichever that is. */
@@ -60,6 +69,8 @@ export function servicesOfChangedNodes(
         places.add(value.id as NodeId);
         const presence = snapshot.presences.get(value.id as NodeId);
         if (presence !== undefined) places.add(presence.address).add(presence.dataAddress);
+        if (change.kind === 'node' && change.after === undefined)
+          for (const [address, id] of previous.nodeByAddress) if (id === value.id) places.add(address);
       }
       if (change.kind === 'presence' && 'dataAddress' in value)
         places.add(value.id).add(value.address).add(value.dataAddress);

@@ -20,6 +20,8 @@ interface Model {
   readonly presence: Map<string, Presence>;
   readonly bridge: Map<string, Bridge>;
   readonly suspicion: Map<string, Suspicion>;
+  /** The last presence of each node that has not been removed. */
+  readonly seen: Map<string, Presence>;
 }
 
 interface Step {
@@ -124,18 +126,21 @@ function emptyModel(): Model {
     presence: new Map(),
     bridge: new Map(),
     suspicion: new Map(),
+    seen: new Map(),
   };
 }
 
 /** Names are unique among those that exist, as control sees to it: a taken one gets the id behind it. */
 function change(model: Model, { kind, id, remove, name, groups }: Step): readonly Change[] {
   const objects = model[kind] as Map<string, unknown>;
-  const key = `${kind}${id}`;
+  const key = `${kind === 'presence' ? 'node' : kind}${id}`;
   const before = objects.get(key);
   if (remove && before === undefined) return [];
   if (remove) objects.delete(key);
   else objects.set(key, objectFor(kind, key, freeName(model, kind, key, `name${name}`), groups));
   const after = objects.get(key);
+  if (kind === 'presence' && after !== undefined) model.seen.set(key, after as Presence);
+  if (kind === 'node' && remove) model.seen.delete(key);
   return [{ kind, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) } as Change];
 }
 
@@ -215,7 +220,7 @@ function expected(model: Model, revision: number): unknown {
       task.source === 'static' ? (task.attachments[0]?.address ?? task.nodeId) : task.nodeId,
     ]),
     nodeByAddress: Object.fromEntries(
-      [...model.presence.values()].flatMap((one) => [
+      [...model.seen.values()].flatMap((one) => [
         [one.address, one.id],
         [one.dataAddress, one.id],
       ]),
