@@ -275,18 +275,20 @@ async function takeUp(
       attached.removed(id);
     },
   };
+  // Other nodes may have committed meanwhile: what is begun with is what the changes to come lead on from.
+  const begun = catalog.snapshot;
   catalog.subscribe((after, before, changes) => {
     mesh.apply(after, before, changes);
     followHealthChecks(monitor, nodeId, after, changes);
     followLeavers(leavers, before, changes);
   });
-  mesh.start(snapshot);
-  mesh.openNodeResolver(config.dns.address, config.dns.port, snapshot);
+  mesh.start(begun);
+  mesh.openNodeResolver(config.dns.address, config.dns.port, begun);
   for (const task of own) if (task.source === 'process') await containers.attach(task);
   // What has gone is not made anew: it was not this agent that made it.
   for (const task of own) if (task.source === 'attached' && there.has(task.id)) await attached.resume(task);
   await mesh.settled();
-  followHealthChecks(monitor, nodeId, snapshot, allOf(snapshot));
+  followHealthChecks(monitor, nodeId, catalog.snapshot, allOf(catalog.snapshot));
   await tasks.recover(own);
   await attached.recover(own);
 }

@@ -305,7 +305,9 @@ function touched(network: Network): Change {
 /** A snapshot as the changes that lead to it from nothing. */
 export function allOf(snapshot: Snapshot): readonly Change[] {
   return [
+    ...[...snapshot.presences.values()].map((after) => ({ kind: 'presence', after }) as const),
     ...[...snapshot.networks.values()].map((after) => ({ kind: 'network', after }) as const),
+    ...[...snapshot.bridges.values()].map((after) => ({ kind: 'bridge', after }) as const),
     ...[...snapshot.services.values()].map((after) => ({ kind: 'service', after }) as const),
     ...[...snapshot.tasks.values()].map((after) => ({ kind: 'task', after }) as const),
   ];
