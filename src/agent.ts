@@ -6,14 +6,13 @@ import { Bridges } from './agent/bridges.ts';
 import { Cluster } from './agent/cluster.ts';
 import { registerClusterMetrics } from './agent/cluster-metrics.ts';
 import { Containers } from './agent/containers.ts';
-import { followHealthChecks } from './agent/health-checks.ts';
-import { followLeavers } from './agent/leavers.ts';
 import { kernelInstance } from './agent/identity.ts';
-import { allOf, Mesh } from './agent/mesh.ts';
+import { Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
 import { registerPoolMetrics } from './agent/pool-metrics.ts';
 import { probeTask } from './agent/probing.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
+import { takeUp } from './agent/take-up.ts';
 import { Teardown } from './agent/teardown.ts';
 import { startAdminServer } from './api/admin.ts';
 import type { RuntimeStatus } from './api/context.ts';
@@ -96,6 +95,7 @@ interface Core {
   readonly attached: AttachedTasks;
   readonly monitor: HealthMonitor;
   readonly cluster: Cluster | undefined;
+  readonly overlay: OverlayDriver | undefined;
   /** Resolves when every node that answers has in effect what was committed before. */
   applied(): Promise<void>;
 }
@@ -217,9 +217,9 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     },
   });
   opened.add('health', () => monitor.close());
-  const core = { nodeId, catalog, control, plane, mesh, tasks, attached, monitor, cluster, applied };
+  const core = { nodeId, catalog, control, plane, mesh, tasks, attached, monitor, cluster, overlay, applied };
   if (cluster !== undefined) cluster.applied = () => mesh.appliedRevision ?? catalog.snapshot.revision;
-  await takeUp(config, log, core, containers, overlay);
+  await takeUp(takeUpOptions(config, log, core, containers));
   await cluster?.join(control, nodeName, opened);
   if (cluster !== undefined && privileged) {
     const bridges = new Bridges({ nodeId, catalog, control, log });
@@ -245,26 +245,9 @@ async function openStore(
   return { store, catalog, cluster: undefined };
 }
 
-/** What a former run of this agent left, in the store and in the kernel, becomes what this one serves. */
-async function takeUp(
-  config: Config,
-  log: Log,
-  core: Core,
-  containers: Containers,
-  overlay: OverlayDriver | undefined,
-): Promise<void> {
-  const { attached, catalog, mesh, monitor, nodeId, tasks } = core;
-  const { snapshot } = catalog;
-  const own = [...snapshot.tasks.values()].filter((task) => task.nodeId === nodeId);
-  const there = new Set<TaskId>();
-  if (overlay !== undefined) {
-    const adopted = await overlay.adopt(
-      snapshot,
-      own.flatMap((task) => containers.specOf(task) ?? []),
-    );
-    for (const { taskId } of adopted.containers) there.add(taskId);
-    if (adopted.removed.length > 0) log.info('namespaces of a former run are removed', { namespaces: adopted.removed });
-  }
+/** What the joint of taking up needs of each room. */
+function takeUpOptions(config: Config, log: Log, core: Core, containers: Containers) {
+  const { attached, nodeId, tasks } = core;
   const leavers = {
     clock: systemClock,
     isHere: (task: Task) => task.nodeId === nodeId && task.source !== 'static',
@@ -275,22 +258,7 @@ async function takeUp(
       attached.removed(id);
     },
   };
-  // Other nodes may have committed meanwhile: what is begun with is what the changes to come lead on from.
-  const begun = catalog.snapshot;
-  catalog.subscribe((after, before, changes) => {
-    mesh.apply(after, before, changes);
-    followHealthChecks(monitor, nodeId, after, changes);
-    followLeavers(leavers, before, changes);
-  });
-  mesh.start(begun);
-  mesh.openNodeResolver(config.dns.address, config.dns.port, begun);
-  for (const task of own) if (task.source === 'process') await containers.attach(task);
-  // What has gone is not made anew: it was not this agent that made it.
-  for (const task of own) if (task.source === 'attached' && there.has(task.id)) await attached.resume(task);
-  await mesh.settled();
-  followHealthChecks(monitor, nodeId, catalog.snapshot, allOf(catalog.snapshot));
-  await tasks.recover(own);
-  await attached.recover(own);
+  return { ...core, log, dns: config.dns, containers, leavers };
 }
 
 /** Containers outlive the agent, and with them all that they need; without any, nothing is left in the kernel. */
