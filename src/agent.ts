@@ -9,6 +9,7 @@ import { Containers } from './agent/containers.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
+import { registerOverlayMetrics } from './agent/overlay-metrics.ts';
 import { registerPoolMetrics } from './agent/pool-metrics.ts';
 import { probeTask } from './agent/probing.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
@@ -133,6 +134,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   registerMetrics(metrics, { context, plane, mesh, monitor });
   registerPoolMetrics(metrics, control, () => catalog.snapshot);
   if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
+  if (core.overlay !== undefined) registerOverlayMetrics(metrics, core.overlay);
   const api = await startApiServer({ socket: config.socket, mode: config.socketMode, context, log });
   opened.add('API', () => api.close());
   // Before the API: sessions that end first leave their tasks to the next agent.

@@ -15,7 +15,7 @@ import type { Container } from './container.ts';
 import { ContainerSet } from './container-set.ts';
 import { EgressBridge, type EgressOptions } from './egress-bridge.ts';
 import { type Instance, isInstance, namespacePrefix } from './names.ts';
-import { Networks, type NetworkState } from './networks.ts';
+import { type FramesDropped, Networks, type NetworkState } from './networks.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { ContainerSpec } from './plan.ts';
 import type { Outcome } from './reconciler.ts';
@@ -183,9 +183,9 @@ export class OverlayDriver {
       .map(({ network }) => network.id);
   }
 
-  /** Frames that came into this node's tunnels from addresses that are no node's, and were dropped; since the tunnels were made. */
-  async strangersDropped(): Promise<number> {
-    return (await this.#networks.guard?.dropped()) ?? 0;
+  /** Frames that did not get into an overlay network, by why; since the node's tables were made. Rejects with KernelError. */
+  framesDropped(): Promise<FramesDropped> {
+    return this.#networks.framesDropped();
   }
 
   /** Networks that are not as they should be, each with the first thing that failed. */

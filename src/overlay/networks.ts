@@ -27,6 +27,9 @@ export interface NetworkState {
   isWanted: boolean;
 }
 
+/** `stranger`: from an address that is no node's. */
+export type FramesDropped = Readonly<Record<'stranger', number>>;
+
 interface Options {
   readonly instance: Instance;
   readonly kernel: Kernel;
@@ -173,6 +176,10 @@ export class Networks {
       network,
       cluster === undefined ? undefined : { dataAddress: cluster.dataAddress, underlay: this.#underlayMtu },
     );
+  }
+
+  async framesDropped(): Promise<FramesDropped> {
+    return { stranger: (await this.guard?.dropped()) ?? 0 };
   }
 
   close(): void {

@@ -27,7 +27,7 @@ export interface Metrics {
     help: string,
     type: MetricType,
     labelNames: readonly string[],
-    collect: () => Iterable<Sample>,
+    collect: () => Iterable<Sample> | Promise<Iterable<Sample>>,
   ): void;
   /** A histogram without labels, read at each scrape; `upTo` in the metric's unit, each bucket counting all up to it. */
   registerHistogram(name: string, help: string, collect: () => HistogramSample): void;
@@ -51,17 +51,21 @@ export function createMetrics(options: { readonly processMetrics: boolean }): Me
       if (type === 'counter') {
         const counter = new Counter({
           ...settings,
-          collect() {
+          async collect() {
+            const samples = await collect();
+            // From here on at once: somebody else may be scraping, too.
             counter.reset();
-            for (const { labels, value } of collect()) counter.inc({ ...labels }, value);
+            for (const { labels, value } of samples) counter.inc({ ...labels }, value);
           },
         });
       } else {
         const gauge = new Gauge({
           ...settings,
-          collect() {
+          async collect() {
+            const samples = await collect();
+            // From here on at once: somebody else may be scraping, too.
             gauge.reset();
-            for (const { labels, value } of collect()) gauge.set({ ...labels }, value);
+            for (const { labels, value } of samples) gauge.set({ ...labels }, value);
           },
         });
       }

@@ -1,8 +1,12 @@
 // Overlay networks across nodes, with real agents on a real store: what users see of them.
 import { mayHaveLab, startLab } from './support/lab.ts';
+import { execFileSync } from 'node:child_process';
 import t from 'tap';
-import { tryTcp } from '../support/netns.ts';
+import { macOf } from '../../src/overlay/names.ts';
+import { ip } from '../support/builders.ts';
+import { sendUdp, tryTcp } from '../support/netns.ts';
 import { httpGet } from './support/clients.ts';
+import { vxlanPacket } from './support/frames.ts';
 import { does, endpointsOf, statusOf } from './support/lab-mesh.ts';
 import { namespaces } from './support/node.ts';
 import { startServer, until } from './support/tasks.ts';
@@ -53,6 +57,34 @@ t.test('containers on several nodes', async (t) => {
         from.name,
       );
     }
+  });
+
+  await t.test('O2: a frame from an address that is no node is dropped, and told by the metrics', async (t) => {
+    const foreign = one.address.replace(/\d+$/, '250');
+    const [program = '', ...words] = [...three.through, 'ip', 'address', 'add', `${foreign}/32`, 'dev', 'lo'];
+    execFileSync(program, words);
+    const dropped = async (reason: string) =>
+      Number(
+        new RegExp(`^vipmesh_overlay_frames_dropped_total\\{reason="${reason}"\\} (\\d+)$`, 'm').exec(
+          await two.metrics(),
+        )?.[1],
+      );
+    t.equal(await dropped('stranger'), 0);
+    const [network] = await one.json<readonly { Options: Readonly<Record<string, string>> }[]>(
+      'network',
+      'inspect',
+      'back',
+    );
+    const vni = network?.Options['com.docker.network.driver.overlay.vxlanid_list'];
+    const inner = { from: shell.address, fromMac: macOf(ip(shell.address)), to: servers[0]?.address ?? '' };
+    const frame = vxlanPacket(Number(vni), { ...inner, toMac: macOf(ip(inner.to)), port: 53, text: 'from a stranger' });
+    sendUdp(three.netns, two.address, 4789, frame, foreign);
+    await until(
+      'it is counted',
+      () => dropped('stranger'),
+      (count) => count === 1,
+    );
+    t.equal(await dropped('stranger'), 1);
   });
 
   await t.test('published on a node that has none of its containers', async (t) => {

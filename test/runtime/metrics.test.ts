@@ -21,6 +21,20 @@ t.test('samples are read at each scrape, and what is gone is gone', async (t) =>
   t.match(metrics.contentType, /^text\/plain/);
 });
 
+t.test('samples that have to be asked for, by several at once', async (t) => {
+  const metrics = createMetrics({ processMetrics: false });
+  const waiting: (() => void)[] = [];
+  metrics.registerCollector('vipmesh_dropped_total', 'Dropped.', 'counter', [], async () => {
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    return [{ labels: {}, value: 3 }];
+  });
+  const pages = Promise.all([metrics.render(), metrics.render()]);
+  await Promise.resolve();
+  t.equal(waiting.length, 2, 'both ask');
+  for (const answer of waiting) answer();
+  for (const page of await pages) t.match(page, /^vipmesh_dropped_total 3$/m);
+});
+
 t.test('a name is taken once', async (t) => {
   const metrics = createMetrics({ processMetrics: true });
   metrics.registerCollector('vipmesh_a', 'A.', 'gauge', [], () => []);

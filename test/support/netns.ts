@@ -87,11 +87,12 @@ export function tryUdp(netns: Fd, address: string, port: number, server?: Fd): s
   }
 }
 
-/** Sends one datagram, to all where the address is of all. */
-export function sendUdp(netns: Fd, address: string, port: number, bytes: Uint8Array): void {
+/** Sends one datagram, to all where the address is of all. `from`: one of the addresses there. */
+export function sendUdp(netns: Fd, address: string, port: number, bytes: Uint8Array, from?: string): void {
   const fd = open(netns, familyOf(address), SOCK_DGRAM, 0);
   try {
     setOption(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    if (from !== undefined) bindTo(fd, from, 0);
     const refusal = dial(fd, address, port);
     if (refusal !== undefined) throw new Error(`cannot send to ${address}: ${refusal}`);
     check(send(fd, Buffer.from(bytes), bytes.length, 0), 'send', address);
@@ -195,8 +196,12 @@ function lastError(): string {
 
 function bindAny(fd: Fd, port: number): void {
   setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  bindTo(fd, '::', port);
+}
+
+function bindTo(fd: Fd, address: string, port: number): void {
   const sockaddr = Buffer.alloc(SOCKADDR_BYTES);
-  check(bindSocket(fd, sockaddr, writeSockaddr(sockaddr, 0, '::', port)), 'bind', `port ${port}`);
+  check(bindSocket(fd, sockaddr, writeSockaddr(sockaddr, 0, address, port)), 'bind', formatHostPort(ip(address), port));
 }
 
 function opened(netns: Fd, family: number, type: number, protocol: number, setUp: (fd: Fd) => void): Fd {

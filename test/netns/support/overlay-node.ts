@@ -74,7 +74,7 @@ async function carryOut(command: NodeCommand): Promise<unknown> {
     case 'repair':
       return driver.repair();
     case 'dropped':
-      return driver.strangersDropped();
+      return driver.framesDropped();
     case 'problems':
       return [...driver.problems.values()].map(({ message }) => message);
     case 'mended':
