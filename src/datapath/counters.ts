@@ -1,6 +1,6 @@
 // The numbers that workers keep and the main thread reads, in shared memory. A worker writes only its own part, plainly; the
 // round-robin turns alone are shared and atomic. A read sees each number as it was at some recent moment.
-import { ENDPOINT, FRONTEND, TOTAL, type WorkerCounters } from '../runtime/worker-env.ts';
+import { ENDPOINT, FRONTEND, TOTAL, UPSTREAM, type WorkerCounters } from '../runtime/worker-env.ts';
 
 /** How many of each there may be at once; decided at start, because workers hold views of the memory. */
 export interface CounterCapacity {
@@ -116,6 +116,10 @@ export class Counters {
       if (endpoints[at] !== 0) endpoints[at] = 0;
     totals[TOTAL.udpFlowsActive] = 0;
     totals[TOTAL.dnsTcpConnectionsActive] = 0;
+    totals[TOTAL.dnsCacheEntries] = 0;
+    totals[TOTAL.dnsCacheBytes] = 0;
+    for (let n = 0; n < TOTAL.dnsUpstreamsMost; n++)
+      totals[TOTAL.dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.silent] = 0;
   }
 
   /** Of a frontend or endpoint: its number may have been another's before, whose counts are not its own. */

@@ -85,6 +85,7 @@ function carryOut(command: Command): void {
     case 'dns-socket-add':
     case 'dns-socket-remove':
     case 'upstreams':
+    case 'dns-cache-flush':
       dns.handle(command);
       return;
   }

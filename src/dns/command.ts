@@ -39,6 +39,13 @@ export interface Upstream {
   readonly port: number;
 }
 
+/** Names that end in `suffix`, and the suffix itself, are asked of these. */
+export interface UpstreamRoute {
+  /** Lower case, without a final dot. */
+  readonly suffix: string;
+  readonly upstreams: readonly Upstream[];
+}
+
 export type DnsCommand =
   | {
       readonly kind: 'zone-add';
@@ -55,4 +62,12 @@ export type DnsCommand =
   /** One UDP socket or one TCP listener, this worker's own, bound to 127.0.0.11:53 where the client lives. */
   | { readonly kind: 'dns-socket-add'; readonly fd: number; readonly protocol: 'tcp' | 'udp'; readonly scope: number }
   | { readonly kind: 'dns-socket-remove'; readonly fd: number }
-  | { readonly kind: 'upstreams'; readonly upstreams: readonly Upstream[] };
+  /** Whom to ask for names that are not ours, and how many bytes of memory their answers may take (absent: the default; 0: none). */
+  | {
+      readonly kind: 'upstreams';
+      readonly upstreams: readonly Upstream[];
+      readonly routes?: readonly UpstreamRoute[];
+      readonly cacheBytes?: number;
+    }
+  /** Forget what upstreams answered about this name and those below it; absent: everything. */
+  | { readonly kind: 'dns-cache-flush'; readonly below?: string };

@@ -1,16 +1,22 @@
-// Asks upstreams for names that are not ours. Questions that are equal are asked once; answers are kept while they hold;
-// what is under way is bounded in number, because a dead upstream must not cost more than a few bytes per question.
+// Asks upstreams for names that are not ours. Questions that are equal are asked once; answers are kept while they hold, and
+// stand in for later ones that cannot be had; what is under way is bounded in number, because a dead upstream must not cost
+// more than a few bytes per question.
 import { NativeError } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
-import { AnswerCache } from './answer-cache.ts';
 import type { Random } from '../runtime/random.ts';
-import type { Upstream } from './command.ts';
+import { TOTAL, UPSTREAM } from '../runtime/worker-env.ts';
+import { ANSWER_CACHE_LIMITS, AnswerCache, type CacheListing } from './answer-cache.ts';
+import { cacheKey, wireNameOfKey } from './cache-key.ts';
+import type { Upstream, UpstreamRoute } from './command.ts';
 import type { Asked, Query } from './query.ts';
-import { type Response, writeResponse } from './response.ts';
-import { type Step, UpstreamHealth, UpstreamQuery } from './upstream-query.ts';
-import { type UpstreamSocket, UpstreamSockets } from './upstream-socket.ts';
+import { isAtOrBelow } from './reply-records.ts';
 import { writeError } from './reply.ts';
-import { FLAG_CD, HEADER_BYTES, LOWER, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, SERVFAIL } from './wire.ts';
+import { type Response, writeResponse } from './response.ts';
+import { UpstreamHealth } from './upstream-health.ts';
+import { type Manner, type Step, TRY_MS, UpstreamQuery } from './upstream-query.ts';
+import { UpstreamRoutes } from './upstream-routes.ts';
+import { type Told, type UpstreamSocket, UpstreamSockets } from './upstream-socket.ts';
+import { encodeLabels, MAX_MESSAGE_BYTES, SERVFAIL } from './wire.ts';
 
 export interface ForwarderLimits {
   /** Different questions under way. Each costs a descriptor per upstream that was asked. */
@@ -21,8 +27,17 @@ export interface ForwarderLimits {
 
 export const FORWARDER_LIMITS: ForwarderLimits = { questions: 1000, clients: 4000 };
 
-/** Called with the finished message; it is valid only during the call. `failed`: it is our SERVFAIL. */
-export type Deliver = (message: Uint8Array, length: number, failed: boolean) => void;
+/** RFC 8767 section 5: a client is not kept waiting longer for what can be had stale. Most give up, or ask again, after 2 s. */
+export const STALE_AFTER_MS = 1800;
+
+/** Called with the finished message; it is valid only during the call. */
+export type Deliver = (message: Uint8Array, length: number) => void;
+
+export interface Forwarding {
+  readonly upstreams: readonly Upstream[];
+  readonly routes?: readonly UpstreamRoute[];
+  readonly cacheBytes?: number;
+}
 
 interface Waiting {
   readonly asked: Asked;
@@ -34,26 +49,35 @@ interface Pending {
   readonly key: string;
   readonly asked: Asked;
   readonly state: UpstreamQuery;
-  readonly waiting: Waiting[];
-  /** UDP sockets by upstream, so that a late answer of one that was given up on still counts. */
+  waiting: Waiting[];
+  /** Sockets by upstream, so that a late answer of one that was given up on still counts. */
   readonly sockets: Map<number, UpstreamSocket>;
   timer: number;
+  /** What may stand in; whoever comes after it was given once gets it at once. */
+  readonly stale: Response | undefined;
+  staleGiven: boolean;
+  staleTimer: number;
 }
 
 export class Forwarder {
   readonly #loop: EventLoop;
   readonly #limits: ForwarderLimits;
+  readonly #totals: Float64Array;
   readonly #cache = new AnswerCache();
   readonly #sockets: UpstreamSockets;
   readonly #pending = new Map<string, Pending>();
+  /** Of questions to silent upstreams for which nobody waits. */
+  readonly #trials = new Map<UpstreamSocket, number>();
   readonly #out = new Uint8Array(MAX_MESSAGE_BYTES);
-  #upstreams: readonly Upstream[] = [];
+  #forwarding = '';
+  #routes = new UpstreamRoutes([], []);
   #health = new UpstreamHealth(0);
   #clients = 0;
 
-  /** `random` must be unpredictable: query ids are made of it (RFC 5452 section 4.5). */
-  constructor(loop: EventLoop, random: Random, limits: ForwarderLimits = FORWARDER_LIMITS) {
+  /** `random` must be unpredictable: query ids are made of it (RFC 5452 section 4.5). `totals` is indexed by TOTAL. */
+  constructor(loop: EventLoop, random: Random, totals: Float64Array, limits: ForwarderLimits = FORWARDER_LIMITS) {
     this.#loop = loop;
+    this.#totals = totals;
     this.#limits = limits;
     this.#sockets = new UpstreamSockets(loop, random);
   }
@@ -64,18 +88,54 @@ export class Forwarder {
   }
 
   /** From now on these are asked, in this order. Unless they are the same, what is under way fails and what was kept goes. */
-  setUpstreams(upstreams: readonly Upstream[]): void {
-    if (sameUpstreams(upstreams, this.#upstreams)) return;
-    for (const pending of [...this.#pending.values()]) this.#finish(pending, undefined);
-    this.#upstreams = upstreams;
-    this.#health = new UpstreamHealth(upstreams.length);
-    this.#cache.clear();
+  setUpstreams(forwarding: Forwarding): void {
+    const { upstreams, routes = [], cacheBytes = ANSWER_CACHE_LIMITS.bytes } = forwarding;
+    const text = JSON.stringify([
+      upstreams.map(placeOf),
+      routes.map((one) => [one.suffix, one.upstreams.map(placeOf)]),
+    ]);
+    this.#cache.resize(cacheBytes);
+    this.#countCache();
+    if (text === this.#forwarding) return;
+    this.#forwarding = text;
+    for (const pending of [...this.#pending.values()]) this.#end(pending, undefined);
+    for (const trial of [...this.#trials.keys()]) this.#endTrial(trial);
+    this.#routes = new UpstreamRoutes(upstreams, routes);
+    this.#health = new UpstreamHealth(this.#routes.servers.length);
+    this.#totals.fill(0, TOTAL.dnsUpstreams, TOTAL.dnsUpstreams + TOTAL.dnsUpstreamsMost * UPSTREAM.stride);
+    this.flush();
+  }
+
+  /** Forgets what was answered about a name and those below it, or everything; how many answers that were. */
+  flush(below?: string): number {
+    const labels = below === undefined || below === '.' ? new Uint8Array(0) : encodeLabels(below.replace(/\.$/, ''));
+    const above = labels && `${Buffer.from(labels).toString('latin1')}\0`;
+    const gone = above === undefined ? 0 : this.#cache.forget((key) => isAtOrBelow(wireNameOfKey(key), above));
+    this.#countCache();
+    return gone;
+  }
+
+  /** What is kept, the most recently used first. */
+  list(): Iterable<CacheListing> {
+    return this.#cache.list(this.#loop.now());
   }
 
   /** Writes what is known already, within `limit` bytes, and returns its length; 0 when it must be asked for. */
   fromCache(query: Query, out: Uint8Array, at: number, limit: number): number {
     const cached = this.#cache.get(cacheKey(query), this.#loop.now());
-    return cached === undefined ? 0 : writeResponse(cached.response, cached.ageS, query, out, at, limit);
+    switch (cached?.kind) {
+      case undefined:
+        return 0;
+      case 'fresh':
+        this.#count(TOTAL.dnsAnswersCached);
+        return writeResponse(cached.response, cached.ageS, query, out, at, limit);
+      case 'stale':
+        this.#count(TOTAL.dnsAnswersStale);
+        return writeResponse(cached.response, 0, query, out, at, limit);
+      case 'failed':
+        this.#count(TOTAL.dnsUpstreamFailures);
+        return writeError(query, SERVFAIL, out, at);
+    }
   }
 
   /** Finds the answer and delivers it, exactly once, within DEADLINE_MS and a little; at once when it must fail. */
@@ -83,102 +143,223 @@ export class Forwarder {
     const waiting: Waiting = { asked: query.keep(), limit, deliver };
     const key = cacheKey(query);
     const known = this.#pending.get(key);
-    if (
-      this.#clients >= this.#limits.clients ||
-      (known === undefined && this.#pending.size >= this.#limits.questions)
-    ) {
-      this.#deliver(waiting, undefined);
+    if (known !== undefined) {
+      this.#join(known, waiting);
+      return;
+    }
+    const now = this.#loop.now();
+    const upstreams = this.#routes.find(wireNameOfKey(key));
+    const stale = this.#cache.stale(key, now);
+    const full = this.#isFull() || this.#pending.size >= this.#limits.questions;
+    if (full || upstreams.length === 0) {
+      if (full) this.#count(TOTAL.dnsOverCap);
+      this.#give(waiting, stale, 'stale');
       return;
     }
     this.#clients++;
-    if (known !== undefined) {
-      known.waiting.push(waiting);
-      return;
-    }
     const { asked } = waiting;
-    const state = new UpstreamQuery(this.#health, this.#loop.now(), asked.hasEdns);
-    const pending: Pending = { key, asked, state, waiting: [waiting], sockets: new Map(), timer: 0 };
+    const due = this.#health.takeDue(upstreams, now);
+    const silent = upstreams.every((one) => this.#health.isSilent(one));
+    const state = new UpstreamQuery(this.#health, upstreams, now, asked.hasEdns);
+    const sockets = new Map<number, UpstreamSocket>();
+    const [timer, staleTimer, staleGiven] = [0, 0, false];
+    const pending = { key, asked, state, waiting: [waiting], sockets, timer, stale, staleGiven, staleTimer };
     this.#pending.set(key, pending);
-    this.#perform(pending, state.start());
+    if (stale !== undefined && silent) this.#giveStale(pending);
+    else if (stale !== undefined) {
+      pending.staleTimer = this.#loop.setTimer(STALE_AFTER_MS, () => this.#giveStale(pending));
+    }
+    const first = state.start(now);
+    for (const one of due) if (first.kind !== 'send' || one !== first.upstream) this.#try(one, asked);
+    this.#perform(pending, first);
+  }
+
+  /** One client more for a question that is under way. */
+  #join(pending: Pending, waiting: Waiting): void {
+    const echo = [...pending.sockets].find(([, socket]) => socket.isEcho(waiting.asked.bytes));
+    if (echo !== undefined) {
+      // Whoever asks this was asked by us: were it to wait, it would wait for itself.
+      this.#countUpstream(echo[0], UPSTREAM.loops);
+      this.#give(waiting, undefined, 'stale');
+    } else if (this.#isFull()) {
+      this.#count(TOTAL.dnsOverCap);
+      this.#give(waiting, pending.stale, 'stale');
+    } else if (pending.staleGiven) {
+      this.#give(waiting, pending.stale, 'stale');
+    } else {
+      this.#clients++;
+      this.#count(TOTAL.dnsMerged);
+      pending.waiting.push(waiting);
+    }
+  }
+
+  #isFull(): boolean {
+    return this.#clients >= this.#limits.clients;
   }
 
   /** Carries a step out; those that fail at once lead to the next one. */
   #perform(pending: Pending, first: Step): void {
     let step = first;
-    while (step.kind === 'send' || step.kind === 'send-tcp') {
-      const { upstream } = step;
+    while (step.kind === 'send') {
+      const { upstream, manner } = step;
       try {
-        this.#send(pending, upstream, step.edns, step.kind === 'send-tcp');
+        this.#send(pending, upstream, manner);
         return;
       } catch (error) {
         if (!(error instanceof NativeError)) throw error;
-        step = pending.state.unreachable(upstream, this.#loop.now());
+        step = pending.state.unreachable(upstream, manner.overTcp, this.#loop.now());
+        this.#showHealth(upstream);
       }
     }
     if (step.kind === 'finish') this.#finish(pending, step.response);
     if (step.kind === 'fail') this.#finish(pending, undefined);
   }
 
-  #send(pending: Pending, upstream: number, edns: boolean, overTcp: boolean): void {
+  #send(pending: Pending, upstream: number, manner: Manner): void {
     this.#loop.clearTimer(pending.timer);
     pending.timer = this.#loop.setTimer(pending.state.patience(this.#loop.now()), () => {
       this.#perform(pending, pending.state.timeout(this.#loop.now()));
+      this.#showHealth(upstream);
     });
-    const { bytes, flags, dnssecOk, hasEdns } = pending.asked;
+    this.#countUpstream(upstream, UPSTREAM.asked);
     const used = pending.sockets.get(upstream);
-    if (used !== undefined && !used.overTcp && !overTcp && edns === hasEdns) {
+    if (used !== undefined && !manner.overTcp && sameManner(used.manner, manner)) {
       used.send();
       return;
     }
     if (used !== undefined) this.#sockets.close(used);
     pending.sockets.delete(upstream);
-    const address = this.#upstreams[upstream];
-    if (address === undefined) return;
-    const question = { bytes, flags, dnssecOk, edns };
-    const socket = this.#sockets.ask(address, question, overTcp, (heard, response) => {
-      this.#heard(pending, upstream, heard, response);
+    const socket = this.#sockets.ask(this.#server(upstream), pending.asked, manner, (heard, told) => {
+      this.#heard(pending, upstream, heard, told);
     });
     pending.sockets.set(upstream, socket);
   }
 
-  #heard(pending: Pending, upstream: number, socket: UpstreamSocket, response: Response | undefined): void {
-    if (response !== undefined) {
-      this.#perform(pending, pending.state.response(upstream, response, socket.overTcp));
-      return;
+  #heard(pending: Pending, upstream: number, socket: UpstreamSocket, told: Told): void {
+    const { state, sockets } = pending;
+    const now = this.#loop.now();
+    if (told.kind === 'unreachable') {
+      this.#sockets.close(socket);
+      sockets.delete(upstream);
+    } else {
+      this.#countUpstream(upstream, UPSTREAM.answered);
     }
+    const step = nextStep(state, upstream, socket.manner, told, now);
+    this.#showHealth(upstream);
+    this.#perform(pending, step);
+  }
+
+  /** Sends a question of somebody else's to a silent upstream as well: any answer says that it is there again. */
+  #try(upstream: number, asked: Asked): void {
+    const manner: Manner = { overTcp: false, edns: asked.hasEdns, spelled: true };
+    try {
+      const socket = this.#sockets.ask(this.#server(upstream), asked, manner, (heard, told) => {
+        if (told.kind === 'unreachable') this.#health.silent(upstream, this.#loop.now());
+        else this.#health.answered(upstream);
+        this.#showHealth(upstream);
+        this.#endTrial(heard);
+      });
+      this.#countUpstream(upstream, UPSTREAM.asked);
+      this.#trials.set(
+        socket,
+        this.#loop.setTimer(TRY_MS, () => this.#endTrial(socket)),
+      );
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+    }
+  }
+
+  #endTrial(socket: UpstreamSocket): void {
+    this.#loop.clearTimer(this.#trials.get(socket) ?? 0);
+    this.#trials.delete(socket);
     this.#sockets.close(socket);
-    pending.sockets.delete(upstream);
-    this.#perform(pending, pending.state.unreachable(upstream, this.#loop.now()));
   }
 
   #finish(pending: Pending, response: Response | undefined): void {
+    const now = this.#loop.now();
+    if (response !== undefined) this.#cache.put(pending.key, response, now);
+    else this.#cache.fail(pending.key, now);
+    this.#countCache();
+    this.#end(pending, response);
+  }
+
+  #end(pending: Pending, response: Response | undefined): void {
     this.#pending.delete(pending.key);
     this.#loop.clearTimer(pending.timer);
+    this.#loop.clearTimer(pending.staleTimer);
     for (const socket of pending.sockets.values()) this.#sockets.close(socket);
-    if (response !== undefined) this.#cache.put(pending.key, response, this.#loop.now());
-    this.#clients -= pending.waiting.length;
-    for (const waiting of pending.waiting) this.#deliver(waiting, response);
+    const { waiting } = pending;
+    this.#clients -= waiting.length;
+    for (const one of waiting) {
+      if (response === undefined) this.#give(one, pending.stale, 'stale');
+      else this.#give(one, response, 'forwarded');
+    }
   }
 
-  #deliver({ asked, limit, deliver }: Waiting, response: Response | undefined): void {
+  /** The question goes on, so that the next client finds its answer. */
+  #giveStale(pending: Pending): void {
+    const { waiting } = pending;
+    this.#clients -= waiting.length;
+    pending.waiting = [];
+    pending.staleGiven = true;
+    for (const one of waiting) this.#give(one, pending.stale, 'stale');
+  }
+
+  /** Without a response it is SERVFAIL. */
+  #give({ asked, limit, deliver }: Waiting, response: Response | undefined, source: 'forwarded' | 'stale'): void {
     const out = this.#out;
-    const failed = response === undefined;
-    const length = failed ? writeError(asked, SERVFAIL, out, 0) : writeResponse(response, 0, asked, out, 0, limit);
-    deliver(out, length, failed);
+    if (response === undefined) {
+      this.#count(TOTAL.dnsUpstreamFailures);
+      deliver(out, writeError(asked, SERVFAIL, out, 0));
+    } else {
+      this.#count(source === 'stale' ? TOTAL.dnsAnswersStale : TOTAL.dnsAnswersForwarded);
+      deliver(out, writeResponse(response, 0, asked, out, 0, limit));
+    }
+  }
+
+  #server(upstream: number): Upstream {
+    const server = this.#routes.servers[upstream];
+    if (server === undefined) throw new RangeError(`there is no upstream ${upstream}`);
+    return server;
+  }
+
+  #count(counter: number): void {
+    this.#totals[counter] = (this.#totals[counter] as number) + 1;
+  }
+
+  #countUpstream(upstream: number, what: number): void {
+    if (upstream < TOTAL.dnsUpstreamsMost) this.#count(TOTAL.dnsUpstreams + upstream * UPSTREAM.stride + what);
+  }
+
+  #showHealth(upstream: number): void {
+    if (upstream >= TOTAL.dnsUpstreamsMost) return;
+    const silent = this.#health.isSilent(upstream) ? 1 : 0;
+    this.#totals[TOTAL.dnsUpstreams + upstream * UPSTREAM.stride + UPSTREAM.silent] = silent;
+  }
+
+  #countCache(): void {
+    this.#totals[TOTAL.dnsCacheEntries] = this.#cache.size;
+    this.#totals[TOTAL.dnsCacheBytes] = this.#cache.bytes;
   }
 }
 
-function sameUpstreams(a: readonly Upstream[], b: readonly Upstream[]): boolean {
-  return a.length === b.length && a.every(({ address, port }, i) => b[i]?.address === address && b[i]?.port === port);
+function nextStep(state: UpstreamQuery, upstream: number, manner: Manner, told: Told, nowMs: number): Step {
+  switch (told.kind) {
+    case 'answer':
+      return state.response(upstream, told.response, manner, told.sameCase, nowMs);
+    case 'useless':
+      return state.useless(upstream, nowMs);
+    case 'miscased':
+      return state.miscased(upstream, nowMs);
+    case 'unreachable':
+      return state.unreachable(upstream, manner.overTcp, nowMs);
+  }
 }
 
-const lowered = Buffer.alloc(MAX_NAME_BYTES);
+function sameManner(a: Manner, b: Manner): boolean {
+  return a.overTcp === b.overTcp && a.edns === b.edns && a.spelled === b.spelled;
+}
 
-/** Questions that have the same answer: name without case, type, and the two flags that change what comes back. */
-function cacheKey(query: Query): string {
-  const { bytes, start, questionEnd } = query;
-  const length = questionEnd - 4 - HEADER_BYTES;
-  for (let i = 0; i < length; i++) lowered[i] = LOWER[bytes[start + HEADER_BYTES + i] as number] as number;
-  const flags = (query.dnssecOk ? 'D' : '') + ((query.flags & FLAG_CD) === 0 ? '' : 'C');
-  return `${flags}${query.type}${lowered.toString('latin1', 0, length)}`;
+function placeOf({ address, port }: Upstream): string {
+  return `${address} ${port}`;
 }

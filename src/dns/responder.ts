@@ -61,7 +61,10 @@ export class Responder {
         this.#scopes.delete(command.id);
         return true;
       case 'upstreams':
-        this.#forwarder.setUpstreams(command.upstreams);
+        this.#forwarder.setUpstreams(command);
+        return true;
+      case 'dns-cache-flush':
+        this.#forwarder.flush(command.below);
         return true;
       default:
         return false;
@@ -112,7 +115,7 @@ export class Responder {
         const cached = this.#forwarder.fromCache(query, out, at, limit);
         if (cached === 0) return ASK_UPSTREAM;
         this.#countRcode(readU16(out, at + 2));
-        return this.#count(TOTAL.dnsAnswersCached, cached);
+        return cached;
       }
       case REFUSE:
         return this.#error(REFUSED, at);
@@ -136,10 +139,9 @@ export class Responder {
   /** Asks an upstream what `respond` just could not answer; `deliver` as in Forwarder.ask. */
   forward(overTcp: boolean, deliver: Deliver): void {
     const limit = overTcp ? MAX_MESSAGE_BYTES : this.query.udpLimit;
-    this.#forwarder.ask(this.query, limit, (message, length, failed) => {
+    this.#forwarder.ask(this.query, limit, (message, length) => {
       this.#countRcode(readU16(message, 2));
-      this.#count(failed ? TOTAL.dnsUpstreamFailures : TOTAL.dnsAnswersForwarded, length);
-      deliver(message, length, failed);
+      deliver(message, length);
     });
   }
 

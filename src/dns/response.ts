@@ -8,7 +8,6 @@ import {
   FLAG_RD,
   FLAG_TC,
   HEADER_BYTES,
-  LOWER,
   NOERROR,
   NXDOMAIN,
   OPCODE_MASK,
@@ -82,16 +81,9 @@ export function readResponse(message: Uint8Array): Response | undefined {
     at = end;
   }
   const lifetimeS = lifetime(message, flags, rcode, found, soa, records);
-  return { bytes: message.slice(0, at), flags, rcode, questionEnd, records, answers, authorities, lifetimeS };
-}
-
-/** The response's question is the one in `asked` (HEADER_BYTES to its end), in any case. */
-export function answersQuestion(response: Response, asked: Uint8Array): boolean {
-  if (response.questionEnd !== asked.length) return false;
-  for (let i = HEADER_BYTES; i < asked.length; i++) {
-    if (LOWER[response.bytes[i] as number] !== LOWER[asked[i] as number]) return false;
-  }
-  return true;
+  // A Buffer's slice would be a view of what is overwritten by the next message.
+  const bytes = Uint8Array.from(message.subarray(0, at));
+  return { bytes, flags, rcode, questionEnd, records, answers, authorities, lifetimeS };
 }
 
 /**

@@ -14,7 +14,7 @@ export class DnsServer {
 
   constructor(loop: EventLoop, env: Pick<WorkerEnv, 'counters' | 'random'>) {
     const { totals } = env.counters;
-    this.#responder = new Responder(new Forwarder(loop, env.random), totals);
+    this.#responder = new Responder(new Forwarder(loop, env.random, totals), totals);
     this.#udp = new UdpServer(loop, this.#responder);
     this.#tcp = new TcpServer(loop, this.#responder, totals);
   }

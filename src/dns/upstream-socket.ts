@@ -8,31 +8,37 @@ import { addressOf, type Fd, getsockopt, recv, send } from '../native/libc.ts';
 import { connectTcp } from '../native/stream-socket.ts';
 import type { Random } from '../runtime/random.ts';
 import type { Upstream } from './command.ts';
-import { answersQuestion, type Response, readResponse } from './response.ts';
+import type { Manner } from './upstream-query.ts';
+import { judgeReply, type Reply } from './upstream-reply.ts';
 import {
   EDNS_FLAG_DO,
   EDNS_UDP_BYTES,
   FLAG_CD,
   FLAG_RD,
-  FORMERR,
   HEADER_BYTES,
   LOWER,
   MAX_MESSAGE_BYTES,
-  NOTIMP,
   OPT_BYTES,
   readU16,
-  REFUSED,
-  SERVFAIL,
   TYPE_OPT,
   writeU16,
 } from './wire.ts';
 
-/** What one socket hears in the end; `undefined`: the upstream cannot be reached this way. */
-export type Heard = (socket: UpstreamSocket, response: Response | undefined) => void;
+/** What a socket hears: what came from the upstream, or that it cannot be reached this way. */
+export type Heard = (socket: UpstreamSocket, what: Told) => void;
+export type Told = Reply | { readonly kind: 'unreachable' };
+
+const UNREACHABLE: Told = { kind: 'unreachable' };
 
 const TCP_LENGTH_BYTES = 2;
 /** Datagrams looked at for one event: spoofed ones must not hold up everybody else. */
 const DATAGRAMS_PER_EVENT = 16;
+/** What an ASCII letter's two cases differ in. */
+const CASE_BIT = 0x20;
+/** Of one draw; a double holds 53 exactly, and 31 stay positive in bit operations. */
+const SPELLING_BITS = 31;
+/** Fewer letters are spelled alike by chance too often. */
+const TELLING_LETTERS = 12;
 
 // One message at a time is read, and copied when it is kept.
 const arena = Buffer.alloc(MAX_MESSAGE_BYTES);
@@ -58,10 +64,11 @@ export class UpstreamSockets {
   }
 
   /** Sends the question of `asked` (a kept query's header and question). Throws NativeError when that fails at once. */
-  ask(upstream: Upstream, asked: QuestionToAsk, overTcp: boolean, heard: Heard): UpstreamSocket {
-    const message = upstreamMessage(asked, Math.floor(this.#random.unit() * 0x10000));
+  ask(upstream: Upstream, asked: QuestionToAsk, manner: Manner, heard: Heard): UpstreamSocket {
+    const { overTcp } = manner;
+    const message = upstreamMessage(asked, manner, this.#random);
     const fd = overTcp ? connectTcp(upstream.address, upstream.port) : connectUdp(upstream.address, upstream.port);
-    const socket = new UpstreamSocket(fd, message, overTcp, heard, () => this.#loop.modify(fd, EPOLLIN));
+    const socket = new UpstreamSocket(fd, message, manner, heard, () => this.#loop.modify(fd, EPOLLIN));
     this.#loop.own(fd);
     try {
       // A TCP socket is written to once it is connected.
@@ -86,8 +93,7 @@ export interface QuestionToAsk {
   /** Header and question. */
   readonly bytes: Uint8Array;
   readonly flags: number;
-  /** Whether the message carries an OPT record, and its DO bit. */
-  readonly edns: boolean;
+  /** The DO bit of the OPT record, when there is to be one. */
   readonly dnssecOk: boolean;
 }
 
@@ -95,23 +101,32 @@ export class UpstreamSocket {
   readonly fd: Fd;
   readonly #message: Uint8Array;
   readonly #question: Uint8Array;
-  readonly #overTcp: boolean;
+  readonly manner: Manner;
   readonly #heard: Heard;
   readonly #listen: () => void;
   #received: Buffer = Buffer.alloc(0);
 
   /** `listen` tells the loop to wait for what comes in from now on. */
-  constructor(fd: Fd, message: Uint8Array, overTcp: boolean, heard: Heard, listen: () => void) {
+  constructor(fd: Fd, message: Uint8Array, manner: Manner, heard: Heard, listen: () => void) {
     this.fd = fd;
     this.#message = message;
     this.#question = message.subarray(0, endOfQuestion(message));
-    this.#overTcp = overTcp;
+    this.manner = manner;
     this.#heard = heard;
     this.#listen = listen;
   }
 
-  get overTcp(): boolean {
-    return this.#overTcp;
+  /** The question comes back to us: this is our own message, spelling and all, asked of us by somebody else. */
+  isEcho(asked: Uint8Array): boolean {
+    const question = this.#question;
+    if (!this.manner.spelled || asked.length !== question.length) return false;
+    let letters = 0;
+    for (let i = HEADER_BYTES; i < question.length; i++) {
+      const byte = question[i] as number;
+      if (asked[i] !== byte) return false;
+      if (isLetter(byte)) letters++;
+    }
+    return letters >= TELLING_LETTERS;
   }
 
   /** Sends the question, again if need be (UDP). Throws NativeError. */
@@ -121,7 +136,7 @@ export class UpstreamSocket {
   }
 
   ready(events: number): void {
-    if (!this.#overTcp) this.#readDatagrams();
+    if (!this.manner.overTcp) this.#readDatagrams();
     else if ((events & EPOLLOUT) !== 0) this.#sendStream();
     else this.#readStream();
   }
@@ -130,14 +145,10 @@ export class UpstreamSocket {
     for (let i = 0; i < DATAGRAMS_PER_EVENT; i++) {
       const length = recv(this.fd, arenaAddress, arena.length, 0);
       if (length < 0) {
-        if (errno() !== EAGAIN) this.#heard(this, undefined);
+        if (errno() !== EAGAIN) this.#heard(this, UNREACHABLE);
         return;
       }
-      const response = this.#check(arena.subarray(0, length));
-      if (response !== undefined) {
-        this.#heard(this, response);
-        return;
-      }
+      if (this.#judge(arena.subarray(0, length))) return;
     }
   }
 
@@ -149,7 +160,7 @@ export class UpstreamSocket {
     framed.writeUInt16BE(this.#message.length);
     framed.set(this.#message, TCP_LENGTH_BYTES);
     if (option[0] !== 0 || send(this.fd, framed, framed.length, MSG_NOSIGNAL) !== framed.length) {
-      this.#heard(this, undefined);
+      this.#heard(this, UNREACHABLE);
     } else {
       this.#listen();
     }
@@ -158,49 +169,60 @@ export class UpstreamSocket {
   #readStream(): void {
     const length = recv(this.fd, arenaAddress, arena.length, 0);
     if (length <= 0) {
-      if (length === 0 || errno() !== EAGAIN) this.#heard(this, undefined);
+      if (length === 0 || errno() !== EAGAIN) this.#heard(this, UNREACHABLE);
       return;
     }
     this.#received = Buffer.concat([this.#received, arena.subarray(0, length)]);
     if (this.#received.length < TCP_LENGTH_BYTES) return;
     const end = TCP_LENGTH_BYTES + this.#received.readUInt16BE();
-    if (this.#received.length >= end) this.#heard(this, this.#check(this.#received.subarray(TCP_LENGTH_BYTES, end)));
+    if (this.#received.length < end) return;
+    if (!this.#judge(this.#received.subarray(TCP_LENGTH_BYTES, end))) this.#heard(this, UNREACHABLE);
   }
 
-  /** RFC 5452 section 9.1: address and port are the connected socket's business, id and question are checked here. */
-  #check(message: Uint8Array): Response | undefined {
-    if (message.length < HEADER_BYTES || readU16(message, 0) !== readU16(this.#message, 0)) return undefined;
-    const response = readResponse(message);
-    if (response === undefined) return undefined;
-    if (answersQuestion(response, this.#question)) return response;
-    return response.questionEnd === HEADER_BYTES && mayLackQuestion(response.rcode) ? response : undefined;
+  /** Tells who listens, unless it is nothing that was waited for; whether it was told. */
+  #judge(message: Uint8Array): boolean {
+    const verdict = judgeReply(message, this.#question, this.manner.spelled && !this.manner.overTcp);
+    if (verdict.kind === 'unrelated') return false;
+    this.#heard(this, verdict);
+    return true;
   }
-}
-
-/** Some servers that cannot answer do not repeat what they could not read. */
-function mayLackQuestion(rcode: number): boolean {
-  return rcode === FORMERR || rcode === SERVFAIL || rcode === NOTIMP || rcode === REFUSED;
 }
 
 /**
- * Our own message: an id of its own, recursion desired, the name in lower case, the client's CD bit and, if it used EDNS, an
- * OPT with our size and its DO bit. Its options were meant for us (RFC 6891 section 6.2.6) and go no further.
+ * Our own message: an id of its own, recursion desired, the client's CD bit and, if it used EDNS, an OPT with our size and its DO
+ * bit. Its options were meant for us (RFC 6891 section 6.2.6) and go no further.
  */
-function upstreamMessage(asked: QuestionToAsk, id: number): Uint8Array {
+function upstreamMessage(asked: QuestionToAsk, { edns, spelled }: Manner, random: Random): Uint8Array {
   const end = asked.bytes.length;
-  const message = new Uint8Array(end + (asked.edns ? OPT_BYTES : 0));
-  for (let i = HEADER_BYTES; i < end - 4; i++) message[i] = LOWER[asked.bytes[i] as number] as number;
+  const message = new Uint8Array(end + (edns ? OPT_BYTES : 0));
+  let bits = 0;
+  let left = 0;
+  for (let i = HEADER_BYTES; i < end - 4; i++) {
+    let byte = LOWER[asked.bytes[i] as number] as number;
+    if (spelled && isLetter(byte)) {
+      if (left === 0) [bits, left] = [Math.floor(random.unit() * 2 ** SPELLING_BITS), SPELLING_BITS];
+      if ((bits & 1) === 1) byte ^= CASE_BIT;
+      bits >>>= 1;
+      left--;
+    }
+    message[i] = byte;
+  }
   message.set(asked.bytes.subarray(end - 4), end - 4);
-  writeU16(message, 0, id);
+  writeU16(message, 0, Math.floor(random.unit() * 0x10000));
   writeU16(message, 2, FLAG_RD | (asked.flags & FLAG_CD));
   writeU16(message, 4, 1);
-  if (asked.edns) {
+  if (edns) {
     writeU16(message, 10, 1);
     writeU16(message, end + 1, TYPE_OPT);
     writeU16(message, end + 3, EDNS_UDP_BYTES);
     writeU16(message, end + 7, asked.dnssecOk ? EDNS_FLAG_DO : 0);
   }
   return message;
+}
+
+function isLetter(byte: number): boolean {
+  const lower = byte | CASE_BIT;
+  return lower >= 0x61 && lower <= 0x7a;
 }
 
 function endOfQuestion(message: Uint8Array): number {

@@ -75,7 +75,29 @@ export const TOTAL = {
   dnsTcpConnectionsActive: 17,
   /** Of the local ones: the name exists and has no record of the type asked for. */
   dnsNoData: 18,
+  /** Questions that came while the same one was being asked of an upstream, and shared its answer. */
+  dnsMerged: 19,
+  /** Not asked of any upstream: too many questions or clients were waiting. */
+  dnsOverCap: 20,
+  /** What is kept of upstreams' answers now. */
+  dnsCacheEntries: 21,
+  dnsCacheBytes: 22,
   /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
   dnsRcodes: 32,
-  count: 64,
+  /** Upstream n counts at `dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.asked` and so on. */
+  dnsUpstreams: 64,
+  dnsUpstreamsMost: 32,
+  count: 192,
+} as const;
+
+/** Numbers per upstream. */
+export const UPSTREAM = {
+  /** Messages sent to it. */
+  asked: 0,
+  answered: 1,
+  /** 1 while it is known to be silent. */
+  silent: 2,
+  /** Questions of ours that came back to us from it. */
+  loops: 3,
+  stride: 4,
 } as const;

@@ -35,7 +35,7 @@ t.test('clients', (t) => {
   t.teardown(() => loop.destroy());
   const totals = new Float64Array(TOTAL.count);
   const random = seededRandom(20_260_101);
-  const responder = new Responder(new Forwarder(loop, random), totals);
+  const responder = new Responder(new Forwarder(loop, random, totals), totals);
   for (const command of zone) responder.handle(command);
   const seeds = [...corpus('queries.txt').values()];
   const scope = { id: 1, networks: [0], forward: true };

@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import t from 'tap';
-import type { DnsCommand, Upstream } from '../../src/dns/command.ts';
+import type { DnsCommand, Upstream, UpstreamRoute } from '../../src/dns/command.ts';
 import { bindUdp } from '../../src/native/datagram-socket.ts';
 import { createEventfd, wake } from '../../src/native/event-loop.ts';
 import { close } from '../../src/native/libc.ts';
 import { listenTcp } from '../../src/native/stream-socket.ts';
-import { TOTAL } from '../../src/runtime/worker-env.ts';
+import { TOTAL, UPSTREAM } from '../../src/runtime/worker-env.ts';
 import { frame } from './dns-messages.ts';
 import type { ThreadCommand, ThreadData } from './dns-worker-thread.ts';
 import { unusedPort } from './ports.ts';
@@ -25,11 +25,15 @@ export interface DnsWorker {
   /** Resolves when the commands have taken effect. */
   tell(...commands: DnsCommand[]): Promise<void>;
   count(counter: keyof typeof TOTAL): number;
+  /** Of the upstream with this number: the node's come first, then those of routes. */
+  upstream(number: number, what: 'asked' | 'answered' | 'silent' | 'loops'): number;
 }
 
 export interface DnsWorkerOptions {
   readonly address?: string;
   readonly upstreams?: readonly Upstream[];
+  readonly routes?: readonly UpstreamRoute[];
+  readonly cacheBytes?: number;
   readonly networks?: readonly number[];
   readonly forward?: boolean;
 }
@@ -68,11 +72,29 @@ export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<Dn
   });
   await tell(
     { kind: 'scope-set', scope: { id: SCOPE, networks: options.networks ?? [0], forward: options.forward ?? true } },
-    { kind: 'upstreams', upstreams: (options.upstreams ?? []).map(({ address, port }) => ({ address, port })) },
+    {
+      kind: 'upstreams',
+      upstreams: (options.upstreams ?? []).map(placeOf),
+      routes: (options.routes ?? []).map(({ suffix, upstreams }) => ({ suffix, upstreams: upstreams.map(placeOf) })),
+      ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
+    },
     { kind: 'dns-socket-add', fd: udpFd, protocol: 'udp', scope: SCOPE },
     { kind: 'dns-socket-add', fd: tcpFd, protocol: 'tcp', scope: SCOPE },
   );
-  return { address, port, udpFd, tcpFd, tell, count: (counter) => totals[TOTAL[counter]] ?? 0 };
+  return {
+    address,
+    port,
+    udpFd,
+    tcpFd,
+    tell,
+    count: (counter) => totals[TOTAL[counter]] ?? 0,
+    upstream: (number, what) => totals[TOTAL.dnsUpstreams + number * UPSTREAM.stride + UPSTREAM[what]] ?? 0,
+  };
+}
+
+/** Plain data, whatever else the upstream is. */
+function placeOf({ address, port }: Upstream): Upstream {
+  return { address, port };
 }
 
 /** Sends one datagram and resolves with the first one that comes back. */

@@ -10,6 +10,7 @@ import { unusedPort } from './ports.ts';
 
 export interface Asked {
   readonly message: Buffer;
+  /** In lower case; the message has the resolver's random spelling. */
   readonly name: string;
   readonly overTcp: boolean;
   readonly from: RemoteInfo | undefined;
@@ -31,7 +32,8 @@ export async function startMockUpstream(behaviour: Behaviour = () => []): Promis
   const waiting: { readonly count: number; readonly resolve: () => void }[] = [];
   let behave = behaviour;
   const answer = (message: Buffer, overTcp: boolean, from: RemoteInfo | undefined) => {
-    const one = { message: Buffer.from(message), name: decode(message).questions?.[0]?.name ?? '', overTcp, from };
+    const name = (decode(message).questions?.[0]?.name ?? '').toLowerCase();
+    const one = { message: Buffer.from(message), name, overTcp, from };
     asked.push(one);
     for (const { count, resolve } of waiting) if (asked.length >= count) resolve();
     return behave(one);
