@@ -42,22 +42,26 @@ export class Stage {
     this.#connections = connections;
   }
 
-  /** nginx with one worker, without logs: two answers, one of a few bytes from memory, one of 1 MiB by sendfile. */
   async backend(): Promise<Contender> {
     const port = await freePort();
+    const process = this.#processes.start('backend', 'nginx', this.backendWords('backend', `127.0.0.1:${port}`));
+    await process.listening(port);
+    return { name: DIRECT, port, process: undefined };
+  }
+
+  /** Words for nginx with one worker, without logs: two answers, one of a few bytes from memory, one of 1 MiB by sendfile. */
+  backendWords(name: string, listen: string): readonly string[] {
     const root = join(this.#directory, 'www');
-    mkdirSync(root);
+    mkdirSync(root, { recursive: true });
     writeFileSync(join(root, MEBIBYTE), Buffer.alloc(1 << 20, 'x'));
-    const file = this.#write('backend.conf', [
-      ...this.#nginxHead('backend'),
+    const file = this.#write(`${name}.conf`, [
+      ...this.#nginxHead(name),
       'http { access_log off; sendfile on; keepalive_requests 1000000000; keepalive_timeout 3600s;',
-      `  server { listen 127.0.0.1:${port} backlog=4096;`,
+      `  server { listen ${listen} backlog=4096;`,
       `    location = ${SMALL} { return 200 "the answer of the bench\\n"; }`,
       `    location = ${MEBIBYTE} { root ${root}; } } }`,
     ]);
-    const process = this.#processes.start('backend', 'nginx', ['-c', file, '-p', this.#directory]);
-    await process.listening(port);
-    return { name: DIRECT, port, process: undefined };
+    return ['-c', file, '-p', this.#directory];
   }
 
   /** An agent with one worker and two published ports, TCP and UDP. */
@@ -86,7 +90,15 @@ export class Stage {
 
   async haproxy(endpoint: number): Promise<Contender> {
     const port = await freePort();
-    const file = this.#write('haproxy.cfg', [
+    const words = this.haproxyWords('haproxy', `127.0.0.1:${port}`, `127.0.0.1:${endpoint}`);
+    const process = this.#processes.start('haproxy', 'haproxy', words);
+    await process.listening(port);
+    return { name: HAPROXY, port, process };
+  }
+
+  /** Words for HAProxy with one thread between two addresses with ports. */
+  haproxyWords(name: string, listen: string, endpoint: string): readonly string[] {
+    const file = this.#write(`${name}.cfg`, [
       'global',
       '  nbthread 1',
       `  maxconn ${this.#connections}`,
@@ -96,14 +108,12 @@ export class Stage {
       '  timeout client 1h',
       '  timeout server 1h',
       'frontend published',
-      `  bind 127.0.0.1:${port} backlog 4096`,
+      `  bind ${listen} backlog 4096`,
       '  default_backend endpoints',
       'backend endpoints',
-      `  server one 127.0.0.1:${endpoint}`,
+      `  server one ${endpoint}`,
     ]);
-    const process = this.#processes.start('haproxy', 'haproxy', ['-db', '-f', file]);
-    await process.listening(port);
-    return { name: HAPROXY, port, process };
+    return ['-db', '-f', file];
   }
 
   /** TCP and UDP in one process. */

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { BenchError } from './processes.ts';
 
 /** Package → a file that it brings, and how its program tells its version. */
-const PEERS = {
+const PACKAGES = {
   wrk: { file: '/usr/bin/wrk', version: ['wrk', '-v'] },
   haproxy: { file: '/usr/sbin/haproxy', version: ['haproxy', '-v'] },
   'nginx-light': { file: '/usr/sbin/nginx', version: ['nginx', '-v'] },
@@ -12,14 +12,17 @@ const PEERS = {
   'dnsmasq-base': { file: '/usr/sbin/dnsmasq', version: ['dnsmasq', '--version'] },
   unbound: { file: '/usr/sbin/unbound', version: ['unbound', '-V'] },
   dnsperf: { file: '/usr/bin/dnsperf', version: ['dnsperf', '-h'] },
+  'etcd-server': { file: '/usr/bin/etcd', version: ['etcd', '--version'] },
 } as const;
+
+export type Peer = keyof typeof PACKAGES;
 
 /** invoke-rc.d asks this program whether a freshly installed package may start its service (Debian policy, 9.3.3). */
 const POLICY = '/usr/sbin/policy-rc.d';
 
 /** Installs what is missing. Throws BenchError when that cannot be done. */
-export function installPeers(say: (text: string) => void): void {
-  const missing = Object.entries(PEERS).flatMap(([name, { file }]) => (existsSync(file) ? [] : [name]));
+export function installPeers(peers: readonly Peer[], say: (text: string) => void): void {
+  const missing = peers.filter((name) => !existsSync(PACKAGES[name].file));
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0) {
     throw new BenchError(
@@ -31,18 +34,19 @@ export function installPeers(say: (text: string) => void): void {
     apt(['update', '-q']);
     apt(['install', '-qy', '--no-install-recommends', ...missing]);
   });
-  const absent = Object.entries(PEERS).filter(([, { file }]) => !existsSync(file));
-  if (absent.length > 0) throw new BenchError(`apt-get brought no ${absent.map(([name]) => name).join(', ')}`);
+  const absent = peers.filter((name) => !existsSync(PACKAGES[name].file));
+  if (absent.length > 0) throw new BenchError(`apt-get brought no ${absent.join(', ')}`);
 }
 
 /** `haproxy 2.6.12`, and so on. */
-export function peerVersions(): readonly string[] {
-  return Object.entries(PEERS).flatMap(([name, { version }]) => {
+export function peerVersions(peers: readonly Peer[]): readonly string[] {
+  return peers.flatMap((name) => {
+    const { version } = PACKAGES[name];
     if (version === undefined) return [];
     const [command, ...args] = version;
     const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
     const number = /\d+\.\d+(\.\d+)*/.exec(`${stdout}${stderr}`)?.[0];
-    return [`${name.replace(/-light|-base/, '')} ${number ?? 'of unknown version'}`];
+    return [`${name.replace(/-light|-base|-server/, '')} ${number ?? 'of unknown version'}`];
   });
 }
 

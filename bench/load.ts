@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { PacedResult } from './paced-client.ts';
-import { BenchError, type Processes, type Running } from './processes.ts';
+import { BenchError, type Processes, type Running, type Usage } from './processes.ts';
 
 /** What one run under load cost and gave. */
 export interface LoadResult {
@@ -16,19 +16,25 @@ export interface LoadResult {
 /** `wrk` with one thread. `close`: each request on a connection of its own. */
 export async function runWrk(
   processes: Processes,
-  subject: Running | undefined,
+  subject: Usage | undefined,
   options: {
+    /** 127.0.0.1 by default. */
+    readonly address?: string;
     readonly port: number;
     readonly path: string;
     readonly connections: number;
     readonly seconds: number;
     readonly close?: boolean;
+    /** The words before the command, which lead to another namespace. */
+    readonly through?: readonly string[];
   },
 ): Promise<LoadResult> {
+  const { address = '127.0.0.1', through = [] } = options;
   const args = ['-t1', `-c${options.connections}`, `-d${options.seconds}s`, '--timeout', '5s'];
   if (options.close === true) args.push('-H', 'Connection: close');
   const before = subject?.cpuSeconds() ?? Number.NaN;
-  const output = await processes.run('wrk', 'wrk', [...args, `http://127.0.0.1:${options.port}${options.path}`]);
+  const words = [...through, 'wrk', ...args, `http://${address}:${options.port}${options.path}`];
+  const output = await processes.run('wrk', words[0] ?? '', words.slice(1));
   const cpu = (subject?.cpuSeconds() ?? Number.NaN) - before;
   const requests = numberIn(output, /(\d+) requests in /);
   const errors = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(output)?.slice(1) ?? [];

@@ -2,8 +2,8 @@
 import { type Contender, HAPROXY, MEBIBYTE, NGINX, OURS, SMALL, type Stage } from './contenders.ts';
 import { measureIdle } from './idle.ts';
 import { type LoadResult, runDnsperf, runPaced, runWrk } from './load.ts';
-import type { Processes } from './processes.ts';
-import type { Measure } from './report.ts';
+import type { Processes, Usage } from './processes.ts';
+import type { Goal, Measure } from './report.ts';
 import { alternate, median, pick } from './samples.ts';
 
 /** How much is measured. */
@@ -21,10 +21,21 @@ export interface Bench {
   say(text: string): void;
 }
 
+type RateBench = Pick<Bench, 'processes' | 'say'> & { readonly extent: Pick<Extent, 'rounds' | 'seconds'> };
+
+/** A contender of this machine's own network, or one that is reached through another namespace. */
+export interface RateContender extends Pick<Contender, 'name' | 'port'> {
+  /** 127.0.0.1 by default. */
+  readonly address?: string;
+  /** The words before the load generator. */
+  readonly through?: readonly string[];
+  readonly process: Usage | undefined;
+}
+
 const WARM_UP_SECONDS = 1;
 const PEERS = [HAPROXY, NGINX] as const;
 
-interface WrkCase {
+export interface WrkCase {
   readonly title: string;
   readonly path: string;
   readonly connections: number;
@@ -40,6 +51,17 @@ const WRK_CASES: readonly WrkCase[] = [
 ];
 
 export async function measureHttp(bench: Bench, contenders: readonly Contender[]): Promise<readonly Measure[]> {
+  const goal = ({ atLeast }: WrkCase): Goal => ({ kind: 'ratio', of: PEERS, atLeast });
+  const measures = await measureRates(bench, contenders, goal);
+  return [...measures, ...(await measureLatency(bench, contenders, measures))];
+}
+
+/** Requests by keep-alive, with a connection for each, and for large bodies. */
+export async function measureRates(
+  bench: RateBench,
+  contenders: readonly RateContender[],
+  goal: (one: WrkCase) => Goal,
+): Promise<readonly Measure[]> {
   const measures: Measure[] = [];
   for (const one of WRK_CASES) {
     bench.say(`${one.title} …\n`);
@@ -47,9 +69,9 @@ export async function measureHttp(bench: Bench, contenders: readonly Contender[]
     const results = await alternate(contenders, bench.extent.rounds, (contender) =>
       wrk(bench, contender, one, bench.extent.seconds),
     );
-    measures.push(...rateMeasures(one.title, 'request', results, { kind: 'ratio', of: PEERS, atLeast: one.atLeast }));
+    measures.push(...rateMeasures(one.title, 'request', results, goal(one)));
   }
-  return [...measures, ...(await measureLatency(bench, contenders, measures))];
+  return measures;
 }
 
 /** At half of what the slowest of the proxies can do, so that all of them are asked the same. */
@@ -141,12 +163,15 @@ function errorMeasure(samples: Measure['samples']): readonly Measure[] {
 }
 
 function wrk(
-  bench: Bench,
-  contender: Contender,
+  bench: RateBench,
+  contender: RateContender,
   one: Pick<WrkCase, 'path' | 'connections' | 'close'>,
   seconds: number,
 ): Promise<LoadResult> {
+  const { address, through } = contender;
   return runWrk(bench.processes, contender.process, {
+    ...(address === undefined ? {} : { address }),
+    ...(through === undefined ? {} : { through }),
     port: contender.port,
     path: one.path,
     connections: one.connections,

@@ -14,6 +14,22 @@ export class BenchError extends Error {
   override readonly name = 'BenchError';
 }
 
+/** What a process and its descendants have taken. */
+export interface Usage {
+  /** User and system time since they started. Resolution 10 ms. */
+  cpuSeconds(): number;
+  /** Resident memory. */
+  rssBytes(): number;
+}
+
+/** Of a process that somebody else started, too. */
+export function usageOf(pid: number): Usage {
+  return {
+    cpuSeconds: () => sum(treeOf(pid), ticksOf) / TICKS_PER_SECOND,
+    rssBytes: () => sum(treeOf(pid), residentKilobytes) * 1024,
+  };
+}
+
 /** Starts processes and knows all that run. */
 export class Processes {
   readonly #directory: string;
@@ -43,11 +59,7 @@ export class Processes {
 
   /** Runs to the end and returns what was printed. Throws BenchError when it fails. */
   async run(name: string, command: string, args: readonly string[]): Promise<string> {
-    const running = this.start(name, command, args);
-    const code = await running.ended;
-    const output = running.output();
-    if (code !== 0) throw new BenchError(`${name} ended with ${code}: ${command} ${args.join(' ')}\n${output}`);
-    return output;
+    return this.start(name, command, args).done();
   }
 
   async stopAll(): Promise<void> {
@@ -60,21 +72,31 @@ export class Processes {
   }
 }
 
-export class Running {
+export class Running implements Usage {
   readonly name: string;
   /** Its exit code, or the name of the signal that ended it. */
   readonly ended: Promise<number | string>;
   readonly #child: ChildProcess;
   readonly #logFile: string;
+  readonly #words: string;
 
   constructor(name: string, child: ChildProcess, logFile: string) {
     this.name = name;
+    this.#words = child.spawnargs.join(' ');
     this.#child = child;
     this.#logFile = logFile;
     this.ended = Promise.race([
       once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string),
       once(child, 'error').then(([error]) => String(error)),
     ]);
+  }
+
+  /** Resolves with what it printed, at its end. Throws BenchError when it fails. */
+  async done(): Promise<string> {
+    const code = await this.ended;
+    const output = this.output();
+    if (code !== 0) throw new BenchError(`${this.name} ended with ${code}: ${this.#words}\n${output}`);
+    return output;
   }
 
   /** Resolves when it takes TCP connections. Throws BenchError with its output when it does not. */
@@ -101,24 +123,12 @@ export class Running {
     return readFileSync(this.#logFile, 'utf8');
   }
 
-  /** User and system time of it and its descendants since they started. Resolution 10 ms. */
   cpuSeconds(): number {
-    let ticks = 0;
-    for (const pid of this.#pids()) {
-      // Fields 14 and 15 of proc(5) stat; the name in parentheses may hold anything.
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
-      ticks += Number(fields[11]) + Number(fields[12]);
-    }
-    return ticks / TICKS_PER_SECOND;
+    return usageOf(this.#pid).cpuSeconds();
   }
 
-  /** Resident memory of it and its descendants. */
   rssBytes(): number {
-    let kilobytes = 0;
-    for (const pid of this.#pids()) {
-      kilobytes += Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
-    }
-    return kilobytes * 1024;
+    return usageOf(this.#pid).rssBytes();
   }
 
   async stop(): Promise<void> {
@@ -143,10 +153,10 @@ export class Running {
     if (this.#child.exitCode === null) this.#child.kill(signal);
   }
 
-  #pids(): readonly number[] {
-    const pid = this.#child.pid;
+  get #pid(): number {
+    const { pid } = this.#child;
     if (pid === undefined) throw new BenchError(`${this.name} never started`);
-    return [pid, ...descendants(pid)];
+    return pid;
   }
 }
 
@@ -167,9 +177,24 @@ export function kernelSlabBytes(): number {
   return Number(/^SUnreclaim:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
 }
 
-function descendants(pid: number): readonly number[] {
+/** It and its descendants. */
+function treeOf(pid: number): readonly number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
-  return children.flatMap((child) => [child, ...descendants(child)]);
+  return [pid, ...children.flatMap(treeOf)];
+}
+
+function ticksOf(pid: number): number {
+  // Fields 14 and 15 of proc(5) stat; the name in parentheses may hold anything.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+function residentKilobytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+}
+
+function sum(pids: readonly number[], of: (pid: number) => number): number {
+  return pids.reduce((total, pid) => total + of(pid), 0);
 }
 
 function isListening(port: number): Promise<boolean> {

@@ -1,16 +1,14 @@
 // `npm run bench`: vipmesh beside its peers on this machine, in one run. `-- --quick`: a minute or two, printed only. See README.md.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { descriptorLimit } from '../src/native/rlimit.ts';
 import { type ControlPlaneExtent, measureControlPlane } from './control-plane.ts';
 import { DIRECT, DNSMASQ, HAPROXY, NGINX, OURS, Stage, UNBOUND } from './contenders.ts';
-import { installPeers, peerVersions } from './install.ts';
+import { type Frame, runBench } from './frame.ts';
+import { installPeers, type Peer, peerVersions } from './install.ts';
 import { type AutocannonResult, runAutocannon } from './load.ts';
 import { describeMachine } from './machine.ts';
 import { type Bench, type Extent, measureDns, measureHttp, measureMemory } from './measures.ts';
-import { BenchError, Processes } from './processes.ts';
 import { table } from './report.ts';
 
 const FULL: Extent = { rounds: 5, seconds: 4, idleRounds: 5, idleConnections: 9_000 };
@@ -20,14 +18,23 @@ const CONTROL_PLANE: Readonly<Record<'full' | 'quick', ControlPlaneExtent>> = {
   quick: { starts: 1, changes: 100 },
 };
 const AUTOCANNON_SECONDS = { full: 10, quick: 2 } as const;
+const PEERS: readonly Peer[] = [
+  'wrk',
+  'haproxy',
+  'nginx-light',
+  'libnginx-mod-stream',
+  'dnsmasq-base',
+  'unbound',
+  'dnsperf',
+];
 /** Descriptors that a proxy needs besides those of its connections. */
 const SPARE_DESCRIPTORS = 500;
 /** Of compiled code: dist/bench; the results belong beside the sources. */
 const RESULTS = fileURLToPath(new URL('../../bench/RESULTS.md', import.meta.url));
 
-async function run(quick: boolean, processes: Processes, directory: string): Promise<void> {
+async function run({ quick, processes, directory, say }: Frame): Promise<void> {
   const startedAt = performance.now();
-  installPeers(say);
+  installPeers(PEERS, say);
   const wanted = quick ? QUICK : FULL;
   const most = Math.floor((descriptorLimit() - SPARE_DESCRIPTORS) / 2);
   const extent = { ...wanted, idleConnections: Math.min(wanted.idleConnections, most) };
@@ -86,7 +93,7 @@ function report(extent: Extent, seconds: number, cannon: AutocannonResult, table
     'How it is measured: README.md.',
     '',
     ...describeMachine().map((line) => `- ${line}`),
-    `- ${peerVersions().join(', ')}`,
+    `- ${peerVersions(PEERS).join(', ')}`,
     '',
     ...tables.flatMap((one) => [one, '']),
     `\`autocannon -c 64\` on a published port: ${Math.round(cannon.rate).toLocaleString('en-US')} requests/s, p99 ${cannon.p99Ms} ms, ${cannon.errors} errors.`,
@@ -94,33 +101,4 @@ function report(extent: Extent, seconds: number, cannon: AutocannonResult, table
   ].join('\n');
 }
 
-function say(text: string): void {
-  process.stdout.write(text);
-}
-
-const directory = mkdtempSync(join(tmpdir(), 'vipmesh-bench-'));
-const processes = new Processes(directory);
-let interrupted = false;
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    // The first time everybody may tidy up; whoever asks twice does not want to wait.
-    if (interrupted) process.exit(1);
-    interrupted = true;
-    void processes.stopAll().finally(() => process.exit(1));
-  });
-}
-// Whatever ends this process ends what it started.
-process.on('exit', () => {
-  processes.killAll();
-  rmSync(directory, { recursive: true, force: true });
-});
-try {
-  await run(process.argv.includes('--quick'), processes, directory);
-} catch (error) {
-  // What fails because it was interrupted is no news.
-  if (!interrupted)
-    process.stderr.write(`${error instanceof BenchError ? error.message : String((error as Error).stack)}\n`);
-  process.exitCode = 1;
-} finally {
-  await processes.stopAll();
-}
+await runBench(run);
