@@ -82,7 +82,9 @@ export class Cluster implements OwnLease {
     const catalog = await Catalog.open(lastKnown, { log });
     opened.add('catalog', () => catalog.close());
     for (const change of missingFrom(catalog.snapshot, former)) catalog.applyOwn(change);
-    const probeKey = await sharedProbeKey(lastKnown, saved);
+    // A store that has just not answered is not waited for again.
+    const probeKey =
+      (lastKnown.state.servingCopy ? saved?.probeKey : undefined) ?? (await sharedProbeKey(lastKnown, saved));
     const nodeId = nodeIdFor(catalog.snapshot, config.nodeName, saved);
     const presence: Presence = {
       id: nodeId,
@@ -168,7 +170,9 @@ export class Cluster implements OwnLease {
     catalog.keepOwn(this.nodeId, () => membership.lost());
     // What runs here is found again by those that come back soon; a node without tasks has nothing to come back to.
     opened.add('membership', () => membership.close(!this.#hasTasks()));
-    await membership.join();
+    const joining = membership.join();
+    // A store that is away is not waited for: this node goes on record when it is back.
+    if (!this.#lastKnown.state.servingCopy) await joining;
     this.#followPeers(catalog.snapshot);
     catalog.subscribe((snapshot, _previous, changes) => {
       if (changes.some((change) => change.kind === 'presence')) this.#followPeers(snapshot);
