@@ -1,6 +1,7 @@
 // A store as an agent leaves it that has served many services: written once, so that what is measured begins with a start.
 import { openEmbeddedStore } from '../src/store/embedded.ts';
 import { encodeRecord, HEAD_KEY } from '../src/store/record.ts';
+import type { Store } from '../src/store/store.ts';
 import type { IpAddress, Subnet } from '../src/model/address.ts';
 import type { Network, NetworkId } from '../src/model/network.ts';
 import type { NodeId } from '../src/model/node.ts';
@@ -21,8 +22,8 @@ export const SERVICE_PORT = 21_808;
 export const WITH_PORT = 1000;
 const NETWORK_ID = 'net0000000000000000000000' as NetworkId;
 const SUBNET = '127.96.0.0/16' as Subnet;
-/** Services written in one commit. */
-const BATCH = 500;
+/** Records written in one commit, at most. */
+const BATCH = 5500;
 
 export function serviceName(index: number): string {
   return `service-${index}`;
@@ -37,15 +38,26 @@ export function taskId(service: number, slot: number): TaskId {
 }
 
 /** Services with one VIP on one `local` network, and endpoints that nobody checks: this is about state, not about probes. */
-export async function prefill(directory: string, { services, endpoints }: Extent): Promise<void> {
+export async function prefill(directory: string, extent: Extent): Promise<void> {
   const store = openEmbeddedStore({ directory });
+  await store.commit([{ key: 'self', value: NODE_ID }]);
+  await fill(store, extent, BATCH);
+  await store.close();
+}
+
+/** The same in whatever store, with at most so many records in a commit. */
+export async function fill(
+  store: Pick<Store, 'commit'>,
+  { services, endpoints }: Extent,
+  batchRecords: number,
+): Promise<void> {
   await store.commit([
-    { key: 'self', value: NODE_ID },
     encodeRecord({ kind: 'network', value: network() }),
     { key: HEAD_KEY, value: JSON.stringify({ node: NODE_ID, at: 1 }) },
   ]);
-  for (let from = 0; from < services; from += BATCH) {
-    const batch = Array.from({ length: Math.min(BATCH, services - from) }, (_, i) => from + i);
+  const step = Math.max(1, Math.floor(batchRecords / (endpoints + 1)));
+  for (let from = 0; from < services; from += step) {
+    const batch = Array.from({ length: Math.min(step, services - from) }, (_, i) => from + i);
     await store.commit(
       batch.flatMap((index) => [
         encodeRecord({ kind: 'service', value: service(index, endpoints) }),
@@ -55,7 +67,6 @@ export async function prefill(directory: string, { services, endpoints }: Extent
       ]),
     );
   }
-  await store.close();
 }
 
 function network(): Network {

@@ -14,7 +14,9 @@ export type Goal =
   /** At least this part of the best of these. */
   | { readonly kind: 'ratio'; readonly of: readonly string[]; readonly atLeast: number }
   /** `column`: what is held against it instead of the subject. */
-  | { readonly kind: 'most'; readonly value: number; readonly column?: string };
+  | { readonly kind: 'most'; readonly value: number; readonly column?: string }
+  /** Column → what its worst value may be. */
+  | { readonly kind: 'worst'; readonly most: ReadonlyMap<string, number> };
 
 /** One row per measure, one column per contender: median, and the least and most of all rounds. */
 export function table(contenders: readonly string[], measures: readonly Measure[], subject: string): string {
@@ -39,9 +41,23 @@ function cell(values: readonly number[] | undefined, digits: number): string {
 
 function verdict({ samples, goal }: Measure, subject: string): string {
   if (goal === undefined) return '';
+  if (goal.kind === 'worst') return worstVerdict(samples, goal.most);
   const own = median(samples.get((goal.kind === 'most' ? goal.column : undefined) ?? subject) ?? []);
   if (goal.kind === 'most') return `≤ ${goal.value}: ${own <= goal.value ? 'met' : 'missed'}`;
   const best = Math.max(...goal.of.map((name) => median(samples.get(name) ?? [])));
   const ratio = own / best;
   return `${ratio.toFixed(2)} of the better peer, ≥ ${goal.atLeast}: ${ratio >= goal.atLeast ? 'met' : 'missed'}`;
+}
+
+/** Columns with the same limit are judged together. */
+function worstVerdict(samples: Samples, most: ReadonlyMap<string, number>): string {
+  const limits = [...new Set(most.values())];
+  const parts = limits.map((limit) => {
+    const columns = [...most].flatMap(([column, value]) => (value === limit ? [column] : []));
+    const values = columns.map((column) => samples.get(column) ?? []);
+    // What was never measured is not met.
+    const isMet = values.every((all) => all.length > 0 && Math.max(...all) <= limit);
+    return `${limits.length === 1 ? '' : `${columns.join(', ')} `}≤ ${limit}: ${isMet ? 'met' : 'missed'}`;
+  });
+  return parts.join('; ');
 }

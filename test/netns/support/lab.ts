@@ -8,9 +8,6 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { readIdentity } from '../../../src/agent/identity.ts';
-import { removeLeftovers } from '../../../src/agent/leftovers.ts';
-import { namespacesOf } from '../../../src/agent/traces.ts';
 import {
   agentLog,
   agentReady,
@@ -20,13 +17,12 @@ import {
   startEtcd,
   stateDir,
 } from '../../../src/cli/lab/agents.ts';
-import { containerProcesses, takeDown } from '../../../src/cli/lab/down.ts';
+import { takeDown } from '../../../src/cli/lab/down.ts';
 import { switchNamespace } from '../../../src/cli/lab/plan.ts';
-import { endProcesses, processesIn, signalProcess } from '../../../src/cli/lab/processes.ts';
+import { endProcesses, signalProcess } from '../../../src/cli/lab/processes.ts';
 import { type LabNode, type LabProcess, LabRecord } from '../../../src/cli/lab/record.ts';
 import { bringUp } from '../../../src/cli/lab/up.ts';
 import { setPort } from '../../../src/cli/lab/wires.ts';
-import type { LabWorld } from '../../../src/cli/lab/world.ts';
 import type { NodeId } from '../../../src/model/node.ts';
 import { mount } from '../../../src/native/libc.ts';
 import { check } from '../../../src/native/errno.ts';
@@ -36,6 +32,7 @@ import { endWithProcess, type LogLine, type Outcome, run } from '../../support/a
 import { inOwnNetns } from '../../support/own-netns.ts';
 import { findProgram } from '../../support/requirements.ts';
 import { httpGet } from './clients.ts';
+import { killProcesses, labWorld, processesOf } from './lab-world.ts';
 import type { Runner } from './tasks.ts';
 
 const SERVER = fileURLToPath(new URL('../fixtures/server.js', import.meta.url));
@@ -44,16 +41,6 @@ const LOSS_TABLE = 'vipmesh_test_loss';
 export const ADMIN_PORT = 7980;
 
 if (inOwnNetns) ownRun();
-
-const world: LabWorld = {
-  machine: {
-    processes: systemProcesses,
-    nodeIdIn: (directory) => readIdentity(directory)?.nodeId,
-    tracesOf: (id) => ({ prefix: namespacesOf(id as NodeId), remove: () => removeLeftovers(id as NodeId) }),
-  },
-  env: process.env,
-  stop: new AbortController().signal,
-};
 
 export interface LabOptions {
   /** 3 by default, this process among them. */
@@ -96,7 +83,7 @@ export class Lab {
   async down(): Promise<void> {
     if (!this.#isDown) for (const node of this.nodes) node.close();
     this.#isDown = true;
-    await takeDown(world, this.#record.lab.name);
+    await takeDown(labWorld, this.#record.lab.name);
   }
 
   /** At once, as far as signals go: for a test that ends in a hurry. */
@@ -208,18 +195,18 @@ export class Node {
 
   /** kill -9 of the agent alone. Resolves when it is gone. */
   async killAgent(): Promise<void> {
-    await kill([this.#agent]);
+    await killProcesses([this.#agent]);
   }
 
   /** Starts the agent as it was started before, with the state that it left; resolves when it is ready. */
   async restartAgent(): Promise<void> {
-    startAgent(world, this.#record, this.name);
-    await agentReady(world, this.#record, this.name);
+    startAgent(labWorld, this.#record, this.name);
+    await agentReady(labWorld, this.#record, this.name);
   }
 
   /** As `restartAgent`, and does not wait. */
   launchAgent(): void {
-    startAgent(world, this.#record, this.name);
+    startAgent(labWorld, this.#record, this.name);
   }
 
   /** SIGTERM; resolves when it has ended. */
@@ -250,7 +237,7 @@ export class Node {
   /** kill -9 of everything that runs on it, in its containers too. Its kernel lives, and refuses connections. */
   async killProcesses(): Promise<void> {
     if (this.netns === OWN_NETNS) throw new RangeError(`${this.name} is this process; kill another node`);
-    await kill([this.#agent, ...processesOf(this.#node)]);
+    await killProcesses([this.#agent, ...processesOf(this.#node)]);
   }
 
   /** Takes its cable out. */
@@ -309,13 +296,13 @@ export class Etcd {
 
   /** kill -9; resolves when it is gone. */
   async kill(): Promise<void> {
-    await kill([this.#process]);
+    await killProcesses([this.#process]);
   }
 
   /** Starts it again with what it had stored; resolves when it takes writes. */
   async restart(): Promise<void> {
-    startEtcd(world, this.#record);
-    await etcdReady(world, this.#record);
+    startEtcd(labWorld, this.#record);
+    await etcdReady(labWorld, this.#record);
   }
 
   freeze(): void {
@@ -334,7 +321,7 @@ export async function mayHaveLab(t: Parameters<typeof mayBeNode>[0]): Promise<bo
 
 /** Resolves when every agent is ready. It is taken down when the test ends. */
 export async function startLab({ nodes = 3, agentFlags = [] }: LabOptions = {}): Promise<Lab> {
-  await bringUp(world, { name: NAME, nodes, agentFlags });
+  await bringUp(labWorld, { name: NAME, nodes, agentFlags });
   return adoptLab();
 }
 
@@ -346,16 +333,6 @@ export function adoptLab(name = NAME): Lab {
   endWithProcess(() => lab.killAll());
   t.teardown(() => lab.down());
   return lab;
-}
-
-function processesOf(node: LabNode): readonly LabProcess[] {
-  const own = node.namespace === undefined ? [] : processesIn(systemProcesses, node.namespace);
-  return [...own, ...containerProcesses(world, node)];
-}
-
-async function kill(processes: readonly LabProcess[]): Promise<void> {
-  for (const one of processes) signalProcess(systemProcesses, one, 'SIGKILL');
-  await endProcesses(systemProcesses, processes, 60_000);
 }
 
 /** Seen by this process and what it starts, and gone with them. */
