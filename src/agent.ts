@@ -11,6 +11,7 @@ import { Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
 import { registerOverlayMetrics } from './agent/overlay-metrics.ts';
 import { registerPoolMetrics } from './agent/pool-metrics.ts';
+import { registerResolverMetrics, resolverStatus, resolverWarnings } from './agent/resolver-status.ts';
 import { probeTask } from './agent/probing.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
 import { takeUp } from './agent/take-up.ts';
@@ -133,6 +134,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
   registerPoolMetrics(metrics, control, () => catalog.snapshot);
+  registerResolverMetrics(metrics, config, plane);
   if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
   if (core.overlay !== undefined) registerOverlayMetrics(metrics, core.overlay);
   const api = await startApiServer({ socket: config.socket, mode: config.socketMode, context, log });
@@ -181,7 +183,12 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   opened.add('control', () => control.close());
   const { nodeId } = control;
   const plane = await starting;
-  plane.post({ kind: 'upstreams', upstreams: config.upstreams });
+  plane.post({
+    kind: 'upstreams',
+    upstreams: config.upstreams,
+    routes: config.dnsRoutes,
+    cacheBytes: config.dnsCacheBytes,
+  });
   const overlay = privileged
     ? openOverlay({ config, nodeId, log, opened }, cluster?.dataAddress, () => containers.isEmpty)
     : undefined;
@@ -288,9 +295,9 @@ function runtimeStatus(
   { catalog, cluster, control, mesh, plane }: Core,
   stacks: readonly StackFileStatus[],
 ): Omit<RuntimeStatus, 'state'> {
+  const dns = resolverStatus(config, plane);
   return {
-    dnsListen: [`${formatAddress(config.dns)}/udp`, `${formatAddress(config.dns)}/tcp`],
-    upstreams: config.upstreams.map(formatAddress),
+    dns,
     workers: plane.status().map((worker, id) => ({
       ID: id,
       State: worker.alive ? 'running' : 'restarting',
@@ -304,7 +311,12 @@ function runtimeStatus(
       ...(errors.length === 0 ? {} : { Error: errors.join('\n') }),
     })),
     ...(cluster === undefined ? {} : { cluster: cluster.status() }),
-    warnings: [...catalog.problems, ...mesh.overlayProblems, ...poolWarnings(control.subnetUses)],
+    warnings: [
+      ...resolverWarnings(dns),
+      ...catalog.problems,
+      ...mesh.overlayProblems,
+      ...poolWarnings(control.subnetUses),
+    ],
   };
 }
 

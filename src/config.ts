@@ -3,6 +3,14 @@
 import { isAbsolute, join } from 'node:path';
 import { CLUSTER_SETTINGS, type ClusterConfig, parseCluster } from './config-cluster.ts';
 import {
+  DNS_PORT,
+  DNS_SETTINGS,
+  type ForwardingConfig,
+  type HostPort,
+  parseForwarding,
+  splitHostPort,
+} from './config-dns.ts';
+import {
   formatHostPort,
   type IpAddress,
   ipVersion,
@@ -17,18 +25,13 @@ import { formatDuration, parseDuration } from './runtime/duration.ts';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './runtime/log.ts';
 import { defaultSocket, defaultStateDir } from './runtime/paths.ts';
 
-export interface HostPort {
-  readonly address: IpAddress;
-  readonly port: PortNumber;
-}
-
 export interface StackSource {
   readonly name: string;
   /** Absolute. */
   readonly file: string;
 }
 
-export interface Config {
+export interface Config extends ForwardingConfig {
   /** Compose files that the agent applies and watches, in the order given. */
   readonly stacks: readonly StackSource[];
   /** The API's unix socket. */
@@ -38,8 +41,6 @@ export interface Config {
   readonly stateDir: string;
   /** Where the node's own resolver listens, UDP and TCP. */
   readonly dns: HostPort;
-  /** Outside DNS servers, asked in order; none: outside names fail with SERVFAIL. */
-  readonly upstreams: readonly HostPort[];
   /** Data-plane threads, ≥ 1. */
   readonly workers: number;
   /** Health, readiness and metrics, over HTTP. */
@@ -116,12 +117,7 @@ export const SETTINGS: readonly Setting[] = [
     help: "where the node's own resolver listens",
     defaultText: '127.0.0.11:53 as root, else 127.0.0.11:1053',
   },
-  {
-    flag: '--upstream <ADDR[:PORT]>',
-    help: 'outside DNS server to forward other names to',
-    defaultText: 'the servers of /etc/resolv.conf',
-    repeatable: true,
-  },
+  ...DNS_SETTINGS,
   { flag: '--workers <N>', help: 'data-plane threads', defaultText: 'number of CPUs' },
   {
     flag: '--admin <ADDR:PORT>',
@@ -147,7 +143,7 @@ export const SETTINGS: readonly Setting[] = [
 
 /** 127.0.0.11 is where containers of Docker networks ask, so nothing has to be learnt anew. */
 const DNS_ADDRESS = '127.0.0.11' as IpAddress;
-const DNS_PORT = { root: 53, user: 1053 } as const;
+const USER_DNS_PORT = 1053 as PortNumber;
 /** Loopback: metrics name services and addresses, which are nobody's business outside. */
 const ADMIN: HostPort = { address: '127.0.0.1' as IpAddress, port: 7980 as PortNumber };
 /** Long enough for requests in flight, shorter than systemd's 90 s and Kubernetes' 30 s before SIGKILL. */
@@ -163,16 +159,18 @@ const MAX_SOCKET_PATH = 107;
 export function parseConfig(flags: AgentFlags, machine: Machine): Config {
   const read = reader(flags, machine.env);
   const privileged = machine.uid === 0;
-  const ownDns = { address: DNS_ADDRESS, port: (privileged ? DNS_PORT.root : DNS_PORT.user) as PortNumber };
+  const ownDns = { address: DNS_ADDRESS, port: privileged ? DNS_PORT : USER_DNS_PORT };
   const dns = read.one('dns', hostPort(ownDns)) ?? ownDns;
-  const upstreams = read.many('upstream', upstream);
+  const refuse = (flag: string, problem: string): never => {
+    throw new ConfigError(flag, problem);
+  };
   return Object.freeze({
     stacks: Object.freeze(uniqueStacks(read.many('stack', (text, flag) => stack(text, flag, machine.cwd)))),
     socket: read.one('socket', (text, flag) => socketPath(text, flag, machine.cwd)) ?? defaultSocket(machine),
     socketMode: privileged ? 0o660 : 0o600,
     stateDir: read.one('state-dir', (text, flag) => path(text, flag, machine.cwd)) ?? defaultStateDir(machine),
     dns,
-    upstreams: Object.freeze(upstreams.length > 0 ? upstreams : resolvConfServers(machine.resolvConf, dns)),
+    ...parseForwarding(read, dns, machine.resolvConf, refuse),
     workers: read.one('workers', workerCount) ?? Math.max(1, machine.cpus),
     admin: read.one('admin', hostPort(ADMIN)) ?? ADMIN,
     drainMs: read.one('drain', duration) ?? DRAIN_MS,
@@ -181,34 +179,12 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
     nodeName: read.one('node-name', nodeName) ?? defaultNodeName(machine.hostname),
     ...optional(
       'cluster',
-      parseCluster(
-        read,
-        (text, flag) => path(text, flag, machine.cwd),
-        (flag, problem) => {
-          throw new ConfigError(flag, problem);
-        },
-      ),
+      parseCluster(read, (text, flag) => path(text, flag, machine.cwd), refuse),
     ),
     ...optional('egressSubnet', read.one('egress-subnet', egressSubnet)),
     allowPlaintextOverlays: read.flag('allow-plaintext-overlays'),
     privileged,
   });
-}
-
-/**
- * The `nameserver` lines of a resolv.conf (resolv.conf(5)), without our own listener, which would forward to itself. Lines
- * that are no address are passed over, as the C library does, and so are link-local servers with a zone (`fe80::1%eth0`).
- */
-export function resolvConfServers(text: string, own: HostPort): readonly HostPort[] {
-  const servers: HostPort[] = [];
-  for (const line of text.split('\n')) {
-    const match = /^\s*nameserver\s+(\S+)/.exec(line);
-    const address = match?.[1] === undefined ? undefined : parseIp(match[1]);
-    if (address === undefined || (address === own.address && own.port === DNS_PORT.root)) continue;
-    if (servers.some((server) => server.address === address)) continue;
-    servers.push({ address, port: DNS_PORT.root as PortNumber });
-  }
-  return servers;
 }
 
 export function formatAddress({ address, port }: HostPort): string {
@@ -301,32 +277,6 @@ function hostPort(usual: HostPort): (text: string, flag: string) => HostPort {
     }
     return { address, port };
   };
-}
-
-function upstream(text: string, flag: string): HostPort {
-  const split = splitHostPort(text);
-  const port = split.port === undefined ? DNS_PORT.root : parsePort(split.port);
-  const address = parseIp(split.host);
-  if (address === undefined || port === undefined) {
-    throw new ConfigError(
-      flag,
-      `should be ADDRESS or ADDRESS:PORT of a DNS server, such as 9.9.9.9 or [2620:fe::fe]:53, not "${text}"`,
-    );
-  }
-  return { address, port: port as PortNumber };
-}
-
-/** `1.2.3.4:5`, `[::1]:5`, `1.2.3.4`, `::1`: what stands before and behind the colon that parts them. */
-function splitHostPort(text: string): { readonly host: string; readonly port?: string } {
-  const bracketed = /^\[([^\]]*)\](?::(.*))?$/.exec(text);
-  if (bracketed !== null) return withPort(bracketed[1] ?? '', bracketed[2]);
-  const colon = text.lastIndexOf(':');
-  if (colon < 0 || text.indexOf(':') !== colon) return { host: text };
-  return withPort(text.slice(0, colon), text.slice(colon + 1));
-}
-
-function withPort(host: string, port: string | undefined): { readonly host: string; readonly port?: string } {
-  return port === undefined ? { host } : { host, port };
 }
 
 function workerCount(text: string, flag: string): number {

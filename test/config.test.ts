@@ -1,6 +1,7 @@
 // Settings: defaults, where they come from, and the one line that a wrong one gets.
 import t from 'tap';
-import { type AgentFlags, ConfigError, type Machine, parseConfig, resolvConfServers, SETTINGS } from '../src/config.ts';
+import { type AgentFlags, ConfigError, type Machine, parseConfig, SETTINGS } from '../src/config.ts';
+import { resolvConfServers } from '../src/config-dns.ts';
 import { ip } from './support/builders.ts';
 
 const ROOT: Machine = {
@@ -30,6 +31,8 @@ t.test('defaults of root', (t) => {
     stateDir: '/var/lib/vipmesh',
     dns: { address: '127.0.0.11', port: 53 },
     upstreams: [{ address: '9.9.9.9', port: 53 }],
+    dnsRoutes: [],
+    dnsCacheBytes: 4_194_304,
     workers: 4,
     admin: { address: '127.0.0.1', port: 7980 },
     drainMs: 10_000,
@@ -111,6 +114,36 @@ t.test('what is wrong is said in one line', (t) => {
     [{ admin: 'localhost:80' }, '--admin: should be ADDRESS:PORT'],
     [{ admin: '127.0.0.1:0' }, '--admin: should be ADDRESS:PORT'],
     [{ upstream: ['dns.example'] }, '--upstream: should be ADDRESS or ADDRESS:PORT of a DNS server'],
+    [{ upstream: ['127.0.0.11'] }, '--upstream: 127.0.0.11 is this resolver itself (--dns 127.0.0.11:53)'],
+    [
+      { dns: '0.0.0.0:53', upstream: ['127.0.0.1'] },
+      '--upstream: 127.0.0.1 is this resolver itself (--dns 0.0.0.0:53)',
+    ],
+    [
+      { 'dns-route': ['10.0.0.53'] },
+      '--dns-route: should be SUFFIX=ADDRESS, such as corp.example=10.0.0.53, not "10.0.0.53"',
+    ],
+    [
+      { 'dns-route': ['corp example=10.0.0.53'] },
+      '--dns-route: should be SUFFIX=ADDRESS with a domain such as corp.example',
+    ],
+    [
+      { 'dns-route': ['.=10.0.0.53'] },
+      '--dns-route: should be SUFFIX=ADDRESS with a domain such as corp.example, not "."; for all',
+    ],
+    [
+      { 'dns-route': ['corp.example=ns.corp.example'] },
+      '--dns-route: should be ADDRESS or ADDRESS:PORT of a DNS server',
+    ],
+    [{ 'dns-route': ['corp.example=127.0.0.11'] }, '--dns-route: 127.0.0.11 is this resolver itself'],
+    [{ 'dns-route': ['a.b=10.0.0.1', 'c.d=10.0.0.1', 'A.B.=10.0.0.2'] }, '--dns-route: has a.b twice'],
+    [
+      { upstream: Array.from({ length: 33 }, (_, i) => `10.0.0.${i}`) },
+      '--upstream: names 33 different servers; at most 32',
+    ],
+    [{ 'dns-cache': '1k' }, '--dns-cache: should be a size from 64K to 1G, such as 16M, or off, not "1k"'],
+    [{ 'dns-cache': '2G' }, '--dns-cache: should be a size'],
+    [{ 'dns-cache': 'much' }, '--dns-cache: should be a size'],
     [{ workers: '0' }, '--workers: should be a number from 1 to 256, not "0"'],
     [{ workers: '2.5' }, '--workers: should be a number'],
     [{ drain: '10' }, '--drain: should be a duration such as 10s, 1m30s or 500ms, not "10"'],
@@ -134,6 +167,27 @@ t.test('what is wrong is said in one line', (t) => {
   t.throws(() => parseConfig({}, { ...ROOT, env: { VIPMESH_ALLOW_PLAINTEXT_OVERLAYS: 'yes' } }), {
     message: /true or false/,
   });
+  t.end();
+});
+
+t.test('routes: by flag and by environment, and the size of the cache', (t) => {
+  const expected = [
+    {
+      suffix: 'corp.example',
+      upstreams: [
+        { address: '10.0.0.53', port: 53 },
+        { address: 'fd00::53', port: 5353 },
+      ],
+    },
+    { suffix: '10.in-addr.arpa', upstreams: [{ address: '10.0.0.53', port: 53 }] },
+  ];
+  const flags = { 'dns-route': ['.Corp.Example=10.0.0.53,[fd00::53]:5353', '10.in-addr.arpa.=10.0.0.53'] };
+  t.same(parseConfig(flags, ROOT).dnsRoutes, expected);
+  const env = { VIPMESH_DNS_ROUTE: 'corp.example=10.0.0.53, [fd00::53]:5353, 10.in-addr.arpa=10.0.0.53' };
+  t.same(parseConfig({}, { ...ROOT, env }).dnsRoutes, expected);
+  const sizes = { off: 0, '0': 0, '64K': 65_536, '16M': 16_777_216, '1GiB': 1_073_741_824, '100000': 100_000 };
+  for (const [text, bytes] of Object.entries(sizes))
+    t.equal(parseConfig({ 'dns-cache': text }, ROOT).dnsCacheBytes, bytes, text);
   t.end();
 });
 

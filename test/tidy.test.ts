@@ -46,6 +46,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'api',
     'config',
     'config-cluster',
+    'config-dns',
   ],
   cli: ['model', 'api/client', 'api/schema', 'api/status-schema', 'api/requests', 'runtime'],
 };

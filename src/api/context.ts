@@ -66,9 +66,7 @@ export interface EndpointFacts {
 /** The part of the agent's status that changes; the rest follows from the facts and the snapshot. */
 export interface RuntimeStatus {
   readonly state: AgentStatus['State'];
-  /** `127.0.0.11:53/udp` and the like, on the node itself. */
-  readonly dnsListen: readonly string[];
-  readonly upstreams: readonly string[];
+  readonly dns: AgentStatus['DNS'];
   readonly workers: readonly AgentStatus['Workers'][number][];
   readonly stacks: readonly AgentStatus['Stacks'][number][];
   readonly cluster?: ClusterStatus;

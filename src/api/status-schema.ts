@@ -49,7 +49,24 @@ export const agentStatus = z.object({
   Admin: z.string(),
   /** The newest commit that is in effect. */
   Revision: z.number(),
-  DNS: z.object({ Listen: z.array(z.string()), Upstreams: z.array(z.string()) }),
+  DNS: z.object({
+    Listen: z.array(z.string()),
+    /** Asked in this order for names that are not ours. */
+    Upstreams: z.array(z.string()),
+    /** Asked instead for names that end in a suffix; the longest decides. */
+    Routes: z.array(z.object({ Suffix: z.string(), Upstreams: z.array(z.string()) })),
+    /** Each of these servers once. Silent: some worker got no answer lately. Loop: it asks us what we ask it. */
+    Servers: z.array(
+      z.object({
+        Address: z.string(),
+        State: z.enum(['unused', 'answers', 'silent', 'loop']),
+        Questions: z.number(),
+        Answers: z.number(),
+      }),
+    ),
+    /** What is kept of their answers, over all workers, and the most bytes that it may take. */
+    Cache: z.object({ Entries: z.number(), Bytes: z.number(), Limit: z.number() }),
+  }),
   Workers: z.array(
     z.object({ ID: z.number(), State: z.enum(['running', 'restarting']), Connections: z.number(), Flows: z.number() }),
   ),

@@ -96,7 +96,7 @@ export function shapeStatus(context: ApiContext): AgentStatus {
     StateDir: facts.stateDir,
     Admin: facts.admin,
     Revision: snapshot.revision,
-    DNS: { Listen: [...runtime.dnsListen], Upstreams: [...runtime.upstreams] },
+    DNS: runtime.dns,
     Workers: [...runtime.workers],
     Stacks: [...runtime.stacks],
     Counts: {

@@ -39,7 +39,9 @@ function describe(status: AgentStatus, now: number): string {
     field('State folder', status.StateDir),
     field('Health, metrics', `http://${status.Admin}`),
     field('DNS', status.DNS.Listen.join(', ') || 'not listening'),
-    field('Upstreams', status.DNS.Upstreams.join(', ') || 'none: names from outside fail'),
+    field('Upstreams', serversText(status.DNS.Upstreams, status) || 'none: names from outside fail'),
+    ...status.DNS.Routes.map((route) => field(`  .${route.Suffix}`, serversText(route.Upstreams, status))),
+    field('DNS cache', cacheText(status.DNS.Cache)),
     field('Networks', String(Counts.Networks)),
     field('Services', String(Counts.Services)),
     field('Tasks', `${Counts.Tasks}, of which ${Counts.EligibleTasks} eligible`),
@@ -59,6 +61,23 @@ function describe(status: AgentStatus, now: number): string {
   ]
     .filter((text) => text !== '')
     .join('\n');
+}
+
+const TROUBLE: Readonly<Record<AgentStatus['DNS']['Servers'][number]['State'], string>> = {
+  unused: '',
+  answers: '',
+  silent: ' (silent)',
+  loop: ' (asks us in turn)',
+};
+
+function serversText(servers: readonly string[], { DNS }: AgentStatus): string {
+  const trouble = (address: string) => TROUBLE[DNS.Servers.find((one) => one.Address === address)?.State ?? 'unused'];
+  return servers.map((address) => `${address}${trouble(address)}`).join(', ');
+}
+
+function cacheText({ Entries, Bytes, Limit }: AgentStatus['DNS']['Cache']): string {
+  if (Limit === 0) return 'off';
+  return `${Entries} answers, ${Math.ceil(Bytes / 1024)} KiB of ${Math.round(Limit / 1024)}`;
 }
 
 function storeText({ Store }: NonNullable<AgentStatus['Cluster']>, now: number): string {

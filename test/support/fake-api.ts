@@ -153,8 +153,16 @@ export function fakeApi(): FakeApi {
       warnings: (id: ServiceId) => (id === 'svc-shop_db' ? ['a warning of the node'] : []),
       status: () => ({
         state: 'ready',
-        dnsListen: ['127.0.0.11:1053/udp', '127.0.0.11:1053/tcp'],
-        upstreams: ['9.9.9.9:53'],
+        dns: {
+          Listen: ['127.0.0.11:1053/udp', '127.0.0.11:1053/tcp'],
+          Upstreams: ['9.9.9.9:53'],
+          Routes: [{ Suffix: 'corp.example', Upstreams: ['10.0.0.53:53', '9.9.9.9:53'] }],
+          Servers: [
+            { Address: '9.9.9.9:53', State: 'answers', Questions: 12, Answers: 11 },
+            { Address: '10.0.0.53:53', State: 'silent', Questions: 2, Answers: 0 },
+          ],
+          Cache: { Entries: 11, Bytes: 6000, Limit: 4_194_304 },
+        },
         workers: [{ ID: 0, State: 'running', Connections: 3, Flows: 1 }],
         stacks: [{ Name: 'shop', File: '/srv/shop.yaml', State: 'rejected', Error: 'shop.yaml:3:5: unknown key' }],
         warnings: ['port 53 needs root'],
