@@ -13,7 +13,7 @@ const duration = z.number().int().min(0).max(8_640_000_000_000_000);
 const aliases = z.array(z.string()).max(100);
 
 const portRequest = z.object({
-  Name: z.string().nullish(),
+  Name: z.string().nullish().describe('For SRV records: `_NAME._tcp.SERVICE`.'),
   Protocol: z.enum(['', 'tcp', 'udp', 'sctp']).nullish(),
   TargetPort: portOrNone.nullish(),
   PublishedPort: portOrNone.nullish(),
@@ -61,7 +61,7 @@ const vipmeshRequest = z
   .strictObject({
     Health: probeRequest.nullish().describe("A tcp or http check in place of Docker's Healthcheck; null removes it."),
     Expose: z
-      .array(z.strictObject({ Protocol: protocol.optional(), Port: port, Name: z.string().max(15).optional() }))
+      .array(z.strictObject({ Protocol: protocol.optional(), Port: port, Name: z.string().max(62).optional() }))
       .max(1000)
       .nullish()
       .describe('Target ports that are not published. Name is for SRV records.'),

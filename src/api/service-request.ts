@@ -105,7 +105,7 @@ function attachmentOf(
 type ParsedPort = NonNullable<NonNullable<ParsedServiceSpec['EndpointSpec']>['Ports']>[number];
 
 function publishOf(port: ParsedPort, before: ServiceSpec | undefined): PublishSpec {
-  const { Protocol, TargetPort, PublishedPort, PublishMode, HostIP } = port;
+  const { Name, Protocol, TargetPort, PublishedPort, PublishMode, HostIP } = port;
   if (Protocol === 'sctp')
     throw new ApiError('NOT_SUPPORTED', 'vipmesh balances tcp and udp; port of protocol sctp cannot be published');
   if (TargetPort === undefined || TargetPort === null || TargetPort === 0)
@@ -115,6 +115,7 @@ function publishOf(port: ParsedPort, before: ServiceSpec | undefined): PublishSp
     targetPort: TargetPort as PortNumber,
     ...(PublishedPort ? { publishedPort: PublishedPort as PortNumber } : {}),
     mode: PublishMode === 'host' ? 'host' : 'ingress',
+    ...(Name ? { name: Name } : {}),
   };
   const address = HostIP ?? before?.publish.find((other) => samePort(other, publish))?.hostAddress;
   if (address === undefined || address === '') return publish;

@@ -126,6 +126,7 @@ function shapeProbe(health: ServiceSpec['health']): ProbeShape | undefined {
 
 export function shapePort(spec: PublishSpec | PublishedPort): DockerPort {
   return {
+    ...(spec.name === undefined ? {} : { Name: spec.name }),
     Protocol: spec.protocol,
     TargetPort: spec.targetPort,
     ...(spec.publishedPort === undefined ? {} : { PublishedPort: spec.publishedPort }),

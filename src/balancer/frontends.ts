@@ -6,8 +6,8 @@ import { type Endpoint, endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
 import type { Protocol, PublishMode } from '../model/port.ts';
-import { declaredTargets, type Service, type ServiceId } from '../model/service.ts';
-import type { Task } from '../model/task.ts';
+import type { Service, ServiceId } from '../model/service.ts';
+import { type Task, targetPorts } from '../model/task.ts';
 
 /** Which endpoints: those on one network (a VIP), every task's first one (`ingress`), or this node's own (`host`). */
 export type BackendKey = `${ServiceId}/${NetworkId | PublishMode}`;
@@ -94,14 +94,6 @@ export function planService(snapshot: Snapshot, service: Service, nodeId: NodeId
 export function endpointsInUse({ endpoints }: BackendPlan): readonly PlannedEndpoint[] {
   const eligible = endpoints.filter((endpoint) => endpoint.standing === 'eligible');
   return eligible.length > 0 ? eligible : endpoints.filter((endpoint) => endpoint.standing === 'last-resort');
-}
-
-/** The target ports of a service: declared ones, else those that its tasks brought along. */
-export function targetPorts(service: Service, tasks: readonly Task[]): readonly { protocol: Protocol; port: number }[] {
-  const declared = declaredTargets(service.spec);
-  if (declared.length > 0) return declared;
-  const own = tasks.find((task) => task.ownPort !== undefined)?.ownPort;
-  return own === undefined ? [] : [{ protocol: 'tcp', port: own }];
 }
 
 function planPublished(

@@ -1,28 +1,39 @@
 // `--publish`, `--publish-rm` and `--expose`: ports as Docker's command line writes them. PURE.
 import type { DockerPort } from '../api/schema.ts';
 import { parseIp } from '../model/address.ts';
-import { parsePort, type Protocol } from '../model/port.ts';
+import { parsePort, portNameProblem, type Protocol } from '../model/port.ts';
 import { parseFields } from './flag-fields.ts';
 import { CliError } from './shell.ts';
 
 export interface ExposedPort {
   readonly Protocol: Protocol;
   readonly Port: number;
+  readonly Name?: string;
 }
 
 /** First and last, both included. */
 type Range = readonly [number, number];
 
 /**
- * `[[ADDRESS:]PUBLISHED[-LAST]:]TARGET[-LAST][/PROTOCOL]`, or `published=…,target=…,protocol=…,mode=…,host_ip=…`: one entry
+ * `[[ADDRESS:]PUBLISHED[-LAST]:]TARGET[-LAST][/PROTOCOL]`, or `published=…,target=…,protocol=…,mode=…,host_ip=…,name=…`: one entry
  * for each published port. Throws CliError.
  */
 export function parsePublish(flag: string, text: string): readonly DockerPort[] {
   return text.includes('=') ? [longPort(flag, text)] : shortPorts(flag, text);
 }
 
-/** `PORT[-LAST][/PROTOCOL]`. Throws CliError. */
+/** `PORT[-LAST][/PROTOCOL]`, or `target=…,protocol=…,name=…`. Throws CliError. */
 export function parseExpose(flag: string, text: string): readonly ExposedPort[] {
+  if (text.includes('=')) {
+    const fields = parseFields(flag, text, EXPOSE_FIELDS);
+    return [
+      {
+        Protocol: protocolField(flag, text, fields),
+        Port: targetField(flag, text, fields),
+        ...nameField(flag, text, fields),
+      },
+    ];
+  }
   const { rest, protocol } = splitProtocol(flag, text);
   return numbers(readRange(flag, text, rest)).map((port) => ({ Protocol: protocol, Port: port }));
 }
@@ -75,32 +86,54 @@ function shortPorts(flag: string, text: string): readonly DockerPort[] {
   });
 }
 
-const LONG_FIELDS = ['published', 'target', 'protocol', 'mode', 'host_ip'] as const;
+const LONG_FIELDS = ['published', 'target', 'protocol', 'mode', 'host_ip', 'name'] as const;
+const EXPOSE_FIELDS = ['target', 'protocol', 'name'] as const;
+
+type Fields = ReadonlyMap<string, readonly string[]>;
 
 function longPort(flag: string, text: string): DockerPort {
   const fields = parseFields(flag, text, LONG_FIELDS);
-  const number = (field: 'published' | 'target') => {
-    const [value] = fields.get(field) ?? [];
-    if (value === undefined) return undefined;
-    const port = parsePort(value);
-    if (port === undefined) throw misused(flag, text, `: ${field} should be a port of 1 to 65535, not "${value}"`);
-    return port;
-  };
-  const target = number('target');
-  if (target === undefined) throw misused(flag, text, 'has no target=PORT, the port that tasks listen on');
-  const published = number('published');
+  const target = targetField(flag, text, fields);
+  const published = portField(flag, text, 'published', fields.get('published'));
   const [mode = 'ingress'] = fields.get('mode') ?? [];
   if (mode !== 'ingress' && mode !== 'host') {
     throw misused(flag, text, `: mode should be ingress or host, not "${mode}"`);
   }
   const [address] = fields.get('host_ip') ?? [];
   return {
-    Protocol: readProtocol(flag, text, fields.get('protocol')?.[0] ?? 'tcp'),
+    ...nameField(flag, text, fields),
+    Protocol: protocolField(flag, text, fields),
     TargetPort: target,
     ...(published === undefined ? {} : { PublishedPort: published }),
     PublishMode: mode,
     ...(address === undefined ? {} : { HostIP: readAddress(flag, text, address) }),
   };
+}
+
+function portField(flag: string, text: string, field: string, values: readonly string[] | undefined) {
+  const [value] = values ?? [];
+  if (value === undefined) return undefined;
+  const port = parsePort(value);
+  if (port === undefined) throw misused(flag, text, `: ${field} should be a port of 1 to 65535, not "${value}"`);
+  return port;
+}
+
+function targetField(flag: string, text: string, fields: Fields): number {
+  const target = portField(flag, text, 'target', fields.get('target'));
+  if (target === undefined) throw misused(flag, text, 'has no target=PORT, the port that tasks listen on');
+  return target;
+}
+
+function protocolField(flag: string, text: string, fields: Fields): Protocol {
+  return readProtocol(flag, text, fields.get('protocol')?.[0] ?? 'tcp');
+}
+
+function nameField(flag: string, text: string, fields: Fields): { readonly Name?: string } {
+  const [name] = fields.get('name') ?? [];
+  if (name === undefined) return {};
+  const problem = portNameProblem(name);
+  if (problem !== undefined) throw misused(flag, text, `: the name "${name}" ${problem}`);
+  return { Name: name };
 }
 
 function splitProtocol(flag: string, text: string): { readonly rest: string; readonly protocol: Protocol } {

@@ -205,11 +205,15 @@ function changedNetworks(
   return left;
 }
 
+type PortOf = Pick<ExposedPort, 'Port' | 'Protocol'>;
+
 function changedExpose(expose: DockerServiceSpec['Vipmesh']['Expose'], flags: UpdateFlags) {
   const leaving = (flags.exposeRm ?? []).flatMap((text) => parseExpose('--expose-rm', text));
   const arriving = (flags.exposeAdd ?? []).flatMap((text) => parseExpose('--expose-add', text));
-  const same = (a: ExposedPort, b: ExposedPort) => a.Port === b.Port && a.Protocol === b.Protocol;
-  const left = expose.filter((port) => !leaving.some((one) => same(one, port)));
+  const same = (a: PortOf, b: PortOf) => a.Port === b.Port && a.Protocol === b.Protocol;
+  // One that is there already comes again to get another name.
+  const gone = [...leaving, ...arriving.filter((port) => port.Name !== undefined)];
+  const left = expose.filter((port) => !gone.some((one) => same(one, port)));
   return [...left, ...unique(arriving).filter((port) => !left.some((one) => same(one, port)))];
 }
 

@@ -3,6 +3,7 @@ import { type IpAddress, parseIp } from '../model/address.ts';
 import {
   isPortNumber,
   type PortNumber,
+  portNameProblem,
   type Protocol,
   type PublishMode,
   type PublishSpec,
@@ -147,8 +148,8 @@ function readLong(reader: Reader, item: Tree, what: string): Mapping | undefined
   const hostAddress = read('host_ip', parseHostAddress, 'an address of this node (no host names)');
   const name = read(
     'name',
-    (text) => (/^[a-zA-Z0-9_-]{1,63}$/.test(text) ? text : undefined),
-    'letters, digits, "-" and "_"',
+    (text) => (portNameProblem(text) === undefined ? text : undefined),
+    '1 to 62 letters, digits, "-" and "_"',
   );
   const modeTree = fields.get('mode')?.value;
   const mode = modeTree === undefined ? 'ingress' : reader.word(modeTree, `${what}.mode`, ['ingress', 'host']);

@@ -1,7 +1,7 @@
 // What makes a service spec impossible whatever else there is. PURE.
 import { formatHostPort, parseIp } from '../model/address.ts';
 import { nameProblem } from '../model/name.ts';
-import { formatPort, isPortNumber, type PublishSpec } from '../model/port.ts';
+import { formatPort, isPortNumber, portNameProblem, type PublishSpec } from '../model/port.ts';
 import { declaredTargets, type HealthCheck, type ServiceSpec, type StaticEndpoint } from '../model/service.ts';
 import { ControlError } from './errors.ts';
 
@@ -25,6 +25,10 @@ export function refuseServiceSpec(spec: ServiceSpec): void {
   }
   for (const target of [...spec.expose.map(({ port }) => port), ...spec.publish.map(({ targetPort }) => targetPort)]) {
     if (!isPortNumber(target)) fail(`target port ${target}; ports are 1 to 65535`);
+  }
+  for (const { name } of [...spec.expose, ...spec.publish]) {
+    const portProblem = name === undefined ? undefined : portNameProblem(name);
+    if (portProblem !== undefined) fail(`the port name ${JSON.stringify(name)} ${portProblem}`);
   }
   refusePublish(spec.publish, fail);
   for (const endpoint of [...spec.endpoints]) refuseEndpoint(spec, endpoint);

@@ -6,11 +6,13 @@ import { addressRecord, pointerRecord } from './message.ts';
 import { doubled, NameIndex } from './name-index.ts';
 import type { Query } from './query.ts';
 import { type AddressRange, rangeOf, reverseName } from './reverse.ts';
+import { encodePorts, findTargets } from './service-ports.ts';
 import {
   encodeLabels,
   hashLabels,
   LOWER,
   QUESTION_POINTER,
+  readU16,
   TYPE_A,
   TYPE_AAAA,
   TYPE_ANY,
@@ -31,6 +33,11 @@ export const NO_ROW = -1;
 export const NO_RECORDS = -1;
 
 const POINTER_BYTES = 2;
+/** `_PORT` and `_PROTO`. */
+const SERVICE_LABELS = 2;
+/** So far the turn of a name's targets counts before it begins anew. */
+const MAX_TURN = 0xffff;
+const NO_BYTES = new Uint8Array(0);
 
 interface Zone {
   readonly name: string;
@@ -56,10 +63,38 @@ class RecordSets {
   }
 }
 
+/** The port that a question `_PORT._PROTO.NAME` names, as service-reply.ts writes it. */
+export interface NamedPort {
+  readonly network: number;
+  /** Seconds. */
+  readonly ttl: number;
+  readonly bytes: Uint8Array;
+  /** Offset in `bytes` of what `findTargets` found. */
+  readonly targetsAt: number;
+  /** Which target goes first. */
+  readonly turn: number;
+  /** The labels behind the targets' names. */
+  readonly domain: Uint8Array;
+}
+
+/** Columns by row of the ports behind a name, as encodePorts writes them. */
+class PortLists {
+  at = new Int32Array(32);
+  length = new Int32Array(32);
+  turn = new Int32Array(32);
+
+  grow(): void {
+    this.at = doubled(this.at);
+    this.length = doubled(this.length);
+    this.turn = doubled(this.turn);
+  }
+}
+
 export class AnswerTable {
   readonly #index = new NameIndex();
   /** First set: A, or PTR in the rows of addresses. Second: AAAA. */
   readonly #sets = [new RecordSets(), new RecordSets()] as const;
+  readonly #ports = new PortLists();
   /** Set when the name itself exists, not only names below it. */
   #exists = new Int32Array(32);
   /** How many existing names are below this one (RFC 8020: it is then an empty non-terminal, not NXDOMAIN). */
@@ -120,6 +155,7 @@ export class AnswerTable {
       1,
       v6.map((address) => addressRecord(address, ANSWER_TTL_S)),
     );
+    this.#setPorts(row, record.ports === undefined ? NO_BYTES : encodePorts(record.ports));
   }
 
   /** Takes over which name an address has now. */
@@ -150,6 +186,38 @@ export class AnswerTable {
     if (own === 0 || own === count) return row;
     const below = this.#find(network, query, count - own);
     return below >= 0 ? below : row;
+  }
+
+  /** The row of NAME in the question `_PORT._PROTO.NAME` or `_PORT._PROTO.NAME.NETWORK`; NO_ROW when there is no such name. */
+  findServed(network: number, query: Query): number {
+    const own = this.domainLabels(network, query);
+    for (const last of own === 0 ? [query.labelCount] : [query.labelCount, query.labelCount - own]) {
+      if (last <= SERVICE_LABELS) continue;
+      const from = query.start + (query.labelAt[SERVICE_LABELS] as number);
+      const to = query.start + (query.labelAt[last] as number);
+      const row = this.findLabels(network, query.bytes.subarray(from, to));
+      if (row >= 0 && this.#exists[row] === 1) return row;
+    }
+    return NO_ROW;
+  }
+
+  /** The row of a name, given as labels in any case; NO_ROW. */
+  findLabels(network: number, labels: Uint8Array): number {
+    return this.#index.find(network, hashLabels(labels), labels, 0, labels.length);
+  }
+
+  /** What the question asks about the name in `row`; undefined when none of its ports is called that, or nothing is there. */
+  portOf(row: number, query: Query): NamedPort | undefined {
+    const { at, length, turn } = this.#ports;
+    const from = at[row] as number;
+    const { bytes } = this.#index.arena;
+    const targetsAt = findTargets(bytes, from, from + (length[row] as number), query);
+    const network = this.#index.spaceOf(row);
+    const domain = this.#zones[network]?.domains[0]?.labels;
+    if (targetsAt < 0 || domain === undefined || readU16(bytes, targetsAt) === 0) return undefined;
+    const first = turn[row] as number;
+    turn[row] = (first + 1) & MAX_TURN;
+    return { network, ttl: ANSWER_TTL_S, bytes, targetsAt, turn: first, domain };
   }
 
   /** The row of the address whose reverse name is asked for; NO_ROW. */
@@ -227,6 +295,7 @@ export class AnswerTable {
       this.#exists = doubled(this.#exists);
       this.#below = doubled(this.#below);
       for (const set of this.#sets) set.grow();
+      this.#ports.grow();
     }
     return row;
   }
@@ -234,18 +303,30 @@ export class AnswerTable {
   #forget(network: number, row: number, labels: Uint8Array): void {
     if (this.#exists[row] === 0) return;
     this.#exists[row] = 0;
-    this.#setRecords(row, 0, []);
-    this.#setRecords(row, 1, []);
+    this.#clear(row);
     this.#countBelow(network, labels, -1);
     if (this.#below[row] === 0) this.#drop(row);
   }
 
   #drop(row: number): void {
-    this.#setRecords(row, 0, []);
-    this.#setRecords(row, 1, []);
+    this.#clear(row);
     this.#exists[row] = 0;
     this.#below[row] = 0;
     this.#index.remove(row);
+  }
+
+  #clear(row: number): void {
+    this.#setRecords(row, 0, []);
+    this.#setRecords(row, 1, []);
+    this.#setPorts(row, NO_BYTES);
+  }
+
+  #setPorts(row: number, list: Uint8Array): void {
+    const { at, length } = this.#ports;
+    const arena = this.#index.arena;
+    arena.release(at[row] as number, length[row] as number);
+    at[row] = arena.put(list);
+    length[row] = list.length;
   }
 
   /** Counts one name more or less below each of the names that it is below of. */

@@ -1,7 +1,17 @@
 // Who claims a name (or the reverse of an address) on one network, and who gets it. PURE.
 
+import type { ServicePort } from './command.ts';
+
+/** What a name means. */
+export interface Meaning {
+  /** Addresses; in the reverse direction, the one name. */
+  readonly values: readonly string[];
+  /** What SRV answers below it. */
+  readonly ports?: readonly ServicePort[];
+}
+
 /** One claimant's wish that a name means something. */
-export interface Claim {
+export interface Claim extends Meaning {
   /** Lower goes first: see RANK in zone.ts. */
   readonly rank: number;
   /** The service. Claims of one service and rank stand together, those of two never do. */
@@ -10,8 +20,6 @@ export interface Claim {
   readonly since: number;
   /** Order among the claims that stand together. */
   readonly order: number;
-  /** Addresses; in the reverse direction, the one name. */
-  readonly values: readonly string[];
 }
 
 interface Entry extends Claim {
@@ -22,7 +30,7 @@ export class Claims {
   readonly #byName = new Map<string, Entry[]>();
   readonly #namesOf = new Map<string, readonly string[]>();
   /** What was last told: `changed` reports differences from it. */
-  readonly #told = new Map<string, readonly string[]>();
+  readonly #told = new Map<string, Meaning>();
 
   /** Replaces all that a claimant claims. Names that this may have changed are added to `touched`. */
   replace(claimant: string, claims: ReadonlyMap<string, Claim>, touched: Set<string>): void {
@@ -44,30 +52,31 @@ export class Claims {
   }
 
   /** What the touched names mean now, where that differs from what was told before; undefined: nothing any more. */
-  changed(touched: ReadonlySet<string>): [name: string, values: readonly string[] | undefined][] {
-    const changes: [string, readonly string[] | undefined][] = [];
+  changed(touched: ReadonlySet<string>): [name: string, meaning: Meaning | undefined][] {
+    const changes: [string, Meaning | undefined][] = [];
     for (const name of touched) {
-      const values = this.#valuesOf(name);
-      if (sameValues(values, this.#told.get(name))) continue;
-      if (values === undefined) this.#told.delete(name);
-      else this.#told.set(name, values);
-      changes.push([name, values]);
+      const meaning = this.#meaningOf(name);
+      if (sameMeaning(meaning, this.#told.get(name))) continue;
+      if (meaning === undefined) this.#told.delete(name);
+      else this.#told.set(name, meaning);
+      changes.push([name, meaning]);
     }
     return changes;
   }
 
   /** What was told of a name; undefined: it means nothing. */
-  get(name: string): readonly string[] | undefined {
+  get(name: string): Meaning | undefined {
     return this.#told.get(name);
   }
 
-  #valuesOf(name: string): readonly string[] | undefined {
+  #meaningOf(name: string): Meaning | undefined {
     const entries = this.#byName.get(name);
     if (entries === undefined) return undefined;
     const [first, ...others] = entries.toSorted(precedence);
     if (first === undefined) return undefined;
     const together = others.filter((entry) => entry.rank === first.rank && entry.owner === first.owner);
-    return [...new Set([first, ...together].flatMap((entry) => entry.values))];
+    const values = [...new Set([first, ...together].flatMap((entry) => entry.values))];
+    return first.ports === undefined ? { values } : { values, ports: first.ports };
   }
 }
 
@@ -85,7 +94,26 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function sameValues(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+function sameMeaning(a: Meaning | undefined, b: Meaning | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
+  return sameTexts(a.values, b.values) && samePorts(a.ports ?? [], b.ports ?? []);
+}
+
+function samePorts(a: readonly ServicePort[], b: readonly ServicePort[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((port, i) => {
+      const { protocol, labels, targets } = b[i] as ServicePort;
+      return (
+        port.protocol === protocol &&
+        sameTexts(port.labels, labels) &&
+        port.targets.length === targets.length &&
+        port.targets.every((target, k) => target.name === targets[k]?.name && target.port === targets[k]?.port)
+      );
+    })
+  );
+}
+
+function sameTexts(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((value, i) => value === b[i]);
 }

@@ -7,6 +7,17 @@ export interface NameRecord {
   readonly addresses: readonly string[];
   /** The name exists (so that it is NODATA, never NXDOMAIN, while `addresses` is empty). */
   readonly exists: boolean;
+  /** What `_PORT._PROTO.NAME` answers; absent: nothing. */
+  readonly ports?: readonly ServicePort[];
+}
+
+/** One port behind a name, as SRV records tell it (RFC 2782). */
+export interface ServicePort {
+  readonly protocol: 'tcp' | 'udp';
+  /** What may stand for PORT in `_PORT._PROTO.NAME`: lower case, without the underscore. */
+  readonly labels: readonly string[];
+  /** Names of the same network, and the port there. */
+  readonly targets: readonly { readonly name: string; readonly port: number }[];
 }
 
 /**

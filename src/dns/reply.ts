@@ -16,6 +16,7 @@ import {
   NOERROR,
   OPCODE_MASK,
   OPT_BYTES,
+  readU16,
   TYPE_OPT,
   writeU16,
 } from './wire.ts';
@@ -65,7 +66,7 @@ export function writeError(query: Asked, rcode: number, out: Uint8Array, at: num
 }
 
 /** Header with empty sections and the question, in the client's own spelling. Returns the offset behind. */
-function writeStart(query: Asked, flags: number, rcode: number, out: Uint8Array, at: number): number {
+export function writeStart(query: Asked, flags: number, rcode: number, out: Uint8Array, at: number): number {
   const { bytes, start, questionEnd } = query;
   writeU16(out, at, query.id);
   writeU16(out, at + 2, FLAG_QR | (query.flags & (OPCODE_MASK | FLAG_RD | FLAG_CD)) | FLAG_RA | flags | (rcode & 0xf));
@@ -85,6 +86,6 @@ export function writeOpt(query: Asked, rcode: number, out: Uint8Array, at: numbe
   out[end + 6] = 0;
   writeU16(out, end + 7, query.dnssecOk ? EDNS_FLAG_DO : 0);
   writeU16(out, end + 9, 0);
-  writeU16(out, at + 10, 1);
+  writeU16(out, at + 10, readU16(out, at + 10) + 1);
   return end + OPT_BYTES;
 }

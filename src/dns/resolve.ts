@@ -3,7 +3,8 @@ import { type AnswerTable, NO_ROW } from './answer-table.ts';
 import type { Scope } from './command.ts';
 import type { Query } from './query.ts';
 import { isReverse, rangeContains, reverseRange } from './reverse.ts';
-import { HEADER_BYTES, TYPE_AXFR, TYPE_IXFR } from './wire.ts';
+import { isServiceName } from './service-ports.ts';
+import { HEADER_BYTES, LOWER, TYPE_ANY, TYPE_AXFR, TYPE_IXFR, TYPE_SRV } from './wire.ts';
 
 /** The name exists and has no record to give: NOERROR without answers. */
 export const NO_DATA = -1;
@@ -31,12 +32,16 @@ export function resolve(query: Query, scope: Scope, table: AnswerTable): number 
     if (table.exists(row)) return row;
     emptyNonTerminal = true;
   }
+  if (isServiceName(query)) {
+    const row = findServed(query, scope, table);
+    // Whatever else is asked there, or of a port that is not called that, is no error.
+    if (row !== NO_ROW) return query.type === TYPE_SRV || query.type === TYPE_ANY ? row : NO_DATA;
+  }
   if (isReverse(query)) return resolveReverse(query, scope, table);
   if (emptyNonTerminal) return NO_DATA;
   const own = ownDomain(query, scope, table);
   if (own > 0) return own === query.labelCount ? NO_DATA : NO_NAME;
-  // A single label can only have been meant for us: upstream it would be a question about a top-level domain.
-  if (query.labelCount === 1) return NO_NAME;
+  if (isMeantForUs(query)) return NO_NAME;
   if (!scope.forward || query.type === TYPE_AXFR || query.type === TYPE_IXFR) return REFUSE;
   return FORWARD;
 }
@@ -49,6 +54,27 @@ export function authorityAt(query: Query, scope: Scope, table: AnswerTable): num
   const own = ownDomain(query, scope, table);
   return own === 0 ? 0 : (query.labelAt[query.labelCount - own] ?? HEADER_BYTES);
 }
+
+function findServed(query: Query, scope: Scope, table: AnswerTable): number {
+  for (const network of scope.networks) {
+    const row = table.findServed(network, query);
+    if (row !== NO_ROW) return row;
+  }
+  return NO_ROW;
+}
+
+/** A single label, with or without what may stand before it: upstream it would be a question about a top-level domain. */
+function isMeantForUs(query: Query): boolean {
+  const { bytes, start, labelAt, labelCount } = query;
+  if (labelCount === 1) return true;
+  if (labelCount === 3) return isServiceName(query);
+  if (labelCount !== 2) return false;
+  const from = start + (labelAt[0] as number);
+  return TASKS.every((byte, i) => LOWER[bytes[from + i] as number] === byte);
+}
+
+/** The label below which a service's endpoints are. */
+const TASKS = [...Buffer.from('\x05tasks', 'latin1')];
 
 /** How many of the question's last labels name one of the client's networks. */
 function ownDomain(query: Query, scope: Scope, table: AnswerTable): number {

@@ -10,6 +10,8 @@ import { DROP, Query } from './query.ts';
 import { authorityAt, FORWARD, NO_DATA, NO_NAME, REFUSE, resolve } from './resolve.ts';
 import { writeAnswer, writeError, writeNegative } from './reply.ts';
 import { startsWith } from './reverse.ts';
+import { isServiceName } from './service-ports.ts';
+import { writeServices } from './service-reply.ts';
 import { EDNS_UDP_BYTES, MAX_MESSAGE_BYTES, NOERROR, NXDOMAIN, RCODE_MASK, readU16, REFUSED } from './wire.ts';
 
 /** UDP answers that `out` holds at once, EDNS_UDP_BYTES apart. */
@@ -105,10 +107,10 @@ export class Responder {
     const limit = overTcp ? MAX_MESSAGE_BYTES : query.udpLimit;
     const found = resolve(query, scope, this.#table);
     if (found >= 0) {
-      const set = this.#table.recordSet(found, query.type);
-      if (set === NO_RECORDS) return this.#negative(NOERROR, scope, at);
+      const length = this.#writeRecords(found, at, limit);
+      if (length === 0) return this.#negative(NOERROR, scope, at);
       this.#countRcode(NOERROR);
-      return this.#count(TOTAL.dnsAnswersLocal, writeAnswer(query, this.#table, found, set, out, at, limit));
+      return this.#count(TOTAL.dnsAnswersLocal, length);
     }
     switch (found) {
       case FORWARD: {
@@ -150,6 +152,15 @@ export class Responder {
     return scope.networks.some((network) =>
       this.#table.subnets(network).some((range) => range.bytes.length === length && startsWith(bytes, at, range)),
     );
+  }
+
+  /** What the name in `row` has of the type asked for; 0 when that is nothing. */
+  #writeRecords(row: number, at: number, limit: number): number {
+    const { query, out } = this;
+    const set = this.#table.recordSet(row, query.type);
+    if (set !== NO_RECORDS) return writeAnswer(query, this.#table, row, set, out, at, limit);
+    const port = isServiceName(query) ? this.#table.portOf(row, query) : undefined;
+    return port === undefined ? 0 : writeServices(query, this.#table, port, out, at, limit);
   }
 
   #negative(rcode: number, scope: Scope, at: number): number {

@@ -22,6 +22,7 @@ export const TYPE_A = 1;
 export const TYPE_SOA = 6;
 export const TYPE_PTR = 12;
 export const TYPE_AAAA = 28;
+export const TYPE_SRV = 33;
 export const TYPE_OPT = 41;
 export const TYPE_IXFR = 251;
 export const TYPE_AXFR = 252;
@@ -114,9 +115,9 @@ export function encodeLabels(name: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** Of encodeLabels' bytes from `from` on; the same that Query computes while it reads. */
-export function hashLabels(labels: Uint8Array, from = 0): number {
+/** Of labels in any case, without the root byte; the same that Query computes while it reads. */
+export function hashLabels(labels: Uint8Array): number {
   let hash = HASH_SEED;
-  for (let i = from; i < labels.length; i++) hash = Math.imul(hash ^ (labels[i] as number), HASH_PRIME);
+  for (const byte of labels) hash = Math.imul(hash ^ (LOWER[byte] as number), HASH_PRIME);
   return hash;
 }

@@ -13,8 +13,9 @@ import type { Network, NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
 import { type Service, type ServiceId, serviceNames } from '../model/service.ts';
 import type { Attachment, Task, TaskId } from '../model/task.ts';
-import { type Claim, Claims } from './claims.ts';
+import { type Claim, Claims, type Meaning } from './claims.ts';
 import type { DnsCommand, NameRecord, PointerRecord } from './command.ts';
+import { servicePorts } from './zone-ports.ts';
 
 const RANK = { serviceName: 0, stackShortName: 1, serviceAlias: 2, taskName: 3, taskAlias: 4 } as const;
 
@@ -70,7 +71,7 @@ export class Zones {
 
   /** The addresses of a name on a network, as the resolver answers `NAME`; undefined when there is no such name. */
   lookup(network: NetworkId, name: string): readonly string[] | undefined {
-    return this.#zones.get(network)?.names.get(name.toLowerCase());
+    return this.#zones.get(network)?.names.get(name.toLowerCase())?.values;
   }
 
   /** Networks come, go, and begin anew when what their zone says of them became different. */
@@ -122,16 +123,23 @@ export class Zones {
 
   /** Its names, which exist as long as it does, and below `tasks.` its endpoints in use. */
   #serviceClaims(service: Service, tasks: readonly Task[], network: Network, after: Snapshot): ClaimMap {
-    const endpoints = endpointsInUse(tasks, network, after, this.#self);
+    const inUse = tasksInUse(tasks, network, after, this.#self);
+    const endpoints = inUse.flatMap(({ attachment }) => addressesOf(attachment));
     const vips = service.vips.filter((vip) => vip.networkId === network.id).map((vip) => vip.address);
-    const own = service.spec.endpointMode === 'vip' ? vips : endpoints;
+    const { ofVip, ofEndpoints } = servicePorts(
+      service,
+      tasks,
+      inUse.map(({ task }) => task),
+    );
+    const own =
+      service.spec.endpointMode === 'vip' ? { values: vips, ports: ofVip } : { values: endpoints, ports: ofEndpoints };
     const short = shortName(service.spec.name, service.spec.labels)?.toLowerCase();
     const claims = new Map<string, Claim>();
     for (const [i, name] of serviceNames(service, network.id).entries()) {
       const rank = i === 0 ? RANK.serviceName : name === short ? RANK.stackShortName : RANK.serviceAlias;
       const claim = { rank, owner: service.id, since: service.createdAt, order: 0 };
-      claims.set(name, { ...claim, values: own });
-      claims.set(`tasks.${name}`, { ...claim, values: endpoints });
+      claims.set(name, { ...claim, ...own });
+      claims.set(`tasks.${name}`, { ...claim, values: endpoints, ports: ofEndpoints });
     }
     return claims;
   }
@@ -147,12 +155,10 @@ export class Zones {
       if (zone.touchedNames.size + zone.touchedAddresses.size === 0) continue;
       const names = zone.names
         .changed(zone.touchedNames)
-        .map(
-          ([name, addresses]): NameRecord => ({ name, addresses: addresses ?? [], exists: addresses !== undefined }),
-        );
+        .map(([name, meaning]): NameRecord => nameRecord(name, meaning));
       const pointers = zone.pointers
         .changed(zone.touchedAddresses)
-        .map(([address, [name = null] = []]): PointerRecord => ({ address, name }));
+        .map(([address, meaning]): PointerRecord => ({ address, name: meaning?.values[0] ?? null }));
       zone.touchedNames.clear();
       zone.touchedAddresses.clear();
       for (let at = 0; at < Math.max(names.length, pointers.length); at += RECORDS_PER_COMMAND) {
@@ -171,11 +177,20 @@ type ClaimMap = ReadonlyMap<string, Claim>;
 
 const NO_CLAIMS: ClaimMap = new Map();
 
-interface TaskHere {
+interface TaskThere {
   readonly attachment: Attachment;
   readonly task: Task;
+}
+
+interface TaskHere extends TaskThere {
   /** When its service was created. */
   readonly since: number;
+}
+
+function nameRecord(name: string, meaning: Meaning | undefined): NameRecord {
+  if (meaning === undefined) return { name, addresses: [], exists: false };
+  const { values, ports = [] } = meaning;
+  return { name, addresses: values, exists: true, ...(ports.length === 0 ? {} : { ports }) };
 }
 
 function newZone(number: number, network: Network): Zone {
@@ -211,19 +226,14 @@ function addTasks(tasks: Set<TaskId>, service: ServiceId, after: Snapshot): void
  * Those of last resort are left out as long as there are others: answers are rotated and clients often take any one of them, so
  * that the end of the list would be no safe place.
  */
-function endpointsInUse(
-  tasks: readonly Task[],
-  network: Network,
-  snapshot: Snapshot,
-  self: NodeId,
-): readonly IpAddress[] {
-  const eligible: IpAddress[] = [];
-  const lastResort: IpAddress[] = [];
+function tasksInUse(tasks: readonly Task[], network: Network, snapshot: Snapshot, self: NodeId): readonly TaskThere[] {
+  const eligible: TaskThere[] = [];
+  const lastResort: TaskThere[] = [];
   for (const task of tasks) {
     const attachment = task.attachments.find((one) => one.networkId === network.id);
     if (attachment === undefined) continue;
     const standing = standingOf(snapshot, task, attachment.address, self);
-    if (standing !== 'out') (standing === 'eligible' ? eligible : lastResort).push(...addressesOf(attachment));
+    if (standing !== 'out') (standing === 'eligible' ? eligible : lastResort).push({ task, attachment });
   }
   return eligible.length > 0 ? eligible : lastResort;
 }

@@ -27,6 +27,8 @@ export interface PublishSpec {
   readonly mode: PublishMode;
   /** The one local address to listen on. Absent: all of them, IPv6 and IPv4. */
   readonly hostAddress?: string;
+  /** A name of the target port, as TargetPort's. */
+  readonly name?: string;
 }
 
 /** A PublishSpec whose published port has been allocated. */
@@ -39,6 +41,15 @@ export const PUBLISHED_PORT_RANGE = { first: 30000, last: 32767 } as const;
 
 export function isPortNumber(value: number): value is PortNumber {
   return Number.isInteger(value) && value >= 1 && value <= 65535;
+}
+
+/**
+ * Why a port cannot be called that, as the end of a sentence that began with the name; undefined when it can. With the
+ * underscore before it, it is a DNS label (RFC 2782, RFC 1035 section 2.3.4).
+ */
+export function portNameProblem(name: string): string | undefined {
+  if (/^[a-zA-Z0-9_-]{1,62}$/.test(name)) return undefined;
+  return 'should be 1 to 62 letters, digits, "-" and "_"';
 }
 
 /** Reads a decimal port number. Undefined when the text is anything else, "080" and "1e3" included. */

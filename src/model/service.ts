@@ -105,6 +105,13 @@ export function declaredTargets(spec: ServiceSpec): readonly TargetPort[] {
   return [...seen.values()];
 }
 
+/** The names of a target port, each once. */
+export function portNames(spec: ServiceSpec, { protocol, port }: TargetPort): readonly string[] {
+  const published = spec.publish.filter((one) => one.protocol === protocol && one.targetPort === port);
+  const exposed = spec.expose.filter((one) => one.protocol === protocol && one.port === port);
+  return [...new Set([...published, ...exposed].flatMap(({ name }) => name ?? []))];
+}
+
 /** Every name under which the service answers on a network: its own, its short name in its stack, its aliases. */
 export function serviceNames(service: Service, networkId: NetworkId): readonly string[] {
   const aliases = service.networks

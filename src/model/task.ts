@@ -2,7 +2,8 @@
 import { type IpAddress, isLoopback } from './address.ts';
 import type { NetworkId } from './network.ts';
 import type { NodeId } from './node.ts';
-import type { Service, ServiceId } from './service.ts';
+import type { PortNumber, TargetPort } from './port.ts';
+import { declaredTargets, type Service, type ServiceId } from './service.ts';
 
 declare const taskIdBrand: unique symbol;
 /** 25 lower-case letters and digits, as Docker's object ids. */
@@ -84,6 +85,14 @@ export function isEligible(task: Task): boolean {
 export function cannotRunCheck(service: Service, task: Pick<Task, 'source'>): boolean {
   const { health } = service.spec;
   return task.source !== 'process' && health !== undefined && health !== 'none' && health.probe.kind === 'exec';
+}
+
+/** The target ports of a service: declared ones, else the one that its tasks brought along. */
+export function targetPorts(service: Service, tasks: readonly Task[]): readonly TargetPort[] {
+  const declared = declaredTargets(service.spec);
+  if (declared.length > 0) return declared;
+  const own = tasks.find((task) => task.ownPort !== undefined)?.ownPort;
+  return own === undefined ? [] : [{ protocol: 'tcp', port: own as PortNumber }];
 }
 
 /** The port on which the task serves a target port of its service. */

@@ -128,6 +128,7 @@ const publish = {
   targetPort: port,
   mode: z.enum(['ingress', 'host']),
   hostAddress: optional(address),
+  name: optional(text),
 };
 
 const staticEndpoint = z.object({ address, targetPort: optional(port), port: optional(port) });

@@ -4,6 +4,8 @@ import t from 'tap';
 import { AnswerTable, NO_RECORDS } from '../../src/dns/answer-table.ts';
 import { Query } from '../../src/dns/query.ts';
 import { writeAnswer, writeError, writeNegative } from '../../src/dns/reply.ts';
+import { isServiceName } from '../../src/dns/service-ports.ts';
+import { writeServices } from '../../src/dns/service-reply.ts';
 import { authorityAt, FORWARD, NO_NAME, REFUSE, resolve } from '../../src/dns/resolve.ts';
 import { NOERROR, NXDOMAIN, REFUSED } from '../../src/dns/wire.ts';
 import { addressesIn, type QuestionOptions, question, summary } from '../support/dns-messages.ts';
@@ -49,6 +51,8 @@ function answer(table: AnswerTable, name: string, type: RecordType, options: Ask
   const set = found >= 0 ? table.recordSet(found, query.type) : NO_RECORDS;
   if (found === REFUSE) return out.subarray(0, writeError(query, REFUSED, out, 0));
   if (set !== NO_RECORDS) return out.subarray(0, writeAnswer(query, table, found, set, out, 0, limit));
+  const port = found >= 0 && isServiceName(query) ? table.portOf(found, query) : undefined;
+  if (port !== undefined) return out.subarray(0, writeServices(query, table, port, out, 0, limit));
   const rcode = found === NO_NAME ? NXDOMAIN : NOERROR;
   return out.subarray(0, writeNegative(query, rcode, authorityAt(query, scope, table), out, 0));
 }
@@ -95,6 +99,84 @@ t.test('names of a network', (t) => {
     ['example.com', 'AXFR', 'REFUSED'],
   ];
   for (const [name, type, expected] of cases) t.equal(ask(table, name, type), expected, `${name} ${type}`);
+  t.end();
+});
+
+function servedTable(): AnswerTable {
+  const table = exampleTable();
+  const tasks = [1, 2, 3].map((slot) => ({ name: `web.${slot}.abc`, port: 8000 + slot }));
+  const ports = (targets: readonly { readonly name: string; readonly port: number }[]) => [
+    { protocol: 'tcp' as const, labels: ['80', 'http', '8080'], targets },
+    { protocol: 'udp' as const, labels: ['53', 'dns'], targets: [] },
+  ];
+  const set = (name: string, addresses: readonly string[], targets: readonly { name: string; port: number }[]) =>
+    table.setName(BACKEND, { name, addresses, exists: true, ports: ports(targets) });
+  set('web', ['10.64.0.2', 'fd00::2'], [{ name: 'web', port: 80 }]);
+  set('www', ['10.64.0.2', 'fd00::2'], [{ name: 'web', port: 80 }]);
+  set('tasks.web', ['10.64.0.11', '10.64.0.12', '10.64.0.13'], tasks);
+  for (const slot of [1, 2, 3])
+    table.setName(BACKEND, { name: `web.${slot}.abc`, addresses: [`10.64.0.1${slot}`], exists: true });
+  return table;
+}
+
+t.test('D7: SRV by port name, number and published port, the addresses beside it', (t) => {
+  const table = servedTable();
+  const vip = '0 0 80 web.shop_backend | + web.shop_backend A 10.64.0.2 | + web.shop_backend AAAA fd00::2';
+  const endpoint = (slot: number) => `_http._tcp.tasks.web SRV 0 1 800${slot} web.${slot}.abc.shop_backend`;
+  const cases: [name: string, type: RecordType, expected: string][] = [
+    ['_http._tcp.web', 'SRV', `NOERROR aa | _http._tcp.web SRV ${vip}`],
+    ['_80._TCP.Web', 'SRV', `NOERROR aa | _80._TCP.Web SRV ${vip}`],
+    ['_8080._tcp.web', 'SRV', `NOERROR aa | _8080._tcp.web SRV ${vip}`],
+    ['_HTTP._tcp.www', 'SRV', `NOERROR aa | _HTTP._tcp.www SRV ${vip}`],
+    ['_http._tcp.web.backend', 'SRV', `NOERROR aa | _http._tcp.web.backend SRV ${vip}`],
+    ['_http._tcp.web.shop_backend', 'SRV', `NOERROR aa | _http._tcp.web.shop_backend SRV ${vip}`],
+    [
+      '_http._tcp.tasks.web',
+      'SRV',
+      [
+        'NOERROR aa',
+        ...[1, 2, 3].map(endpoint),
+        ...[1, 2, 3].map((slot) => `+ web.${slot}.abc.shop_backend A 10.64.0.1${slot}`),
+      ].join(' | '),
+    ],
+    // No error: another protocol, another port, no endpoints, other types, and no SRV of the name itself.
+    ['_http._udp.web', 'SRV', 'NOERROR aa | SOA .'],
+    ['_http._sctp.web.backend', 'SRV', 'NOERROR aa | SOA backend'],
+    ['_nope._tcp.web', 'SRV', 'NOERROR aa | SOA .'],
+    ['_dns._udp.tasks.web', 'SRV', 'NOERROR aa | SOA .'],
+    ['_http._tcp.web', 'A', 'NOERROR aa | SOA .'],
+    ['web', 'SRV', 'NOERROR aa | SOA .'],
+    ['tasks.db', 'SRV', 'NOERROR aa | SOA .'],
+    ['_http._tcp.db', 'SRV', 'NOERROR aa | SOA .'],
+    // What does not exist is never asked for outside; what was meant for outside is.
+    ['_http._tcp.nope', 'SRV', 'NXDOMAIN aa | SOA .'],
+    ['_http._tcp.nope.backend', 'SRV', 'NXDOMAIN aa | SOA backend'],
+    ['tasks.nope', 'A', 'NXDOMAIN aa | SOA .'],
+    ['_xmpp._tcp.example.com', 'SRV', 'forward'],
+    ['tasks.example.com', 'A', 'forward'],
+  ];
+  for (const [name, type, expected] of cases) t.equal(ask(table, name, type), expected, `${name} ${type}`);
+  t.end();
+});
+
+t.test('SRV in wire form: type 33, targets turn, addresses go before answers when room is short', (t) => {
+  const table = servedTable();
+  const message = answer(table, '_http._tcp.tasks.web', 'SRV', { edns: {} });
+  if (message === 'forward') return t.end();
+  t.equal(message.readUInt16BE(message.indexOf('\xc0\x0c', 0, 'latin1') + 2), 33);
+  t.equal(message.readUInt16BE(10), 4, 'three addresses and the OPT record');
+  const second = answer(table, '_http._tcp.tasks.web', 'SRV', { edns: {} });
+  t.match(summary(second as Buffer), /^NOERROR aa \| _http._tcp.tasks.web SRV 0 1 8003/);
+  const many = Array.from({ length: 40 }, (_, i) => ({ name: `web.${1 + (i % 3)}.abc`, port: 9000 + i }));
+  const port = (targets: typeof many) => [{ protocol: 'tcp' as const, labels: ['http'], targets }];
+  const cut = (targets: typeof many, options: AskOptions) => {
+    table.setName(BACKEND, { name: 'many', addresses: [], exists: true, ports: port(targets) });
+    const text = answer(table, '_http._tcp.many', 'SRV', options) as Buffer;
+    return [text.length <= (options.limit ?? 512), text.readUInt16BE(6), (text.readUInt16BE(2) & 0x0200) !== 0];
+  };
+  t.strictSame(cut(many, {}), [true, 11, true]);
+  t.strictSame(cut(many.slice(0, 11), {}), [true, 11, false], 'without the addresses it fits');
+  t.strictSame(cut(many, { limit: 65_535 }), [true, 40, false]);
   t.end();
 });
 

@@ -5,9 +5,10 @@ import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../src/catalog/s
 import type { DnsCommand } from '../../src/dns/command.ts';
 import { Zones } from '../../src/dns/zone.ts';
 import type { NetworkId } from '../../src/model/network.ts';
+import type { PortNumber } from '../../src/model/port.ts';
 import type { Service } from '../../src/model/service.ts';
 import type { Task } from '../../src/model/task.ts';
-import { ip, NODE, network, service, snapshot, task } from '../support/builders.ts';
+import { ip, NODE, network, published, service, snapshot, task } from '../support/builders.ts';
 
 const backend = network('backend', 'overlay', ['10.64.0.0/24']);
 const frontend = network('frontend', 'overlay', ['10.64.1.0/24']);
@@ -85,6 +86,53 @@ t.test('names of a service and its tasks', (t) => {
     '0 web.3.z': '10.64.0.12',
     '0 www': '10.64.0.2',
   });
+  t.end();
+});
+
+t.test('D7: the ports of a service, where its VIP and where its endpoints have them', (t) => {
+  const zones = new Zones(NODE, numberOf);
+  const port = (number: number) => number as PortNumber;
+  const web = service('web', {
+    on: [{ network: backend, vip: '10.64.0.2', aliases: ['www'] }],
+    ports: [published(8080, 80, { name: 'HTTP' }), published(81, 80), published(443, 8443)],
+    expose: [
+      { protocol: 'udp', port: port(53), name: 'dns' },
+      { protocol: 'tcp', port: port(81) },
+    ],
+  });
+  const rr = service('rr', { endpointMode: 'dnsrr', on: [{ network: backend }] });
+  const tasks = [
+    task(web, 1, { backend: '10.64.0.10' }, { name: 'Web.1', portMap: [{ targetPort: 80, port: 18_080 }] }),
+    task(web, 2, { backend: '10.64.0.11' }, { name: 'web.2', health: 'unhealthy' }),
+    task(rr, 1, { backend: '10.64.0.12' }, { name: 'rr.1', ownPort: 7001 }),
+    task(rr, 2, { backend: '10.64.0.13' }, { name: 'rr.2', ownPort: 7002 }),
+  ];
+  const objects = snapshot({ networks: [backend], services: [web, rr], tasks });
+  const commands = zones.apply(everything(objects), objects, EMPTY_SNAPSHOT);
+  const told = new Map(
+    commands.flatMap((command) => (command.kind === 'zone-update' ? command.update.names : [])).map((one) => [one.name, one]),
+  );
+  const text = (name: string) =>
+    (told.get(name)?.ports ?? []).map(
+      ({ protocol, labels, targets }) =>
+        `${protocol} ${labels.join()} → ${targets.map((target) => `${target.name}:${target.port}`).join()}`,
+    );
+  // 81 is a target port of its own, so it does not stand for the port that is published there.
+  const vip = ['tcp 80,http,8080 → web:80', 'tcp 8443,443 → web:8443', 'udp 53,dns → web:53', 'tcp 81 → web:81'];
+  const endpoints = ['tcp 80,http,8080 → web.1:18080', 'tcp 8443,443 → web.1:8443', 'udp 53,dns → web.1:53', 'tcp 81 → web.1:81'];
+  t.strictSame(text('web'), vip);
+  t.strictSame(text('www'), vip);
+  t.strictSame(text('tasks.www'), endpoints);
+  t.strictSame(text('rr'), ['tcp 7001 → rr.1:7001,rr.2:7002']);
+  t.strictSame(text('web.1'), []);
+  const renamed = { ...web, spec: { ...web.spec, expose: [] } };
+  const change: Change = { kind: 'service', before: web, after: renamed };
+  const again = zones.apply([change], applyChanges(objects, 2, [change]), objects);
+  t.strictSame(
+    again.flatMap((one) => (one.kind === 'zone-update' ? one.update.names.map(({ name }) => name).sort() : [])),
+    ['tasks.web', 'tasks.www', 'web', 'www'],
+    'ports alone are a difference too',
+  );
   t.end();
 });
 

@@ -39,18 +39,19 @@ export function question(name: string, type: RecordType, options: QuestionOption
 
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 
-/** One line: `NOERROR aa | web A 10.64.0.2 | SOA .`; the parts without records are left out. */
+/** One line: `NOERROR aa | web A 10.64.0.2 | SOA . | + web.backend A 10.64.0.2`; the parts without records are left out. */
 export function summary(message: Buffer): string {
   const packet = decode(message);
   const rcode = message.readUInt16BE(2) & 0xf;
   const flags = (['aa', 'tc'] as const).filter((flag) => packet[`flag_${flag}`]);
   const records = (packet.answers ?? []).map(recordText);
   const authority = (packet.authorities ?? []).map((record) => `${record.type} ${record.name}`);
+  const additional = (packet.additionals ?? []).filter(({ type }) => type !== 'OPT').map((one) => `+ ${recordText(one)}`);
   const opt = optOf(packet);
   const status = [RCODES[rcode] ?? String(rcode), ...flags].join(' ');
   const edns = opt === undefined ? [] : [`OPT ${opt.udpPayloadSize}${opt.flag_do ? ' do' : ''}`];
   const extended = opt !== undefined && opt.extendedRcode > 0 ? [`extended ${opt.extendedRcode}`] : [];
-  return [status, ...records, ...authority, ...edns, ...extended].join(' | ');
+  return [status, ...records, ...authority, ...additional, ...edns, ...extended].join(' | ');
 }
 
 export function addressesIn(message: Buffer): string[] {
@@ -58,6 +59,10 @@ export function addressesIn(message: Buffer): string[] {
 }
 
 function recordText(record: Answer): string {
+  if (record.type === 'SRV') {
+    const { priority, weight, port, target } = record.data;
+    return `${record.name} SRV ${priority} ${weight} ${port} ${target}`;
+  }
   return 'data' in record ? `${record.name} ${record.type} ${String(record.data)}` : `${record.name} ${record.type}`;
 }
 

@@ -1,0 +1,85 @@
+// The ports behind a name in bytes, for SRV: a hundred thousand services cost no objects, and a question is compared as it came.
+// PURE.
+import type { ServicePort } from './command.ts';
+import type { Query } from './query.ts';
+import { encodeLabels, LOWER, MAX_LABEL_BYTES, readU16, writeU16 } from './wire.ts';
+
+const UNDERSCORE = 0x5f;
+
+/** True for `_PORT._PROTO.NAME`. */
+export function isServiceName({ bytes, start, labelAt, labelCount }: Query): boolean {
+  return (
+    labelCount >= 3 &&
+    bytes[start + (labelAt[0] as number) + 1] === UNDERSCORE &&
+    bytes[start + (labelAt[1] as number) + 1] === UNDERSCORE
+  );
+}
+
+/**
+ * For each port: bytes of the whole entry (16 bits), the protocol as a label, the count of labels and those, the count of
+ * targets (16 bits) and of each its port (16 bits), the bytes of its labels, and those.
+ */
+export function encodePorts(ports: readonly ServicePort[]): Uint8Array {
+  const entries = ports.map(({ protocol, labels, targets }) => {
+    const usable = labels.filter((label) => label.length > 0 && label.length < MAX_LABEL_BYTES);
+    const reached = targets.flatMap(({ name, port }) => {
+      const encoded = encodeLabels(name);
+      return encoded === undefined ? [] : [[port >> 8, port & 0xff, encoded.length, ...encoded]];
+    });
+    const body = [
+      ...asLabel(protocol),
+      usable.length,
+      ...usable.flatMap(asLabel),
+      reached.length >> 8,
+      reached.length & 0xff,
+      ...reached.flat(),
+    ];
+    const entry = new Uint8Array(2 + body.length);
+    writeU16(entry, 0, entry.length);
+    entry.set(body, 2);
+    return entry;
+  });
+  return Uint8Array.from(Buffer.concat(entries));
+}
+
+/** Where the targets of the port that the question names begin among `bytes[from, end)`; -1 when no port is called that. */
+export function findTargets(bytes: Uint8Array, from: number, end: number, query: Query): number {
+  for (let entry = from; entry < end; entry += readU16(bytes, entry)) {
+    let at = entry + 2;
+    const isProtocol = names(query, 1, bytes, at);
+    at += 1 + (bytes[at] as number);
+    let isPort = false;
+    for (let left = bytes[at++] as number; left > 0; left--) {
+      isPort ||= names(query, 0, bytes, at);
+      at += 1 + (bytes[at] as number);
+    }
+    if (isProtocol && isPort) return at;
+  }
+  return -1;
+}
+
+/** Of each target the offset of its port; `at` is what findTargets gave. */
+export function targetsAt(bytes: Uint8Array, at: number): readonly number[] {
+  const offsets: number[] = [];
+  let next = at + 2;
+  for (let left = readU16(bytes, at); left > 0; left--) {
+    offsets.push(next);
+    next += 3 + (bytes[next + 2] as number);
+  }
+  return offsets;
+}
+
+function asLabel(text: string): readonly number[] {
+  return [text.length, ...Buffer.from(text, 'latin1')];
+}
+
+/** The question's label number `label` is an underscore and the label at `at`, in any case. */
+function names(query: Query, label: number, bytes: Uint8Array, at: number): boolean {
+  const asked = query.start + (query.labelAt[label] as number);
+  const length = bytes[at] as number;
+  if (query.bytes[asked] !== length + 1) return false;
+  for (let i = 1; i <= length; i++) {
+    if (LOWER[query.bytes[asked + 1 + i] as number] !== bytes[at + i]) return false;
+  }
+  return true;
+}
