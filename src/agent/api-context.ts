@@ -17,7 +17,7 @@ import type { HealthMonitor } from '../health/monitor.ts';
 import { formatHostPort } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
-import { vipOn } from '../model/service.ts';
+import { vipsOn } from '../model/service.ts';
 import type { TaskId } from '../model/task.ts';
 import { apiCommands } from './api-commands.ts';
 import { resolveName } from './resolution.ts';
@@ -108,20 +108,22 @@ function overlayFrontends(mesh: Mesh, plane: DataPlane, catalog: Catalog): reado
   const { services, networks, tasksByService } = catalog.snapshot;
   return [...services.values()].flatMap((service) =>
     service.networks.flatMap(({ networkId }) => {
-      const address = vipOn(service, networkId);
-      if (address === undefined || networks.get(networkId)?.spec.driver !== 'overlay') return [];
+      const addresses = vipsOn(service, networkId);
+      if (addresses.length === 0 || networks.get(networkId)?.spec.driver !== 'overlay') return [];
       const tasks = [...(tasksByService.get(service.id)?.values() ?? [])];
       const counts = tasks
         .flatMap((task) => mesh.publisher.slotsOf(task.id, [networkId]))
         .map((slot) => plane.endpointCounters(slot));
       const here = mesh.overlaySockets.has(networkId);
       const eligible = mesh.publisher.hasEligible(service.id, networkId);
-      return (['tcp', 'udp'] as const).map((protocol) => ({
+      const groups = (['tcp', 'udp'] as const).flatMap((protocol) =>
+        addresses.map((address) => ({ protocol, address })),
+      );
+      return groups.map((group) => ({
         serviceId: service.id,
         kind: 'vip' as const,
         networkId,
-        protocol,
-        address,
+        ...group,
         state: here ? (eligible ? ('listening' as const) : ('refusing' as const)) : ('blocked' as const),
         ...(here ? {} : { reason: mesh.overlayProblems[0] ?? 'overlay networks need an agent that runs as root' }),
         openConnections: counts.reduce((sum, one) => sum + one.active + one.flows, 0),

@@ -5,7 +5,7 @@ import { nodeState } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import type { Node, NodeId } from '../model/node.ts';
-import { vipOn } from '../model/service.ts';
+import { vipsOn } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 import type { AgentFacts } from './context.ts';
 import type { DockerInfo, DockerNetwork, DockerNode, DockerTask, DockerVersion } from './schema.ts';
@@ -97,7 +97,7 @@ export function shapeNetworkDetail(network: Network, source: ShapeSource, facts:
   for (const service of source.snapshot.servicesByNetwork.get(network.id)?.values() ?? []) {
     const tasks = [...(source.snapshot.tasksByService.get(service.id)?.values() ?? [])].sort((a, b) => a.slot - b.slot);
     services[service.spec.name] = {
-      VIP: vipOn(service, network.id) ?? '<nil>',
+      VIP: vipsOn(service, network.id)[0] ?? '<nil>',
       Ports: service.ports.map((port) => `Target: ${port.targetPort}, Publish: ${port.publishedPort}`),
       LocalLBIndex: 0,
       Tasks: tasks.flatMap((task) => shapeNetworkTask(task, network.id, source.snapshot)),

@@ -213,12 +213,15 @@ function vipsFor(
 ): readonly Vip[] {
   if (spec.endpointMode === 'dnsrr') return [];
   return attached.flatMap(({ network }) => {
-    const kept = before?.vips.find((vip) => vip.networkId === network.id);
-    if (kept !== undefined) return [kept];
-    const subnet = network.subnets.find((one) => ipVersion(one) === 4) ?? network.subnets[0];
-    if (subnet === undefined)
+    if (network.subnets.length === 0)
       throw new ControlError('invalid', `network ${network.spec.name} has no subnet; its record is incomplete`);
-    return [{ networkId: network.id, address: draft.allocateAddress(network, subnet, `service ${spec.name}`) }];
+    const inOrder = [...network.subnets].sort((a, b) => ipVersion(a) - ipVersion(b));
+    return inOrder.map((subnet) => {
+      const sameFamily = (vip: Vip) => vip.networkId === network.id && ipVersion(vip.address) === ipVersion(subnet);
+      const kept = before?.vips.find(sameFamily);
+      if (kept !== undefined) return kept;
+      return { networkId: network.id, address: draft.allocateAddress(network, subnet, `service ${spec.name}`) };
+    });
   });
 }
 

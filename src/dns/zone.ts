@@ -11,7 +11,7 @@ import { type IpAddress, isLoopback, subnetContains } from '../model/address.ts'
 import { shortName } from '../model/name.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
-import { type Service, type ServiceId, serviceNames } from '../model/service.ts';
+import { type Service, type ServiceId, serviceNames, vipsOn } from '../model/service.ts';
 import type { Attachment, Task, TaskId } from '../model/task.ts';
 import { type Claim, Claims, type Meaning } from './claims.ts';
 import type { DnsCommand, NameRecord, PointerRecord } from './command.ts';
@@ -125,7 +125,7 @@ export class Zones {
   #serviceClaims(service: Service, tasks: readonly Task[], network: Network, after: Snapshot): ClaimMap {
     const inUse = tasksInUse(tasks, network, after, this.#self);
     const endpoints = inUse.flatMap(({ attachment }) => addressesOf(attachment));
-    const vips = service.vips.filter((vip) => vip.networkId === network.id).map((vip) => vip.address);
+    const vips = vipsOn(service, network.id);
     const { ofVip, ofEndpoints } = servicePorts(
       service,
       tasks,
@@ -240,8 +240,9 @@ function tasksInUse(tasks: readonly Task[], network: Network, snapshot: Snapshot
 
 function vipClaims(service: Service, network: Network): ClaimMap {
   const claim = { rank: RANK.serviceName, owner: service.id, since: service.createdAt, order: 0 };
-  const vips = service.vips.filter((vip) => vip.networkId === network.id);
-  return new Map(vips.map((vip) => [vip.address, { ...claim, values: [service.spec.name.toLowerCase()] }]));
+  return new Map(
+    vipsOn(service, network.id).map((vip) => [vip, { ...claim, values: [service.spec.name.toLowerCase()] }]),
+  );
 }
 
 /** A task's own names lead to it as long as it exists, whether or not it is eligible: who asks for it wants that one. */

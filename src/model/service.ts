@@ -65,7 +65,7 @@ export interface ServiceSpec {
   readonly docker?: Readonly<Record<string, unknown>>;
 }
 
-/** A service's address on one network; absent for `dnsrr`. */
+/** A service's address on one network, one for each family that the network has; absent for `dnsrr`. */
 export interface Vip {
   readonly networkId: NetworkId;
   readonly address: IpAddress;
@@ -125,8 +125,9 @@ export function serviceNames(service: Service, networkId: NetworkId): readonly s
   ];
 }
 
-export function vipOn(service: Service, networkId: NetworkId): IpAddress | undefined {
-  return service.vips.find((vip) => vip.networkId === networkId)?.address;
+/** IPv4 first. */
+export function vipsOn(service: Service, networkId: NetworkId): readonly IpAddress[] {
+  return service.vips.filter((vip) => vip.networkId === networkId).map((vip) => vip.address);
 }
 
 export function wantedTasks(mode: ServiceMode, activeNodes: number): number {

@@ -3,7 +3,7 @@ import type { Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import { bridgeId, type NodeId } from '../model/node.ts';
-import { vipOn } from '../model/service.ts';
+import { vipsOn } from '../model/service.ts';
 import { hasContainer } from './remotes.ts';
 
 /** The node that the agent is on, as the overlay sees it. */
@@ -47,9 +47,8 @@ export function wantedAmong(snapshot: Snapshot, node: OverlayNode, ids: Iterable
 export function wantedNetwork(snapshot: Snapshot, network: Network, node: OverlayNode): WantedNetwork | undefined {
   const own = ownAddresses(snapshot, network, node);
   if (own === undefined) return undefined;
-  const services = snapshot.servicesByNetwork.get(network.id);
-  const vips = services === undefined ? [] : [...services.values()].map((service) => vipOn(service, network.id));
-  return { network, own, vips: vips.filter((vip) => vip !== undefined).sort() };
+  const services = [...(snapshot.servicesByNetwork.get(network.id)?.values() ?? [])];
+  return { network, own, vips: services.flatMap((service) => vipsOn(service, network.id)).sort() };
 }
 
 /** Networks that this node of a cluster needs, and on which it has no address yet: to be given one. */

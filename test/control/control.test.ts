@@ -192,7 +192,8 @@ function violation(snapshot: Snapshot): string | undefined {
     const name = service.spec.name;
     for (const port of service.ports)
       if (claim(ports, `${port.publishedPort}/${port.protocol}`)) return `${name}: port ${port.publishedPort} twice`;
-    if (service.vips.length !== (service.spec.endpointMode === 'vip' ? service.networks.length : 0))
+    const subnets = service.networks.flatMap(({ networkId }) => snapshot.networks.get(networkId)?.subnets ?? []);
+    if (service.vips.length !== (service.spec.endpointMode === 'vip' ? subnets.length : 0))
       return `${name}: ${service.vips.length} VIPs`;
     for (const { networkId, address } of service.vips) {
       const network = snapshot.networks.get(networkId);

@@ -48,6 +48,19 @@ t.test('a service gets an address on each network', async (t) => {
   t.same(fewer.previousSpec, serviceSpec('web', { networks: ['back', 'front'] }));
 });
 
+t.test('on a network with IPv6 a service has a VIP of each family', async (t) => {
+  const w = await openWorld(t);
+  await w.control.createNetwork(networkSpec('dual', { subnets: [subnet('10.9.0.0/24'), subnet('fd09::/64')] }));
+  const addresses = ({ vips }: { readonly vips: readonly { readonly address: string }[] }) =>
+    vips.map(({ address }) => address);
+  const web = await w.control.createService(serviceSpec('web', { networks: ['dual'] }));
+  t.same(addresses(web), ['10.9.0.2', 'fd09::2']);
+  const changed = await w.control.updateService('web', serviceSpec('web', { networks: ['dual'], expose: ['80'] }));
+  t.same(addresses(changed), ['10.9.0.2', 'fd09::2'], 'and keeps both');
+  const dnsrr = await w.control.updateService('web', serviceSpec('web', { networks: ['dual'], endpointMode: 'dnsrr' }));
+  t.same(addresses(dnsrr), []);
+});
+
 t.test('an address rests for 30 s after it was freed, unless there is no other', async (t) => {
   const w = await openWorld(t);
   await w.control.createNetwork(networkSpec('tiny', { subnets: [subnet('10.9.0.0/29')] }));

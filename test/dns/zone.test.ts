@@ -110,7 +110,9 @@ t.test('D7: the ports of a service, where its VIP and where its endpoints have t
   const objects = snapshot({ networks: [backend], services: [web, rr], tasks });
   const commands = zones.apply(everything(objects), objects, EMPTY_SNAPSHOT);
   const told = new Map(
-    commands.flatMap((command) => (command.kind === 'zone-update' ? command.update.names : [])).map((one) => [one.name, one]),
+    commands
+      .flatMap((command) => (command.kind === 'zone-update' ? command.update.names : []))
+      .map((one) => [one.name, one]),
   );
   const text = (name: string) =>
     (told.get(name)?.ports ?? []).map(
@@ -119,7 +121,12 @@ t.test('D7: the ports of a service, where its VIP and where its endpoints have t
     );
   // 81 is a target port of its own, so it does not stand for the port that is published there.
   const vip = ['tcp 80,http,8080 → web:80', 'tcp 8443,443 → web:8443', 'udp 53,dns → web:53', 'tcp 81 → web:81'];
-  const endpoints = ['tcp 80,http,8080 → web.1:18080', 'tcp 8443,443 → web.1:8443', 'udp 53,dns → web.1:53', 'tcp 81 → web.1:81'];
+  const endpoints = [
+    'tcp 80,http,8080 → web.1:18080',
+    'tcp 8443,443 → web.1:8443',
+    'udp 53,dns → web.1:53',
+    'tcp 81 → web.1:81',
+  ];
   t.strictSame(text('web'), vip);
   t.strictSame(text('www'), vip);
   t.strictSame(text('tasks.www'), endpoints);

@@ -46,7 +46,9 @@ export function summary(message: Buffer): string {
   const flags = (['aa', 'tc'] as const).filter((flag) => packet[`flag_${flag}`]);
   const records = (packet.answers ?? []).map(recordText);
   const authority = (packet.authorities ?? []).map((record) => `${record.type} ${record.name}`);
-  const additional = (packet.additionals ?? []).filter(({ type }) => type !== 'OPT').map((one) => `+ ${recordText(one)}`);
+  const additional = (packet.additionals ?? [])
+    .filter(({ type }) => type !== 'OPT')
+    .map((one) => `+ ${recordText(one)}`);
   const opt = optOf(packet);
   const status = [RCODES[rcode] ?? String(rcode), ...flags].join(' ');
   const edns = opt === undefined ? [] : [`OPT ${opt.udpPayloadSize}${opt.flag_do ? ' do' : ''}`];
