@@ -148,7 +148,7 @@ function endpointFacts(
     openConnections: (counts?.active ?? 0) + (counts?.flows ?? 0),
     totalConnections: counts?.total ?? 0,
     connectFailures: counts?.failures ?? 0,
-    ejected: false,
+    ejected: (counts?.ejected ?? 0) > 0,
     ...(failure === undefined ? {} : { lastProbeFailure: failure }),
   };
 }

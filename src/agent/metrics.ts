@@ -120,6 +120,20 @@ function registerEndpoints(metrics: Metrics, { context, plane, mesh }: MetricSou
     () => each((slot) => read(slot).failures),
   );
   metrics.registerCollector(
+    'vipmesh_endpoint_ejections_total',
+    'Times that connections failed and others were preferred for a while, counted in each worker',
+    'counter',
+    labels,
+    () => each((slot) => read(slot).ejections),
+  );
+  metrics.registerCollector(
+    'vipmesh_endpoint_ejected',
+    'Ports of the endpoint to which others are preferred at the moment, counted in each worker',
+    'gauge',
+    labels,
+    () => each((slot) => read(slot).ejected),
+  );
+  metrics.registerCollector(
     'vipmesh_endpoint_bytes_to_client_total',
     'Bytes passed on to clients',
     'counter',

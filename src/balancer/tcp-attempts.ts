@@ -3,24 +3,27 @@ import type { Fd } from '../native/libc.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 
 /**
- * Attempts in the order in which they were begun. Each is known by its descriptor and its deadline, so that entries of
- * attempts that have ended, whose descriptors may have had other uses since, are told from those that count.
+ * Attempts in the order in which they were begun, each due the same time after that. They are known by their descriptor and their
+ * begin, so that entries of attempts that have ended, whose descriptors may have had other uses since, are told from those that
+ * count.
  */
 export class AttemptQueue {
   readonly #connections: TcpConnections;
+  readonly #afterMs: number;
   #fds: Fd[] = [];
-  #deadlines: number[] = [];
+  #begins: number[] = [];
   /** Entries before this one are done with. */
   #head = 0;
 
-  constructor(connections: TcpConnections) {
+  constructor(connections: TcpConnections, afterMs: number) {
     this.#connections = connections;
+    this.#afterMs = afterMs;
   }
 
-  /** Puts an attempt with its deadline behind all others, which are none later. */
-  push(fd: Fd, deadline: number): void {
+  /** Puts an attempt that begins now behind all others. */
+  push(fd: Fd): void {
     this.#fds.push(fd);
-    this.#deadlines.push(deadline);
+    this.#begins.push(this.#connections.begunAt[fd] as number);
   }
 
   get isEmpty(): boolean {
@@ -31,13 +34,14 @@ export class AttemptQueue {
     return this.#fds[this.#head] as Fd;
   }
 
-  get firstDeadline(): number {
-    return this.#deadlines[this.#head] as number;
+  /** Infinity when there is none. */
+  get firstDueAt(): number {
+    return this.isEmpty ? Number.POSITIVE_INFINITY : (this.#begins[this.#head] as number) + this.#afterMs;
   }
 
   /** The first entry is the use that its descriptor has now. */
   get firstIsCurrent(): boolean {
-    return this.#connections.deadline[this.firstFd] === this.firstDeadline;
+    return this.#connections.begunAt[this.firstFd] === this.#begins[this.#head];
   }
 
   get firstIsConnecting(): boolean {
@@ -48,11 +52,11 @@ export class AttemptQueue {
     this.#head++;
     if (this.#head === this.#fds.length) {
       this.#fds = [];
-      this.#deadlines = [];
+      this.#begins = [];
       this.#head = 0;
     } else if (this.#head > 1024 && 2 * this.#head > this.#fds.length) {
       this.#fds = this.#fds.slice(this.#head);
-      this.#deadlines = this.#deadlines.slice(this.#head);
+      this.#begins = this.#begins.slice(this.#head);
       this.#head = 0;
     }
   }

@@ -43,8 +43,8 @@ export class TcpConnections {
   /** Of clients: where to look for an endpoint again if this one fails. */
   readonly backend: Int32Array;
   readonly targetPort: Uint16Array;
-  /** Of endpoints: until when the connection was to be made, in the loop's time. 0: not in use. */
-  readonly deadline: Float64Array;
+  /** Of endpoints: when the connection was begun, in the loop's time. 0: not in use. */
+  readonly begunAt: Float64Array;
   readonly #counters: WorkerCounters;
   #highest = 0;
   #connecting = 0;
@@ -58,7 +58,7 @@ export class TcpConnections {
     this.frontend = new Int32Array(capacity);
     this.backend = new Int32Array(capacity);
     this.targetPort = new Uint16Array(capacity);
-    this.deadline = new Float64Array(capacity);
+    this.begunAt = new Float64Array(capacity);
     this.#counters = counters;
   }
 
@@ -84,9 +84,10 @@ export class TcpConnections {
   }
 
   /** Ties the socket of a connection that is being made to its client. */
-  openEndpoint(fd: number, client: number, slot: number): void {
+  openEndpoint(fd: number, client: number, slot: number, now: number): void {
     this.flags[fd] = FLAG.endpoint | FLAG.connecting;
     this.#connecting++;
+    this.begunAt[fd] = now;
     this.peer[fd] = client + 1;
     this.peer[client] = fd + 1;
     this.slot[fd] = slot + 1;
@@ -127,7 +128,7 @@ export class TcpConnections {
       this.peer[client - 1] = 0;
       this.slot[client - 1] = 0;
     }
-    this.deadline[fd] = 0;
+    this.begunAt[fd] = 0;
     this.flags[fd] = 0;
     this.peer[fd] = 0;
     this.slot[fd] = 0;

@@ -16,15 +16,19 @@ import { keepAlive } from '../native/stream-socket.ts';
 import { enterNetns, leaveNetns, OWN_NETNS } from '../native/netns.ts';
 import type { WorkerCounters } from '../runtime/worker-env.ts';
 import { chooseAnother, chooseEndpoint } from './choose-endpoint.ts';
+import type { Failure } from './ejection.ts';
 import { AttemptQueue } from './tcp-attempts.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
-import type { TcpEndpoint, TcpTargets } from './tcp-targets.ts';
+import type { TcpEjector } from './tcp-ejector.ts';
+import type { TcpBackend, TcpEndpoint, TcpTargets } from './tcp-targets.ts';
 
 export interface TcpConnectorPort {
   readonly loop: EventLoop;
   readonly counters: WorkerCounters;
   readonly targets: TcpTargets;
   readonly connections: TcpConnections;
+  readonly ejector: TcpEjector;
+  /** An endpoint that has not answered by then is given up. */
   readonly timeoutMs: number;
   /** Puts one side of a connection into the loop. */
   watch(fd: Fd): void;
@@ -36,7 +40,13 @@ export interface TcpConnectorPort {
   short(error: number): void;
 }
 
+const NONE: readonly number[] = [];
 const SOCKET_TYPE = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+/**
+ * An endpoint that has not answered by then is given up when there is another to try: the kernel has repeated its SYN after one
+ * second (RFC 6298), so two were lost, or it is not there.
+ */
+const HASTE_MS = 2000;
 /** A client that got no socket for its endpoint in this time is reset, which frees a descriptor itself. */
 const STARVED_MS = 1000;
 /** Age at which a connection to an endpoint gets SO_KEEPALIVE. (Accepted sockets inherit it from their listener.) */
@@ -50,9 +60,12 @@ export class TcpConnector {
   #again: Fd[] = [];
   /** Clients that wait for a descriptor, and since when. */
   readonly #starved = new Map<Fd, number>();
-  /** Connections that are being made, and when that has taken too long. */
-  readonly #pending: AttemptQueue;
+  /** Connections that are being made, for as long as there is another endpoint, and to the last one. */
+  readonly #hasty: AttemptQueue;
+  readonly #patient: AttemptQueue;
+  readonly #queues: readonly AttemptQueue[];
   #timer = 0;
+  #timerAt = 0;
   /** Connections that the kernel is to keep alive if they grow old enough. */
   readonly #young: AttemptQueue;
   #netns: Fd = OWN_NETNS;
@@ -62,8 +75,10 @@ export class TcpConnector {
 
   constructor(port: TcpConnectorPort) {
     this.#port = port;
-    this.#pending = new AttemptQueue(port.connections);
-    this.#young = new AttemptQueue(port.connections);
+    this.#hasty = new AttemptQueue(port.connections, Math.min(HASTE_MS, port.timeoutMs));
+    this.#patient = new AttemptQueue(port.connections, port.timeoutMs);
+    this.#queues = [this.#hasty, this.#patient];
+    this.#young = new AttemptQueue(port.connections, KEEP_ALIVE_FROM_MS);
   }
 
   isConnecting(fd: Fd): boolean {
@@ -86,11 +101,17 @@ export class TcpConnector {
     }
   }
 
+  /** An endpoint has reset its connection before it sent anything. */
+  endpointReset(fd: Fd): void {
+    const { peer, slot } = this.#port.connections;
+    this.#blame((peer[fd] as number) - 1, (slot[fd] as number) - 1, 'reset');
+  }
+
   /** The kernel has news of a connection being made. True when it is made. */
   finish(fd: Fd, events: number): boolean {
     const { connections } = this.#port;
     if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && this.#socketError(fd) !== 0) {
-      this.#failed(fd);
+      this.#failed(fd, 'refused');
       return false;
     }
     const client = (connections.peer[fd] as number) - 1;
@@ -128,7 +149,7 @@ export class TcpConnector {
   }
 
   #connect(client: Fd): void {
-    const { connections, counters, targets } = this.#port;
+    const { connections, ejector, targets } = this.#port;
     // Reset by the client meanwhile.
     if (connections.flags[client] === 0) return;
     const backend = targets.backend(connections.backend[client] as number);
@@ -136,24 +157,47 @@ export class TcpConnector {
       this.#port.refuse(client);
       return;
     }
-    const { round, slots, endpoints, roundRobinSlot } = backend;
+    const targetPort = connections.targetPort[client] as number;
     for (;;) {
-      const turn = Atomics.add(counters.roundRobin, roundRobinSlot, 1);
       const tried = this.#tried.size > 0 ? this.#tried.get(client) : undefined;
-      const index = tried === undefined ? chooseEndpoint(round, turn) : chooseAnother(round, slots, turn, tried);
+      const index = this.#choose(backend, targetPort, tried);
       if (index < 0) {
         this.#port.refuse(client);
         return;
       }
-      const endpoint = endpoints[index] as TcpEndpoint;
-      if (this.#attempt(client, endpoint)) return;
+      const endpoint = backend.endpoints[index] as TcpEndpoint;
+      const isLast = (tried?.length ?? 0) + 1 >= backend.endpoints.length;
+      if (this.#attempt(client, endpoint, isLast)) return;
       connections.countFailure(endpoint.slot);
+      ejector.failed(connections.backend[client] as number, endpoint, targetPort, 'refused');
       this.#noteTried(client, endpoint.slot);
     }
   }
 
+  /** Index of an endpoint that was not tried: one that is not ejected, if there is one; -1 when all were tried. */
+  #choose(backend: TcpBackend, targetPort: number, tried: readonly number[] | undefined): number {
+    const { ejector } = this.#port;
+    const { endpoints, round, slots } = backend;
+    const turn = this.#turn(backend);
+    if (tried === undefined) {
+      const index = chooseEndpoint(round, turn);
+      if (ejector.isIdle || index < 0 || !ejector.isOut(endpoints[index] as TcpEndpoint, targetPort)) return index;
+    }
+    const out = ejector.isIdle ? NONE : ejector.outOf(backend, targetPort);
+    // Another turn, so that the share of those that are ejected goes to all others, and not to whoever comes next.
+    const index = chooseAnother(round, slots, tried === undefined ? this.#turn(backend) : turn, [
+      ...(tried ?? NONE),
+      ...out,
+    ]);
+    return index >= 0 || out.length === 0 ? index : chooseAnother(round, slots, turn, tried ?? NONE);
+  }
+
+  #turn(backend: TcpBackend): number {
+    return Atomics.add(this.#port.counters.roundRobin, backend.roundRobinSlot, 1);
+  }
+
   /** False when the endpoint cannot be connected to, so that another is to be tried. */
-  #attempt(client: Fd, endpoint: TcpEndpoint): boolean {
+  #attempt(client: Fd, endpoint: TcpEndpoint, isLast: boolean): boolean {
     if (endpoint.netns !== this.#netns && !this.#moveTo(endpoint.netns)) return false;
     const { connections, loop } = this.#port;
     const fd = socket(endpoint.family, SOCKET_TYPE, 0);
@@ -175,11 +219,9 @@ export class TcpConnector {
       return false;
     }
     loop.own(fd);
-    connections.openEndpoint(fd, client, endpoint.slot);
-    const deadline = loop.now() + this.#port.timeoutMs;
-    connections.deadline[fd] = deadline;
-    this.#pending.push(fd, deadline);
-    this.#young.push(fd, deadline);
+    connections.openEndpoint(fd, client, endpoint.slot, loop.now());
+    (isLast ? this.#patient : this.#hasty).push(fd);
+    this.#young.push(fd);
     this.#port.watch(fd);
     if (((connections.flags[client] as number) & FLAG.watched) === 0) {
       connections.flags[client] = (connections.flags[client] as number) | FLAG.watched;
@@ -188,15 +230,24 @@ export class TcpConnector {
     return true;
   }
 
-  #failed(fd: Fd): void {
+  #failed(fd: Fd, failure: Failure): void {
     const { connections, loop } = this.#port;
     const client = (connections.peer[fd] as number) - 1;
     const slot = (connections.slot[fd] as number) - 1;
     connections.countFailure(slot);
+    this.#blame(client, slot, failure);
     connections.forgetEndpoint(fd);
     loop.close(fd);
     this.#noteTried(client, slot);
     this.#again.push(client);
+  }
+
+  /** Nothing happens when the endpoint has left its backend meanwhile. */
+  #blame(client: Fd, slot: number, failure: Failure): void {
+    const { connections, ejector, targets } = this.#port;
+    const backend = connections.backend[client] as number;
+    const endpoint = targets.backend(backend)?.endpoints.find((one) => one.slot === slot);
+    if (endpoint !== undefined) ejector.failed(backend, endpoint, connections.targetPort[client] as number, failure);
   }
 
   #noteTried(client: Fd, slot: number): void {
@@ -223,34 +274,30 @@ export class TcpConnector {
 
   /** A timer is set while connections are being made; there is none otherwise. */
   #setTimer(): void {
-    const pending = this.#pending;
-    while (!pending.isEmpty && !pending.firstIsConnecting) pending.shift();
-    if (pending.isEmpty) {
-      if (this.#timer !== 0) this.#port.loop.clearTimer(this.#timer);
-      this.#timer = 0;
-    } else if (this.#timer === 0) {
-      const delay = pending.firstDeadline - this.#port.loop.now();
-      this.#timer = this.#port.loop.setTimer(Math.max(0, delay), () => this.#giveUp());
-    }
+    for (const queue of this.#queues) while (!queue.isEmpty && !queue.firstIsConnecting) queue.shift();
+    const dueAt = Math.min(this.#hasty.firstDueAt, this.#patient.firstDueAt);
+    // One that comes too early finds nothing due, which is cheaper than to set another for each connection.
+    if (this.#timer !== 0 && this.#timerAt <= dueAt && dueAt !== Number.POSITIVE_INFINITY) return;
+    if (this.#timer !== 0) this.#port.loop.clearTimer(this.#timer);
+    this.#timer = 0;
+    if (dueAt === Number.POSITIVE_INFINITY) return;
+    this.#timerAt = dueAt;
+    const delay = dueAt - this.#port.loop.now();
+    this.#timer = this.#port.loop.setTimer(Math.max(0, delay), () => this.#giveUp());
   }
 
   #giveUp(): void {
     this.#timer = 0;
-    const pending = this.#pending;
     const now = this.#port.loop.now();
-    for (; !pending.isEmpty && pending.firstDeadline <= now; pending.shift()) {
-      if (pending.firstIsConnecting) this.#failed(pending.firstFd);
-    }
+    for (const queue of this.#queues)
+      for (; queue.firstDueAt <= now; queue.shift()) if (queue.firstIsConnecting) this.#failed(queue.firstFd, 'silent');
   }
 
   /** Most connections end before it matters, and are spared the call. The loop comes by here twice a second at least. */
   #keepAlive(): void {
     const young = this.#young;
-    const bornBefore = this.#port.loop.now() - KEEP_ALIVE_FROM_MS + this.#port.timeoutMs;
-    for (; !young.isEmpty && young.firstDeadline <= bornBefore; young.shift()) {
-      if (!young.firstIsCurrent) continue;
-      keepAlive(young.firstFd);
-    }
+    const now = this.#port.loop.now();
+    for (; young.firstDueAt <= now; young.shift()) if (young.firstIsCurrent) keepAlive(young.firstFd);
   }
 
   #socketError(fd: Fd): number {

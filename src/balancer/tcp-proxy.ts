@@ -14,6 +14,7 @@ import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
 import { TcpConnections } from './tcp-connections.ts';
 import { TcpConnector } from './tcp-connector.ts';
+import { TcpEjector } from './tcp-ejector.ts';
 import { TcpRelay } from './tcp-relay.ts';
 import { TcpTargets } from './tcp-targets.ts';
 import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
@@ -69,12 +70,21 @@ export class TcpProxy {
     this.#loop = loop;
     this.#env = env;
     this.#connections = new TcpConnections(descriptorLimit(), env.counters);
-    this.#relay = new TcpRelay(loop, this.#connections, env.counters);
+    const ejector = new TcpEjector(loop, env, this.#targets);
+    const { slot, targetPort } = this.#connections;
+    this.#relay = new TcpRelay(loop, this.#connections, env.counters, {
+      get isWatching() {
+        return !ejector.isEmpty;
+      },
+      answered: (client) => ejector.answered((slot[client] as number) - 1, targetPort[client] as number),
+      endpointReset: (fd) => this.#connector.endpointReset(fd),
+    });
     this.#connector = new TcpConnector({
       loop,
       counters: env.counters,
       targets: this.#targets,
       connections: this.#connections,
+      ejector,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),
       established: (client) => this.#relay.start(client),

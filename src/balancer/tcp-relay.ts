@@ -36,10 +36,21 @@ const SENDS = 512;
 
 const SEND_FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT;
 
+/** What endpoints do, for whoever judges them. */
+export interface EndpointWatcher {
+  /** Something is held against some endpoint, so that it matters which ones answer. */
+  readonly isWatching: boolean;
+  /** The first bytes for this client have come. */
+  answered(client: Fd): void;
+  /** Reset by the endpoint before it sent anything. */
+  endpointReset(fd: Fd): void;
+}
+
 export class TcpRelay {
   readonly #loop: EventLoop;
   readonly #connections: TcpConnections;
   readonly #endpointCounters: Float64Array;
+  readonly #watcher: EndpointWatcher;
   readonly #arena = Buffer.alloc(ARENA_BYTES);
   readonly #arenaAddress = addressOf(this.#arena);
   #arenaUsed = 0;
@@ -57,10 +68,11 @@ export class TcpRelay {
   readonly #one = new Int32Array([1]);
   readonly #oneAddress = addressOf(this.#one);
 
-  constructor(loop: EventLoop, connections: TcpConnections, counters: WorkerCounters) {
+  constructor(loop: EventLoop, connections: TcpConnections, counters: WorkerCounters, watcher: EndpointWatcher) {
     this.#loop = loop;
     this.#connections = connections;
     this.#endpointCounters = counters.endpoints;
+    this.#watcher = watcher;
   }
 
   /** Bytes kept in user space for readers that are slow. */
@@ -111,9 +123,17 @@ export class TcpRelay {
   /** Reset by its peer, or lost: what had come before is passed on as far as it goes, then the reset. */
   #onError(fd: Fd): void {
     const other = (this.#connections.peer[fd] as number) - 1;
+    if (this.#isSilentEndpoint(fd, other)) this.#watcher.endpointReset(fd);
     if (other >= 0) this.#read(fd, other);
     this.#sendAll();
     if (this.#connections.flags[fd] !== 0) this.reset(fd);
+  }
+
+  #isSilentEndpoint(fd: Fd, client: Fd): boolean {
+    const { flags } = this.#connections;
+    if (client < 0 || ((flags[fd] as number) & FLAG.endpoint) === 0) return false;
+    if (((flags[client] as number) & FLAG.written) !== 0) return false;
+    return recv(fd, this.#bulkAddress, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
   }
 
   #read(fd: Fd, other: Fd): void {
@@ -192,6 +212,7 @@ export class TcpRelay {
     const before = flags[to] as number;
     if ((before & FLAG.written) === 0) {
       flags[to] = before | FLAG.written;
+      if (this.#watcher.isWatching && (before & FLAG.client) !== 0) this.#watcher.answered(to);
     } else if ((before & FLAG.noDelay) === 0) {
       // A first write is never delayed (Nagle's algorithm waits for what is unacknowledged), so most short connections
       // never need the option.

@@ -33,6 +33,10 @@ export interface EndpointCounts {
   readonly bytesToClient: number;
   readonly bytesToEndpoint: number;
   readonly flows: number;
+  /** Times that it was ejected, by all workers. */
+  readonly ejections: number;
+  /** Ports of it that are ejected now, counted in each worker. */
+  readonly ejected: number;
 }
 
 /** The worker's side. */
@@ -88,6 +92,8 @@ export class Counters {
       failures: this.#since('endpoints', at + ENDPOINT.failures),
       bytesToClient: this.#since('endpoints', at + ENDPOINT.bytesToClient),
       bytesToEndpoint: this.#since('endpoints', at + ENDPOINT.bytesToEndpoint),
+      ejections: this.#since('endpoints', at + ENDPOINT.ejections),
+      ejected: this.#sum('endpoints', at + ENDPOINT.ejected),
     };
   }
 
@@ -112,8 +118,8 @@ export class Counters {
       if (frontends[at] !== 0) frontends[at] = 0;
     for (let at = ENDPOINT.active; at < endpoints.length; at += ENDPOINT.stride)
       if (endpoints[at] !== 0) endpoints[at] = 0;
-    for (let at = ENDPOINT.flows; at < endpoints.length; at += ENDPOINT.stride)
-      if (endpoints[at] !== 0) endpoints[at] = 0;
+    for (const what of [ENDPOINT.flows, ENDPOINT.ejected])
+      for (let at = what; at < endpoints.length; at += ENDPOINT.stride) if (endpoints[at] !== 0) endpoints[at] = 0;
     totals[TOTAL.udpFlowsActive] = 0;
     totals[TOTAL.dnsTcpConnectionsActive] = 0;
     totals[TOTAL.dnsCacheEntries] = 0;

@@ -46,6 +46,10 @@ export const ENDPOINT = {
   bytesToEndpoint: 4,
   /** UDP flows open now. They are not in `active`: a flow moves on at once when its endpoint leaves, so nobody waits for it. */
   flows: 5,
+  /** Times that it was ejected since the start. */
+  ejections: 6,
+  /** Ports of it that are ejected now. */
+  ejected: 7,
   stride: 8,
 } as const;
 

@@ -7,6 +7,8 @@ import { TcpBench } from '../support/tcp-bench.ts';
 
 /** Short, since it is waited for; long enough for one that listens to be connected to on a machine that is busy. */
 const CONNECT_TIMEOUT_MS = 500;
+/** Nobody waits for this one. */
+const LONG_MS = 100_000;
 /** Connections that are not older are short ones. */
 const YOUNG_MS = 1000;
 
@@ -36,8 +38,8 @@ t.test('an endpoint that does not answer is given up in time, and the next one t
   bench.until(() => bench.counters.endpoint(1).total === 1);
   t.same([bench.counters.endpoint(0).failures, bench.counters.endpoint(0).active], [1, 0]);
   t.ok(bench.accept(server.fd) >= 0);
-  bench.settle();
-  t.equal(bench.loop.timerCount, 0);
+  bench.endpoints(server.port);
+  bench.until(() => bench.loop.timerCount === 0);
   bench.destroy();
 });
 
@@ -52,9 +54,30 @@ t.test('when none answers the client is reset, after one attempt each', async (t
     [1, 1, 1],
   );
   t.equal(heard(client), -ECONNRESET);
-  t.equal(bench.loop.timerCount, 0);
+  bench.endpoints();
+  bench.until(() => bench.loop.timerCount === 0);
   bench.destroy();
 });
+
+t.test(
+  'M2: while there is another endpoint none is waited for long, the last one as long as it may take',
+  async (t) => {
+    const bench = new TcpBench({ connectTimeoutMs: LONG_MS });
+    bench.endpoints(silentPort(bench), bench.listener().port);
+    bench.dial();
+    bench.until(() => bench.counters.endpoint(1).total === 1);
+    t.equal(bench.counters.endpoint(0).failures, 1);
+    bench.endpoints(silentPort(bench));
+    bench.dial();
+    let isLate = false;
+    bench.loop.setTimer(2500, () => {
+      isLate = true;
+    });
+    bench.until(() => isLate);
+    t.same([bench.counters.endpoint(0).active, bench.counters.endpoint(0).failures], [1, 1]);
+    bench.destroy();
+  },
+);
 
 t.test('a client that goes away while its endpoint is being connected to leaves nothing behind', async (t) => {
   const bench = new TcpBench();

@@ -103,8 +103,9 @@ t.test('stop ends open connections and leaves no descriptor and no thread', asyn
   t.match(await ended, /end|ECONNRESET/);
   client.destroy();
   await once(client, 'close');
+  // Those of an earlier test may be closed as late as now.
   while (openDescriptors().length > before) await new Promise((resolve) => setImmediate(resolve));
-  t.equal(openDescriptors().length, before);
+  t.pass('all are closed');
 });
 
 t.test('a plane without workers is refused', async (t) => {
