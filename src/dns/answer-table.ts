@@ -6,7 +6,7 @@ import { addressRecord, pointerRecord } from './message.ts';
 import { doubled, NameIndex } from './name-index.ts';
 import type { Query } from './query.ts';
 import { type AddressRange, rangeOf, reverseName } from './reverse.ts';
-import { encodePorts, findTargets } from './service-ports.ts';
+import { encodePorts, findTargets, isServiceName } from './service-ports.ts';
 import {
   encodeLabels,
   hashLabels,
@@ -100,6 +100,10 @@ export class AnswerTable {
   /** How many existing names are below this one (RFC 8020: it is then an empty non-terminal, not NXDOMAIN). */
   #below = new Int32Array(32);
   readonly #zones: (Zone | undefined)[] = [];
+  /** Which networks are called by some labels, by their hash. */
+  readonly #byDomain = new Map<number, number[]>();
+  /** Labels of the longest name of a network that there ever was. */
+  #longestDomain = 0;
 
   /** Names that exist and empty non-terminals, over all networks. */
   get size(): number {
@@ -118,10 +122,21 @@ export class AnswerTable {
       return subnet === undefined ? [] : [rangeOf(subnet)];
     });
     this.#zones[network] = { name, domains, subnets: ranges };
-    for (const { labels } of domains) this.#countBelow(network, labels, 1);
+    for (const { labels, count } of domains) {
+      this.#countBelow(network, labels, 1);
+      const hash = hashLabels(labels);
+      this.#byDomain.set(hash, [...(this.#byDomain.get(hash) ?? []), network]);
+      this.#longestDomain = Math.max(this.#longestDomain, count);
+    }
   }
 
   removeZone(network: number): void {
+    for (const { labels } of this.#zones[network]?.domains ?? []) {
+      const hash = hashLabels(labels);
+      const rest = (this.#byDomain.get(hash) ?? []).filter((other) => other !== network);
+      if (rest.length === 0) this.#byDomain.delete(hash);
+      else this.#byDomain.set(hash, rest);
+    }
     this.#zones[network] = undefined;
     for (let row = 0; row < this.#index.rows; row++) {
       if (!this.#index.inUse(row)) continue;
@@ -199,6 +214,21 @@ export class AnswerTable {
       if (row >= 0 && this.#exists[row] === 1) return row;
     }
     return NO_ROW;
+  }
+
+  /** The question is `NAME.NETWORK` of any network, whoever may see it, and that name exists there. */
+  existsSomewhere(query: Query): boolean {
+    const { bytes, start, labelAt, labelCount } = query;
+    const end = start + (labelAt[labelCount] as number);
+    for (let count = 1; count <= this.#longestDomain && count < labelCount; count++) {
+      const from = start + (labelAt[labelCount - count] as number);
+      for (const network of this.#byDomain.get(hashLabels(bytes.subarray(from, end))) ?? []) {
+        const row = this.findName(network, query);
+        if (row !== NO_ROW && this.exists(row)) return true;
+        if (isServiceName(query) && this.findServed(network, query) !== NO_ROW) return true;
+      }
+    }
+    return false;
   }
 
   /** The row of a name, given as labels in any case; NO_ROW. */

@@ -2,7 +2,18 @@
 // pointers, so they are written here; the rest by the dns-packet codec. The only importer of dns-packet.
 import { type Answer, encode } from 'dns-packet';
 import { type IpAddress, ipToBytes } from '../model/address.ts';
-import { CLASS_IN, HEADER_BYTES, RECORD_FIXED_BYTES, TYPE_A, TYPE_AAAA, TYPE_PTR, writeU16, writeU32 } from './wire.ts';
+import {
+  CLASS_IN,
+  HEADER_BYTES,
+  QUESTION_POINTER,
+  RECORD_FIXED_BYTES,
+  TYPE_A,
+  TYPE_AAAA,
+  TYPE_NS,
+  TYPE_PTR,
+  writeU16,
+  writeU32,
+} from './wire.ts';
 
 /** What our own negative answers say about the zone, in seconds (RFC 2308 section 5: `minimum` is how long they hold). */
 export interface NegativeTimes {
@@ -51,6 +62,13 @@ function record(type: number, ttl: number, data: Uint8Array): Uint8Array {
 export function authorityRecord({ ttl, minimum }: NegativeTimes): Uint8Array {
   const data = { mname: '.', rname: '.', serial: 1, refresh: 3600, retry: 600, expire: 86_400, minimum };
   return recordWithoutName({ type: 'SOA', name: '.', ttl, data });
+}
+
+/** An NS record whose target is the name that was asked for. */
+export function nameServerRecord(ttl: number): Uint8Array {
+  const data = new Uint8Array(2);
+  writeU16(data, 0, QUESTION_POINTER);
+  return record(TYPE_NS, ttl, data);
 }
 
 function recordWithoutName(answer: Answer): Uint8Array {

@@ -1,7 +1,7 @@
 // Writes our own answers over a query that was just read. Every function returns the message's length. PURE, except that an
 // answer of several addresses turns their order.
 import { ANSWER_TTL_S, type AnswerTable } from './answer-table.ts';
-import { authorityRecord } from './message.ts';
+import { authorityRecord, nameServerRecord } from './message.ts';
 import type { Asked } from './query.ts';
 import {
   EDNS_FLAG_DO,
@@ -17,11 +17,14 @@ import {
   OPCODE_MASK,
   OPT_BYTES,
   readU16,
+  QUESTION_POINTER,
+  TYPE_NS,
   TYPE_OPT,
   writeU16,
 } from './wire.ts';
 
 const AUTHORITY = authorityRecord({ ttl: ANSWER_TTL_S, minimum: ANSWER_TTL_S });
+const NAME_SERVER = nameServerRecord(ANSWER_TTL_S);
 
 /**
  * The records of a row that the question asks for, as many as fit into `limit` bytes. When not all fit, TC is set and the
@@ -58,6 +61,20 @@ export function writeNegative(query: Asked, rcode: number, authority: number, ou
   for (let i = 0; i < AUTHORITY.length; i++) out[end + i] = AUTHORITY[i] as number;
   writeU16(out, at + 8, 1);
   return writeOpt(query, rcode, out, at, end + AUTHORITY.length) - at;
+}
+
+/**
+ * What a zone says of itself at its own name: NS, or SOA for every other type. The zone is its own name server, as in zones
+ * that are served locally (RFC 6303 section 3): who asks has reached it already.
+ */
+export function writeApex(query: Asked, type: number, out: Uint8Array, at: number): number {
+  let end = writeStart(query, FLAG_AA, NOERROR, out, at);
+  const record = type === TYPE_NS ? NAME_SERVER : AUTHORITY;
+  writeU16(out, end, QUESTION_POINTER);
+  end += 2;
+  for (let i = 0; i < record.length; i++) out[end + i] = record[i] as number;
+  writeU16(out, at + 6, 1);
+  return writeOpt(query, NOERROR, out, at, end + record.length) - at;
 }
 
 /** An rcode and nothing else: never longer than the question, so that forged sources gain nothing. */

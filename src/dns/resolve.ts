@@ -2,9 +2,9 @@
 import { type AnswerTable, NO_ROW } from './answer-table.ts';
 import type { Scope } from './command.ts';
 import type { Query } from './query.ts';
-import { isReverse, rangeContains, reverseRange } from './reverse.ts';
+import { isReverse, isReverse4, rangeContains, reverseRange } from './reverse.ts';
 import { isServiceName } from './service-ports.ts';
-import { HEADER_BYTES, LOWER, TYPE_ANY, TYPE_AXFR, TYPE_IXFR, TYPE_SRV } from './wire.ts';
+import { HEADER_BYTES, LOWER, TYPE_ANY, TYPE_AXFR, TYPE_IXFR, TYPE_NS, TYPE_SOA, TYPE_SRV } from './wire.ts';
 
 /** The name exists and has no record to give: NOERROR without answers. */
 export const NO_DATA = -1;
@@ -14,17 +14,25 @@ export const NO_NAME = -2;
 export const FORWARD = -3;
 /** Not ours, and this client's questions may not leave the node. */
 export const REFUSE = -4;
+/** The name of a network of the client's, or of its addresses in reverse, which has the records of a zone itself (SOA, NS). */
+export const APEX = -5;
 
 const ADDRESS_BITS_V4 = 32;
 const ADDRESS_BITS_V6 = 128;
 
+/** Of a label in the reverse trees. */
+const BITS_PER_OCTET = 8;
+const BITS_PER_NIBBLE = 4;
+
 /**
- * A row of the table (≥ 0) whose records answer the question, if it has any of the type asked for; else one of the four
+ * A row of the table (≥ 0) whose records answer the question, if it has any of the type asked for; else one of the five
  * constants. The client's networks are tried in order and the first that has the name decides; names of other networks do
  * not exist. Allocates only for reverse names without an owner.
  */
 export function resolve(query: Query, scope: Scope, table: AnswerTable): number {
   const { networks } = scope;
+  const ofZone = query.type === TYPE_SOA || query.type === TYPE_NS;
+  if (ofZone && ownDomain(query, scope, table) === query.labelCount && query.labelCount > 0) return APEX;
   let emptyNonTerminal = false;
   for (let i = 0; i < networks.length; i++) {
     const row = table.findName(networks[i] as number, query);
@@ -40,18 +48,24 @@ export function resolve(query: Query, scope: Scope, table: AnswerTable): number 
   if (isReverse(query)) return resolveReverse(query, scope, table);
   if (emptyNonTerminal) return NO_DATA;
   const own = ownDomain(query, scope, table);
-  if (own > 0) return own === query.labelCount ? NO_DATA : NO_NAME;
+  if (own > 0) return own === query.labelCount ? atApex(query) : NO_NAME;
   if (isMeantForUs(query)) return NO_NAME;
   if (!scope.forward || query.type === TYPE_AXFR || query.type === TYPE_IXFR) return REFUSE;
-  return FORWARD;
+  // What means something on another network is nobody else's business. The rest may be a name of the world: a network that is
+  // called `dev` must not hide example.dev from those who are not on it.
+  return table.existsSomewhere(query) ? NO_NAME : FORWARD;
+}
+
+function atApex(query: Query): number {
+  return query.type === TYPE_SOA || query.type === TYPE_NS || query.type === TYPE_ANY ? APEX : NO_DATA;
 }
 
 /**
- * Where the name that owns a negative answer's SOA begins in the message: the client's network under which the question lies,
- * or 0 for the root, which is above every question.
+ * Where the name that owns a negative answer's SOA begins in the message: the client's network, or the reverse of its subnet,
+ * under which the question lies; or 0 for the root, which is above every question.
  */
 export function authorityAt(query: Query, scope: Scope, table: AnswerTable): number {
-  const own = ownDomain(query, scope, table);
+  const own = isReverse(query) ? reverseZone(query, scope, table) : ownDomain(query, scope, table);
   return own === 0 ? 0 : (query.labelAt[query.labelCount - own] ?? HEADER_BYTES);
 }
 
@@ -92,13 +106,25 @@ function resolveReverse(query: Query, scope: Scope, table: AnswerTable): number 
     const row = table.findPointer(scope.networks[i] as number, query);
     if (row !== NO_ROW) return row;
   }
+  const zone = reverseZone(query, scope, table);
+  if (zone === 0) return scope.forward ? FORWARD : REFUSE;
+  if (zone === query.labelCount) return atApex(query);
+  // A shorter name may have addresses below it, so it is never said not to exist.
+  return query.labelCount - 2 ===
+    (isReverse4(query) ? ADDRESS_BITS_V4 / BITS_PER_OCTET : ADDRESS_BITS_V6 / BITS_PER_NIBBLE)
+    ? NO_NAME
+    : NO_DATA;
+}
+
+/** How many of the question's last labels are the reverse of one of the client's subnets; 0 when it lies in none. */
+function reverseZone(query: Query, scope: Scope, table: AnswerTable): number {
   const range = reverseRange(query);
-  if (range !== undefined) {
-    const whole = range.bits === (range.bytes.length === 4 ? ADDRESS_BITS_V4 : ADDRESS_BITS_V6);
-    for (const network of scope.networks) {
-      // A shorter name may have addresses below it, so it is never said not to exist.
-      if (table.subnets(network).some((subnet) => rangeContains(subnet, range))) return whole ? NO_NAME : NO_DATA;
-    }
+  if (range === undefined) return 0;
+  const width = range.bytes.length === 4 ? BITS_PER_OCTET : BITS_PER_NIBBLE;
+  for (const network of scope.networks) {
+    const subnet = table.subnets(network).find((one) => rangeContains(one, range));
+    // A subnet that ends within a label is cut into one zone for each value of that label.
+    if (subnet !== undefined) return Math.ceil(subnet.bits / width) + 2;
   }
-  return scope.forward ? FORWARD : REFUSE;
+  return 0;
 }

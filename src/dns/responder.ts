@@ -7,8 +7,8 @@ import { AnswerTable, NO_RECORDS } from './answer-table.ts';
 import type { DnsCommand, Scope } from './command.ts';
 import type { Deliver, Forwarder } from './forwarder.ts';
 import { DROP, Query } from './query.ts';
-import { authorityAt, FORWARD, NO_DATA, NO_NAME, REFUSE, resolve } from './resolve.ts';
-import { writeAnswer, writeError, writeNegative } from './reply.ts';
+import { APEX, authorityAt, FORWARD, NO_DATA, NO_NAME, REFUSE, resolve } from './resolve.ts';
+import { writeAnswer, writeApex, writeError, writeNegative } from './reply.ts';
 import { startsWith } from './reverse.ts';
 import { isServiceName } from './service-ports.ts';
 import { writeServices } from './service-reply.ts';
@@ -119,6 +119,9 @@ export class Responder {
         this.#countRcode(readU16(out, at + 2));
         return cached;
       }
+      case APEX:
+        this.#countRcode(NOERROR);
+        return this.#count(TOTAL.dnsAnswersLocal, writeApex(query, query.type, out, at));
       case REFUSE:
         return this.#error(REFUSED, at);
       case NO_DATA:

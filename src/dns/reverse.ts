@@ -31,6 +31,11 @@ export function isReverse(query: Query): boolean {
   return endsIn(query, IN_ADDR) || endsIn(query, IP6);
 }
 
+/** True when they are those of IPv4's tree. */
+export function isReverse4(query: Query): boolean {
+  return endsIn(query, IN_ADDR);
+}
+
 /** The addresses that a reverse name stands for: one, or all below a shorter name. Undefined when it stands for none. */
 export function reverseRange(query: Query): AddressRange | undefined {
   const v4 = endsIn(query, IN_ADDR);

@@ -19,6 +19,7 @@ export const OPT_BYTES = 1 + RECORD_FIXED_BYTES;
 export const QUESTION_POINTER = 0xc000 | HEADER_BYTES;
 
 export const TYPE_A = 1;
+export const TYPE_NS = 2;
 export const TYPE_SOA = 6;
 export const TYPE_PTR = 12;
 export const TYPE_AAAA = 28;

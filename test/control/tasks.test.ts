@@ -55,7 +55,7 @@ t.test('a task of a command', async (t) => {
       ['10.64.1.3', ['me']],
     ],
   );
-  t.match(task.attachments[1]?.moreAddresses, [/^fd.*::2$/], 'and one of the other family');
+  t.match(task.attachments[1]?.moreAddresses, [/^fd.*::3$/], 'and one of the other family');
   t.same(w.catalog.snapshot.tasks.get(task.id), task);
 
   const second = await w.control.addTask({ service: 'web', networks: ['back'], name: 'mine', port: 80 });

@@ -3,10 +3,10 @@ import type { RecordType } from 'dns-packet';
 import t from 'tap';
 import { AnswerTable, NO_RECORDS } from '../../src/dns/answer-table.ts';
 import { Query } from '../../src/dns/query.ts';
-import { writeAnswer, writeError, writeNegative } from '../../src/dns/reply.ts';
+import { writeAnswer, writeApex, writeError, writeNegative } from '../../src/dns/reply.ts';
 import { isServiceName } from '../../src/dns/service-ports.ts';
 import { writeServices } from '../../src/dns/service-reply.ts';
-import { authorityAt, FORWARD, NO_NAME, REFUSE, resolve } from '../../src/dns/resolve.ts';
+import { APEX, authorityAt, FORWARD, NO_NAME, REFUSE, resolve } from '../../src/dns/resolve.ts';
 import { NOERROR, NXDOMAIN, REFUSED } from '../../src/dns/wire.ts';
 import { addressesIn, type QuestionOptions, question, summary } from '../support/dns-messages.ts';
 
@@ -51,6 +51,7 @@ function answer(table: AnswerTable, name: string, type: RecordType, options: Ask
   const set = found >= 0 ? table.recordSet(found, query.type) : NO_RECORDS;
   if (found === REFUSE) return out.subarray(0, writeError(query, REFUSED, out, 0));
   if (set !== NO_RECORDS) return out.subarray(0, writeAnswer(query, table, found, set, out, 0, limit));
+  if (found === APEX) return out.subarray(0, writeApex(query, query.type, out, 0));
   const port = found >= 0 && isServiceName(query) ? table.portOf(found, query) : undefined;
   if (port !== undefined) return out.subarray(0, writeServices(query, table, port, out, 0, limit));
   const rcode = found === NO_NAME ? NXDOMAIN : NOERROR;
@@ -91,7 +92,18 @@ t.test('names of a network', (t) => {
     ['com', 'NS', 'NXDOMAIN aa | SOA .'],
     // O1: names of other networks do not exist
     ['only', 'A', 'NXDOMAIN aa | SOA .'],
-    ['web.frontend', 'A', 'forward'],
+    ['web.frontend', 'A', 'NXDOMAIN aa | SOA .'],
+    ['WEB.Frontend', 'TXT', 'NXDOMAIN aa | SOA .'],
+    // … but what its network has not may be a name of the world
+    ['nope.frontend', 'A', 'forward'],
+    ['frontend.example.com', 'A', 'forward'],
+    // The zone itself
+    ['backend', 'SOA', 'NOERROR aa | backend SOA'],
+    ['Shop_Backend', 'SOA', 'NOERROR aa | Shop_Backend SOA'],
+    ['backend', 'NS', 'NOERROR aa | backend NS backend'],
+    ['backend', 'MX', 'NOERROR aa | SOA backend'],
+    ['web.backend', 'NS', 'NOERROR aa | SOA backend'],
+    ['nope.backend', 'SOA', 'NXDOMAIN aa | SOA backend'],
     // Others
     ['www.example.com', 'A', 'forward'],
     ['web.example.com', 'A', 'forward'],
@@ -166,7 +178,7 @@ t.test('SRV in wire form: type 33, targets turn, addresses go before answers whe
   t.equal(message.readUInt16BE(message.indexOf('\xc0\x0c', 0, 'latin1') + 2), 33);
   t.equal(message.readUInt16BE(10), 4, 'three addresses and the OPT record');
   const second = answer(table, '_http._tcp.tasks.web', 'SRV', { edns: {} });
-  t.match(summary(second as Buffer), /^NOERROR aa \| _http._tcp.tasks.web SRV 0 1 8003/);
+  t.match(summary(second as Buffer), /^NOERROR aa \| _http._tcp.tasks.web SRV 0 1 8002/);
   const many = Array.from({ length: 40 }, (_, i) => ({ name: `web.${1 + (i % 3)}.abc`, port: 9000 + i }));
   const port = (targets: typeof many) => [{ protocol: 'tcp' as const, labels: ['http'], targets }];
   const cut = (targets: typeof many, options: AskOptions) => {
@@ -183,13 +195,16 @@ t.test('SRV in wire form: type 33, targets turn, addresses go before answers whe
 t.test('reverse names', (t) => {
   const table = exampleTable();
   const v6 = `3.${'0.'.repeat(27)}0.0.d.f.ip6.arpa`;
+  const v6zone = `${'0.'.repeat(13)}0.d.f.ip6.arpa`;
   const cases: [name: string, expected: string][] = [
     ['2.0.64.10.in-addr.arpa', 'NOERROR aa | 2.0.64.10.in-addr.arpa PTR web.shop_backend'],
     ['2.0.64.10.IN-ADDR.arpa', 'NOERROR aa | 2.0.64.10.IN-ADDR.arpa PTR web.shop_backend'],
     [v6, `NOERROR aa | ${v6} PTR db.shop_backend`],
-    ['99.0.64.10.in-addr.arpa', 'NXDOMAIN aa | SOA .'],
-    [v6.replace('3', 'e'), 'NXDOMAIN aa | SOA .'],
-    ['0.64.10.in-addr.arpa', 'NOERROR aa | SOA .'],
+    ['99.0.64.10.in-addr.arpa', 'NXDOMAIN aa | SOA 0.64.10.in-addr.arpa'],
+    [v6.replace('3', 'e'), `NXDOMAIN aa | SOA ${v6zone}`],
+    ['0.64.10.in-addr.arpa', 'NOERROR aa | SOA 0.64.10.in-addr.arpa'],
+    [v6zone, `NOERROR aa | SOA ${v6zone}`],
+    [`0.${v6zone}`, `NOERROR aa | SOA ${v6zone}`],
     ['64.10.in-addr.arpa', 'forward'],
     ['2.1.64.10.in-addr.arpa', 'forward'],
     ['x.0.64.10.in-addr.arpa', 'forward'],
@@ -199,7 +214,15 @@ t.test('reverse names', (t) => {
     ['1.0.0.127.in-addr.arpa', 'forward'],
   ];
   for (const [name, expected] of cases) t.equal(ask(table, name, 'PTR'), expected, name);
-  t.equal(ask(table, '2.0.64.10.in-addr.arpa', 'A'), 'NOERROR aa | SOA .');
+  t.equal(ask(table, '2.0.64.10.in-addr.arpa', 'A'), 'NOERROR aa | SOA 0.64.10.in-addr.arpa');
+  const zone = '0.64.10.in-addr.arpa';
+  t.equal(ask(table, zone, 'SOA'), `NOERROR aa | ${zone} SOA`);
+  t.equal(ask(table, zone, 'NS'), `NOERROR aa | ${zone} NS ${zone}`);
+  table.addZone(1, 'wide', undefined, ['10.80.16.0/20']);
+  const wide = { networks: [1] };
+  t.equal(ask(table, '17.80.10.in-addr.arpa', 'SOA', wide), 'NOERROR aa | 17.80.10.in-addr.arpa SOA');
+  t.equal(ask(table, '9.17.80.10.in-addr.arpa', 'PTR', wide), 'NXDOMAIN aa | SOA 17.80.10.in-addr.arpa');
+  t.equal(ask(table, '80.10.in-addr.arpa', 'SOA', wide), 'forward');
   t.equal(ask(table, '9.9.9.9.in-addr.arpa', 'PTR', { forward: false }), 'REFUSED');
   t.end();
 });
@@ -276,7 +299,7 @@ t.test('D15: what does not fit is cut at whole records, with TC', (t) => {
   t.end();
 });
 
-t.test('ANY gets one record set', (t) => {
+t.test('RFC 8482: ANY gets one record set', (t) => {
   const message = question('db', 'A');
   message.writeUInt16BE(255, message.length - 4);
   const table = exampleTable();
@@ -300,7 +323,7 @@ t.test('updates', (t) => {
   t.equal(ask(table, 'web', 'A'), 'NXDOMAIN aa | SOA .');
   table.setName(BACKEND, { name: 'web', addresses: [], exists: false });
   table.setPointer(BACKEND, { address: '10.64.0.2', name: null });
-  t.equal(ask(table, '2.0.64.10.in-addr.arpa', 'PTR'), 'NXDOMAIN aa | SOA .');
+  t.equal(ask(table, '2.0.64.10.in-addr.arpa', 'PTR'), 'NXDOMAIN aa | SOA 0.64.10.in-addr.arpa');
   t.equal(table.size, size - 3, 'nothing is left of what went');
   table.setName(BACKEND, { name: 'a..b', addresses: ['10.64.0.1'], exists: true });
   table.setName(99, { name: 'web', addresses: ['10.64.0.1'], exists: true });

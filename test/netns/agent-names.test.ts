@@ -94,8 +94,6 @@ t.test('names in containers, by dig and curl', async (t) => {
         client.close();
       }
       t.same([...heard].sort(), web.map(({ name }) => name).sort(), `UDP to ${address}`);
-      const refused = inside(shell, 'curl', '-sS', '-m', '20', `http://${host}:9/`);
-      await t.rejects(refused, { code: 56 }, 'a port that nobody serves ends the connection');
     }
     t.match(await inside(shell, 'curl', '-6sS', '-m', '20', 'http://web:8000/'), /^shop_web/, 'by name');
   });

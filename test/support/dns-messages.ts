@@ -65,6 +65,7 @@ function recordText(record: Answer): string {
     const { priority, weight, port, target } = record.data;
     return `${record.name} SRV ${priority} ${weight} ${port} ${target}`;
   }
+  if (record.type === 'SOA') return `${record.name} SOA`;
   return 'data' in record ? `${record.name} ${record.type} ${String(record.data)}` : `${record.name} ${record.type}`;
 }
 
