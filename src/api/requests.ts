@@ -74,6 +74,9 @@ const vipmeshRequest = z
       .enum(['keep', 'close'])
       .nullish()
       .describe('What becomes of connections to a task that becomes unhealthy; keep is the default.'),
+    DNSTTL: duration
+      .nullish()
+      .describe('How long clients may keep answers about its names, nanoseconds; null: as its network says.'),
     DrainTimeout: duration.nullish().describe('How long open connections of a leaving endpoint may take, nanoseconds.'),
   })
   .describe(

@@ -74,6 +74,8 @@ const dockerServiceSpec = z.looseObject({
     Endpoints: z.array(z.object({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() })),
     /** Nanoseconds. */
     DrainTimeout: z.number(),
+    /** Nanoseconds. Absent: as its network says. */
+    DNSTTL: z.number().optional(),
     /** What becomes of connections to a task that becomes unhealthy. */
     OnUnhealthy: z.enum(['keep', 'close']),
   }),

@@ -23,12 +23,14 @@ import type { serviceSpecRequest } from './requests.ts';
 export type ParsedServiceSpec = z.infer<typeof serviceSpecRequest>;
 
 const NANOSECONDS_PER_MS = 1_000_000;
+const NANOSECONDS_PER_S = 1_000_000_000;
 
 /** `before`: the spec that this one replaces. Throws ApiError BAD_REQUEST or NOT_SUPPORTED. */
 export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, before?: ServiceSpec): ServiceSpec {
   const { Vipmesh } = request;
   refuseUnsupported(request);
   const health = healthOf(request, before);
+  const dnsTtlS = dnsTtlOf(Vipmesh?.DNSTTL, before);
   const docker = keptOfSpec(request);
   const networks = filled(request.TaskTemplate?.Networks) ?? filled(request.Networks) ?? [];
   return {
@@ -45,6 +47,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
       typeof Vipmesh?.DrainTimeout === 'number'
         ? milliseconds(Vipmesh.DrainTimeout)
         : (before?.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS),
+    ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...((Vipmesh?.OnUnhealthy ?? before?.onUnhealthy) === 'close' ? { onUnhealthy: 'close' as const } : {}),
     ...(docker === undefined ? {} : { docker }),
   };
@@ -149,6 +152,11 @@ function endpointOf({ Address, TargetPort, Port }: NonNullable<ParsedVipmesh['En
     ...(TargetPort === undefined ? {} : { targetPort: TargetPort }),
     ...(Port === undefined ? {} : { port: Port }),
   };
+}
+
+function dnsTtlOf(ttl: number | null | undefined, before: ServiceSpec | undefined): number | undefined {
+  if (ttl === undefined) return before?.dnsTtlS;
+  return ttl === null ? undefined : ttl / NANOSECONDS_PER_S;
 }
 
 function healthOf(request: ParsedServiceSpec, before: ServiceSpec | undefined): ServiceSpec['health'] {

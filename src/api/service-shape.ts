@@ -7,6 +7,7 @@ import type { DockerHealth, DockerPort, DockerService, DockerServiceSpec, ProbeS
 import { cidr, rfc3339, type ShapeSource, shapeTaskState } from './shape.ts';
 
 const NANOSECONDS_PER_MS = 1_000_000;
+const NANOSECONDS_PER_S = 1_000_000_000;
 
 export function shapeService(service: Service, source: ShapeSource, withStatus = false): DockerService {
   const { spec } = service;
@@ -82,6 +83,7 @@ function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {
       ...(port === undefined ? {} : { Port: port }),
     })),
     DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
+    ...(spec.dnsTtlS === undefined ? {} : { DNSTTL: spec.dnsTtlS * NANOSECONDS_PER_S }),
     OnUnhealthy: spec.onUnhealthy ?? 'keep',
   };
 }

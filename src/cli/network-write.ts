@@ -30,7 +30,7 @@ export function createNetworkCommand(shell: Shell): Command {
     .option('--internal', 'no way out: no route and no DNS of the world outside')
     .option('--attachable', 'accepted as in Docker: tasks may join it by hand')
     .option('--label <KEY=VALUE>', 'label; repeatable', collect)
-    .option('-o, --opt <KEY=VALUE>', 'option of the driver; repeatable', collect)
+    .option('-o, --opt <KEY=VALUE>', 'option of the driver, also dns_ttl=SECONDS for its names; repeatable', collect)
     .action(async (name: string, flags: NetworkFlags, self: Command) => {
       const answer = await clientOf(self, shell).post('/networks/create', networkRequest(name, flags));
       const { Id, Warning } = networkCreated.parse(answer);

@@ -20,6 +20,9 @@ export function prettyService(service: ServiceDetail): string {
     field('Mode', mode),
     field('Endpoint mode', Spec.EndpointSpec.Mode ?? 'vip'),
     field('Drain', formatDuration(Spec.Vipmesh.DrainTimeout / NANOSECONDS_PER_MS)),
+    ...(Spec.Vipmesh.DNSTTL === undefined
+      ? []
+      : [field('DNS TTL', formatDuration(Spec.Vipmesh.DNSTTL / NANOSECONDS_PER_MS))]),
     ...healthLines(service),
     ...published.map(({ one, text }) => field(`Ports (${one})`, text)),
     ...Vipmesh.VIPs.map((vip) =>

@@ -1,6 +1,7 @@
 // What the flags of `service create` and `service update` make of a spec, in Docker's JSON. PURE.
 import type { ServiceSpecRequest } from '../api/requests.ts';
 import type { DockerPort, DockerService, DockerServiceSpec } from '../api/schema.ts';
+import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parseIp } from '../model/address.ts';
 import { parsePort } from '../model/port.ts';
 import { changeLabels, parseLabels } from './flag-fields.ts';
@@ -15,6 +16,7 @@ interface CommonFlags extends HealthFlags {
   readonly replicas?: string;
   readonly drainTimeout?: string;
   readonly onUnhealthy?: string;
+  readonly dnsTtl?: string;
   readonly updateOrder?: 'start-first' | 'stop-first';
 }
 
@@ -62,6 +64,7 @@ export function createdSpec(words: readonly string[], flags: CreateFlags): Servi
       Expose: unique((flags.expose ?? []).flatMap((text) => parseExpose('--expose', text))),
       Endpoints: (flags.endpoint ?? []).map(parseEndpoint),
       ...drainTimeout(flags),
+      ...dnsTtl(flags),
       ...onUnhealthy(flags),
     },
   };
@@ -104,6 +107,7 @@ export function updatedSpec(
       Health: probe ?? null,
       Expose: changedExpose(Vipmesh.Expose, flags),
       ...drainTimeout(flags),
+      ...dnsTtl(flags),
       ...onUnhealthy(flags),
     },
   };
@@ -249,6 +253,17 @@ function onUnhealthy({ onUnhealthy: wanted }: CommonFlags): { readonly OnUnhealt
   if (wanted === 'keep' || wanted === 'close') return { OnUnhealthy: wanted };
   throw new CliError('USAGE', `--on-unhealthy should be keep or close, not "${wanted}"`);
 }
+
+/** `network` takes back what was said before. */
+function dnsTtl({ dnsTtl: text }: CommonFlags) {
+  if (text === undefined) return {};
+  if (text === 'network') return { DNSTTL: null };
+  const seconds = parseDnsTtl(text);
+  if (seconds !== undefined) return { DNSTTL: seconds * NANOSECONDS_PER_S };
+  throw new CliError('USAGE', `--dns-ttl should be seconds from 0 to ${MAX_DNS_TTL_S}, such as 30s, not "${text}"`);
+}
+
+const NANOSECONDS_PER_S = 1_000_000_000;
 
 function drainTimeout({ drainTimeout: text }: CommonFlags) {
   return text === undefined ? {} : { DrainTimeout: parseNanoseconds('--drain-timeout', text) };

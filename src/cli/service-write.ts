@@ -148,6 +148,7 @@ function commonOptions(command: Command): Command {
     .option('--no-healthcheck', 'no checks, not even those of static endpoints')
     .option('--on-unhealthy <keep|close>', 'connections to a task that becomes unhealthy (default: keep)')
     .option('--drain-timeout <DURATION>', 'how long open connections of a leaving endpoint may take (default: 10s)')
+    .option('--dns-ttl <SECONDS>', 'how long clients may keep its addresses; "network": as the network says (5s)')
     .addOption(
       new Option('--update-order <ORDER>', 'kept and shown, for who replaces the tasks').choices([
         'start-first',

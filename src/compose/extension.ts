@@ -1,4 +1,5 @@
 // `x-vipmesh` of a service: what Compose has no word for.
+import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parsePort, type TargetPort } from '../model/port.ts';
 import { type HealthCheck, PROBE_DEFAULTS, type Probe, type StaticEndpoint } from '../model/service.ts';
 import { quote } from './diagnostics.ts';
@@ -18,11 +19,12 @@ export interface Extension {
   readonly health?: HealthCheck | 'none';
   readonly drainTimeoutMs?: number;
   readonly onUnhealthy?: 'close';
+  readonly dnsTtlS?: number;
 }
 
 const KEYS = {
   path: 'services.*.x-vipmesh',
-  used: ['endpoints', 'health', 'on_unhealthy', 'drain'],
+  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl'],
   unused: [],
 } as const;
 
@@ -33,13 +35,27 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
   const drain = fields?.get('drain')?.value;
   const check = health === undefined ? undefined : readHealth(reader, health, `${what}.health`);
   const drainTimeoutMs = drain === undefined ? undefined : reader.duration(drain, `${what}.drain`);
+  const ttl = fields?.get('dns_ttl')?.value;
+  const dnsTtlS = ttl === undefined ? undefined : readDnsTtl(reader, ttl, `${what}.dns_ttl`);
   const closes = readOnUnhealthy(reader, fields?.get('on_unhealthy')?.value, `${what}.on_unhealthy`);
   return {
     endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
     ...(check === undefined ? {} : { health: check }),
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
+    ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...(closes ? { onUnhealthy: 'close' as const } : {}),
   };
+}
+
+function readDnsTtl(reader: Reader, tree: Tree, what: string): number | undefined {
+  const text = reader.text(tree, what);
+  const seconds = text === undefined ? undefined : parseDnsTtl(text);
+  if (text !== undefined && seconds === undefined)
+    reader.diagnostics.error(
+      tree.place,
+      `${what} must be whole seconds from 0 to ${MAX_DNS_TTL_S}, such as 30s, not ${quote(text)}`,
+    );
+  return seconds;
 }
 
 function readOnUnhealthy(reader: Reader, tree: Tree | undefined, what: string): boolean {

@@ -83,6 +83,7 @@ function readService(
     ...(health === undefined ? {} : { health }),
     ...(extension.onUnhealthy === undefined ? {} : { onUnhealthy: extension.onUnhealthy }),
     drainTimeoutMs: extension.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS,
+    ...(extension.dnsTtlS === undefined ? {} : { dnsTtlS: extension.dnsTtlS }),
   };
   checkEndpoints(reader, extension.endpoints, declaredTargets({ ...spec, networks: [] }), what);
   warnOfExecCheck(reader, extension, spec.health, fields.get('healthcheck'), what);

@@ -3,6 +3,7 @@ import { AllocationError } from '../allocate/allocation-error.ts';
 import { nextSubnet, SUBNET_POOLS, ulaSubnet } from '../allocate/subnets.ts';
 import { nextVni } from '../allocate/vnis.ts';
 import { ipVersion, prefixLength, type Subnet, subnetContains, subnetsOverlap } from '../model/address.ts';
+import { DNS_TTL_OPTION, MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { nameProblem } from '../model/name.ts';
 import type { Network, NetworkDriver, NetworkId, NetworkSpec } from '../model/network.ts';
 import type { Draft } from './draft.ts';
@@ -113,6 +114,13 @@ function refuseSpec(draft: Draft, spec: NetworkSpec): void {
     throw new ControlError(
       'forbidden',
       `network ${name} asks to be encrypted, which the agent does not do yet; leave the option out, or start the agent with --allow-plaintext-overlays`,
+    );
+  }
+  const ttl = spec.options[DNS_TTL_OPTION];
+  if (ttl !== undefined && parseDnsTtl(ttl) === undefined) {
+    throw new ControlError(
+      'invalid',
+      `network ${name}: its option ${DNS_TTL_OPTION} is ${JSON.stringify(ttl)}; give whole seconds from 0 to ${MAX_DNS_TTL_S}, such as 30s`,
     );
   }
   for (const version of [4, 6] as const) {

@@ -1,5 +1,6 @@
 // What makes a service spec impossible whatever else there is. PURE.
 import { formatHostPort, parseIp } from '../model/address.ts';
+import { isDnsTtl, MAX_DNS_TTL_S } from '../model/dns-ttl.ts';
 import { nameProblem } from '../model/name.ts';
 import { formatPort, isPortNumber, portNameProblem, type PublishSpec } from '../model/port.ts';
 import { declaredTargets, type HealthCheck, type ServiceSpec, type StaticEndpoint } from '../model/service.ts';
@@ -17,6 +18,8 @@ export function refuseServiceSpec(spec: ServiceSpec): void {
     fail(`${spec.mode.replicas} replicas; give a whole number from 0`);
   }
   if (!(spec.drainTimeoutMs >= 0 && Number.isFinite(spec.drainTimeoutMs))) fail('its drain timeout is no duration');
+  if (spec.dnsTtlS !== undefined && !isDnsTtl(spec.dnsTtlS))
+    fail(`its DNS TTL of ${spec.dnsTtlS} s; give whole seconds from 0 to ${MAX_DNS_TTL_S}`);
   for (const { aliases } of spec.networks) {
     for (const alias of aliases) {
       const aliasProblem = serviceNameProblem(alias);

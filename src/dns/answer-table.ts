@@ -21,7 +21,7 @@ import {
 } from './wire.ts';
 
 /**
- * How long a client may keep an answer, in seconds. Short, because endpoints come and go within a second and a client that
+ * How long a client may keep an answer unless the service or its network says otherwise, in seconds. Short, because endpoints come and go within a second and a client that
  * asks again costs microseconds; not zero, because some stub resolvers take that for "ask for every packet". Docker's 600
  * is what makes its users connect to endpoints that are gone.
  */
@@ -44,6 +44,8 @@ interface Zone {
   /** The labels of the names that may stand behind its own: the network's, and its short one. */
   readonly domains: readonly { readonly labels: Uint8Array; readonly count: number }[];
   readonly subnets: readonly AddressRange[];
+  /** Seconds, of names that have no TTL of their own. */
+  readonly ttl: number;
 }
 
 /** Columns by row of one record set. */
@@ -81,11 +83,14 @@ export interface NamedPort {
 class PortLists {
   at = new Int32Array(32);
   length = new Int32Array(32);
+  /** Seconds. */
+  ttl = new Int32Array(32);
   turn = new Int32Array(32);
 
   grow(): void {
     this.at = doubled(this.at);
     this.length = doubled(this.length);
+    this.ttl = doubled(this.ttl);
     this.turn = doubled(this.turn);
   }
 }
@@ -111,7 +116,13 @@ export class AnswerTable {
   }
 
   /** Begins a network anew, without names. */
-  addZone(network: number, name: string, shortName: string | undefined, subnets: readonly string[]): void {
+  addZone(
+    network: number,
+    name: string,
+    shortName: string | undefined,
+    subnets: readonly string[],
+    ttl = ANSWER_TTL_S,
+  ): void {
     this.removeZone(network);
     const domains = [name, ...(shortName === undefined ? [] : [shortName])].flatMap((domain) => {
       const labels = encodeLabels(domain);
@@ -121,7 +132,7 @@ export class AnswerTable {
       const subnet = parseSubnet(text);
       return subnet === undefined ? [] : [rangeOf(subnet)];
     });
-    this.#zones[network] = { name, domains, subnets: ranges };
+    this.#zones[network] = { name, domains, subnets: ranges, ttl };
     for (const { labels, count } of domains) {
       this.#countBelow(network, labels, 1);
       const hash = hashLabels(labels);
@@ -148,7 +159,9 @@ export class AnswerTable {
   /** Takes over what a name means now. Names that the DNS cannot carry are left out. */
   setName(network: number, record: NameRecord): void {
     const labels = encodeLabels(record.name);
-    if (labels === undefined || this.#zones[network] === undefined) return;
+    const zone = this.#zones[network];
+    if (labels === undefined || zone === undefined) return;
+    const ttl = record.ttl ?? zone.ttl;
     const hash = hashLabels(labels);
     const known = this.#index.find(network, hash, labels, 0, labels.length);
     if (!record.exists) {
@@ -163,14 +176,14 @@ export class AnswerTable {
     this.#setRecords(
       row,
       0,
-      v4.map((address) => addressRecord(address, ANSWER_TTL_S)),
+      v4.map((address) => addressRecord(address, ttl)),
     );
     this.#setRecords(
       row,
       1,
-      v6.map((address) => addressRecord(address, ANSWER_TTL_S)),
+      v6.map((address) => addressRecord(address, ttl)),
     );
-    this.#setPorts(row, record.ports === undefined ? NO_BYTES : encodePorts(record.ports));
+    this.#setPorts(row, record.ports === undefined ? NO_BYTES : encodePorts(record.ports), ttl);
   }
 
   /** Takes over which name an address has now. */
@@ -188,7 +201,7 @@ export class AnswerTable {
     }
     const row = known >= 0 ? known : this.#add(~network, hash, labels);
     this.#exists[row] = 1;
-    this.#setRecords(row, 0, [pointerRecord(target, ANSWER_TTL_S)]);
+    this.#setRecords(row, 0, [pointerRecord(target, record.ttl ?? zone.ttl)]);
   }
 
   /** The row of the question's name on a network, `NAME` or `NAME.NETWORK`; NO_ROW. It may be an empty non-terminal. */
@@ -247,7 +260,7 @@ export class AnswerTable {
     if (targetsAt < 0 || domain === undefined || readU16(bytes, targetsAt) === 0) return undefined;
     const first = turn[row] as number;
     turn[row] = (first + 1) & MAX_TURN;
-    return { network, ttl: ANSWER_TTL_S, bytes, targetsAt, turn: first, domain };
+    return { network, ttl: this.#ports.ttl[row] as number, bytes, targetsAt, turn: first, domain };
   }
 
   /** The row of the address whose reverse name is asked for; NO_ROW. */
@@ -348,15 +361,16 @@ export class AnswerTable {
   #clear(row: number): void {
     this.#setRecords(row, 0, []);
     this.#setRecords(row, 1, []);
-    this.#setPorts(row, NO_BYTES);
+    this.#setPorts(row, NO_BYTES, 0);
   }
 
-  #setPorts(row: number, list: Uint8Array): void {
-    const { at, length } = this.#ports;
+  #setPorts(row: number, list: Uint8Array, seconds: number): void {
+    const { at, length, ttl } = this.#ports;
     const arena = this.#index.arena;
     arena.release(at[row] as number, length[row] as number);
     at[row] = arena.put(list);
     length[row] = list.length;
+    ttl[row] = seconds;
   }
 
   /** Counts one name more or less below each of the names that it is below of. */

@@ -8,6 +8,8 @@ export interface Meaning {
   readonly values: readonly string[];
   /** What SRV answers below it. */
   readonly ports?: readonly ServicePort[];
+  /** Seconds; absent: as the zone says. */
+  readonly ttl?: number | undefined;
 }
 
 /** One claimant's wish that a name means something. */
@@ -76,7 +78,8 @@ export class Claims {
     if (first === undefined) return undefined;
     const together = others.filter((entry) => entry.rank === first.rank && entry.owner === first.owner);
     const values = [...new Set([first, ...together].flatMap((entry) => entry.values))];
-    return first.ports === undefined ? { values } : { values, ports: first.ports };
+    const { ports, ttl } = first;
+    return { values, ...(ports === undefined ? {} : { ports }), ...(ttl === undefined ? {} : { ttl }) };
   }
 }
 
@@ -96,7 +99,7 @@ function compare(a: string, b: string): number {
 
 function sameMeaning(a: Meaning | undefined, b: Meaning | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
-  return sameTexts(a.values, b.values) && samePorts(a.ports ?? [], b.ports ?? []);
+  return a.ttl === b.ttl && sameTexts(a.values, b.values) && samePorts(a.ports ?? [], b.ports ?? []);
 }
 
 function samePorts(a: readonly ServicePort[], b: readonly ServicePort[]): boolean {

@@ -9,6 +9,8 @@ export interface NameRecord {
   readonly exists: boolean;
   /** What `_PORT._PROTO.NAME` answers; absent: nothing. */
   readonly ports?: readonly ServicePort[];
+  /** Seconds; absent: as the zone says. */
+  readonly ttl?: number;
 }
 
 /** One port behind a name, as SRV records tell it (RFC 2782). */
@@ -27,6 +29,8 @@ export interface ServicePort {
 export interface PointerRecord {
   readonly address: string;
   readonly name: string | null;
+  /** Seconds; absent: as the zone says. */
+  readonly ttl?: number;
 }
 
 export interface ZoneUpdate {
@@ -65,6 +69,8 @@ export type DnsCommand =
       /** The network's name within its stack; `NAME.SHORT` is answered like `NAME.NETWORK`. */
       readonly shortName?: string;
       readonly subnets: readonly string[];
+      /** Of its names that have none of their own, in seconds; absent: ANSWER_TTL_S. */
+      readonly ttl?: number;
     }
   | { readonly kind: 'zone-remove'; readonly network: number }
   | { readonly kind: 'zone-update'; readonly update: ZoneUpdate }

@@ -47,7 +47,7 @@ export class Responder {
   handle(command: DnsCommand): boolean {
     switch (command.kind) {
       case 'zone-add':
-        this.#table.addZone(command.network, command.name, command.shortName, command.subnets);
+        this.#table.addZone(command.network, command.name, command.shortName, command.subnets, command.ttl);
         return true;
       case 'zone-remove':
         this.#table.removeZone(command.network);

@@ -8,6 +8,7 @@ import type { Change } from '../catalog/change.ts';
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
 import { servicesOfChangedNodes, standingOf } from '../catalog/standing.ts';
 import { type IpAddress, isLoopback, subnetContains } from '../model/address.ts';
+import { networkDnsTtl } from '../model/dns-ttl.ts';
 import { shortName } from '../model/name.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
@@ -57,7 +58,7 @@ export class Zones {
         commands.push(...this.#applyNetwork(value.id as NetworkId, after, services, tasks));
       if (change.kind === 'service') {
         services.add(value.id as ServiceId);
-        if (networksOf(change.before) !== networksOf(change.after)) addTasks(tasks, value.id as ServiceId, after);
+        if (whatTasksTake(change.before) !== whatTasksTake(change.after)) addTasks(tasks, value.id as ServiceId, after);
       }
       if (change.kind === 'task') {
         tasks.add(value.id as TaskId);
@@ -116,7 +117,7 @@ export class Zones {
     for (const zone of this.#zones.values()) {
       const member = service?.networks.some((network) => network.networkId === zone.network.id);
       const attachment = member && task?.attachments.find((one) => one.networkId === zone.network.id);
-      const here = attachment && task && service ? { attachment, task, since: service.createdAt } : undefined;
+      const here = attachment && task && service ? { attachment, task, service } : undefined;
       this.#claim(zone, id, here && taskClaims(here), here && endpointClaims(here, zone.network));
     }
   }
@@ -137,7 +138,7 @@ export class Zones {
     const claims = new Map<string, Claim>();
     for (const [i, name] of serviceNames(service, network.id).entries()) {
       const rank = i === 0 ? RANK.serviceName : name === short ? RANK.stackShortName : RANK.serviceAlias;
-      const claim = { rank, owner: service.id, since: service.createdAt, order: 0 };
+      const claim = { rank, order: 0, ...ownerOf(service) };
       claims.set(name, { ...claim, ...own });
       claims.set(`tasks.${name}`, { ...claim, values: endpoints, ports: ofEndpoints });
     }
@@ -158,7 +159,7 @@ export class Zones {
         .map(([name, meaning]): NameRecord => nameRecord(name, meaning));
       const pointers = zone.pointers
         .changed(zone.touchedAddresses)
-        .map(([address, meaning]): PointerRecord => ({ address, name: meaning?.values[0] ?? null }));
+        .map(([address, meaning]) => pointerRecord(address, meaning));
       zone.touchedNames.clear();
       zone.touchedAddresses.clear();
       for (let at = 0; at < Math.max(names.length, pointers.length); at += RECORDS_PER_COMMAND) {
@@ -183,14 +184,19 @@ interface TaskThere {
 }
 
 interface TaskHere extends TaskThere {
-  /** When its service was created. */
-  readonly since: number;
+  readonly service: Service;
 }
 
 function nameRecord(name: string, meaning: Meaning | undefined): NameRecord {
   if (meaning === undefined) return { name, addresses: [], exists: false };
-  const { values, ports = [] } = meaning;
-  return { name, addresses: values, exists: true, ...(ports.length === 0 ? {} : { ports }) };
+  const { values, ports = [], ttl } = meaning;
+  const record = { name, addresses: values, exists: true, ...(ports.length === 0 ? {} : { ports }) };
+  return ttl === undefined ? record : { ...record, ttl };
+}
+
+function pointerRecord(address: string, meaning: Meaning | undefined): PointerRecord {
+  const name = meaning?.values[0] ?? null;
+  return meaning?.ttl === undefined ? { address, name } : { address, name, ttl: meaning.ttl };
 }
 
 function newZone(number: number, network: Network): Zone {
@@ -201,7 +207,9 @@ function newZone(number: number, network: Network): Zone {
 function zoneAdd({ number, network }: Zone): DnsCommand {
   const { name, labels } = network.spec;
   const short = shortName(name, labels);
-  const named = { kind: 'zone-add', network: number, name, subnets: network.subnets } as const;
+  const ttl = networkDnsTtl(network);
+  const timed = ttl === undefined ? {} : { ttl };
+  const named = { kind: 'zone-add', network: number, name, subnets: network.subnets, ...timed } as const;
   return short === undefined ? named : { ...named, shortName: short };
 }
 
@@ -209,13 +217,14 @@ function sameZone(a: Network, b: Network): boolean {
   return (
     a.spec.name === b.spec.name &&
     shortName(a.spec.name, a.spec.labels) === shortName(b.spec.name, b.spec.labels) &&
-    a.subnets.join() === b.subnets.join()
+    a.subnets.join() === b.subnets.join() &&
+    networkDnsTtl(a) === networkDnsTtl(b)
   );
 }
 
-/** Tasks have names where their service is, so they follow when it moves. */
-function networksOf(service: Service | undefined): string | undefined {
-  return service?.networks.map((network) => network.networkId).join();
+/** Tasks have names where their service is, and as long as it says, so they follow when that changes. */
+function whatTasksTake(service: Service | undefined): string | undefined {
+  return service && [service.spec.dnsTtlS ?? '', ...service.networks.map((network) => network.networkId)].join();
 }
 
 function addTasks(tasks: Set<TaskId>, service: ServiceId, after: Snapshot): void {
@@ -239,16 +248,16 @@ function tasksInUse(tasks: readonly Task[], network: Network, snapshot: Snapshot
 }
 
 function vipClaims(service: Service, network: Network): ClaimMap {
-  const claim = { rank: RANK.serviceName, owner: service.id, since: service.createdAt, order: 0 };
+  const claim = { rank: RANK.serviceName, order: 0, ...ownerOf(service) };
   return new Map(
     vipsOn(service, network.id).map((vip) => [vip, { ...claim, values: [service.spec.name.toLowerCase()] }]),
   );
 }
 
 /** A task's own names lead to it as long as it exists, whether or not it is eligible: who asks for it wants that one. */
-function taskClaims({ attachment, task, since }: TaskHere): ClaimMap {
+function taskClaims({ attachment, task, service }: TaskHere): ClaimMap {
   const values = addressesOf(attachment);
-  const claim = { owner: task.serviceId, since, order: task.slot, values };
+  const claim = { ...ownerOf(service), order: task.slot, values };
   const claims = new Map<string, Claim>();
   const hostname = task.hostname === undefined ? [] : [task.hostname];
   for (const name of [...hostname, ...attachment.aliases]) {
@@ -260,16 +269,14 @@ function taskClaims({ attachment, task, since }: TaskHere): ClaimMap {
   return claims;
 }
 
-function endpointClaims({ attachment, task, since }: TaskHere, network: Network): ClaimMap {
-  const claim = {
-    rank: RANK.taskName,
-    owner: task.serviceId,
-    since,
-    order: task.slot,
-    values: [task.name.toLowerCase()],
-  };
+function endpointClaims({ attachment, task, service }: TaskHere, network: Network): ClaimMap {
+  const claim = { ...ownerOf(service), rank: RANK.taskName, order: task.slot, values: [task.name.toLowerCase()] };
   const ours = addressesOf(attachment).filter((address) => isOurs(address, network));
   return new Map(ours.map((address) => [address, claim]));
+}
+
+function ownerOf({ id, spec, createdAt }: Service): Pick<Claim, 'owner' | 'since' | 'ttl'> {
+  return { owner: id, since: createdAt, ttl: spec.dnsTtlS };
 }
 
 /** 127.0.0.1 as the address of a static endpoint is `localhost` to everybody else, and stays so. */

@@ -61,6 +61,8 @@ export interface ServiceSpec {
   readonly onUnhealthy?: 'close';
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */
   readonly drainTimeoutMs: number;
+  /** How long clients may keep what they were told about its names, in seconds. Absent: as its network says. */
+  readonly dnsTtlS?: number;
   /** What a Docker client said besides, in the shape of Docker's ServiceSpec: shown again, and otherwise without effect. */
   readonly docker?: Readonly<Record<string, unknown>>;
 }

@@ -162,6 +162,7 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   health: optional(z.union([healthCheck, z.literal('none')])),
   onUnhealthy: optional(z.literal('close')),
   drainTimeoutMs: time,
+  dnsTtlS: optional(count),
   docker: optional(z.record(text, z.unknown())),
 });
 

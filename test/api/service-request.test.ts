@@ -67,6 +67,7 @@ const publish = fc.record(
     publishedPort: port,
     mode: fc.constantFrom('ingress' as const, 'host' as const),
     hostAddress: fc.constantFrom('10.0.0.1', 'fd00::1'),
+    name: fc.constant('http'),
   },
   { requiredKeys: ['protocol', 'targetPort', 'mode'] },
 );
@@ -104,6 +105,7 @@ const specs: fc.Arbitrary<ServiceSpec> = fc.record(
     ),
     health,
     drainTimeoutMs: fc.nat(100_000),
+    dnsTtlS: fc.nat(3600),
     docker: fc.constantFrom(
       { TaskTemplate: { ContainerSpec: { Image: 'nginx:1' }, ForceUpdate: 3 } },
       { UpdateConfig: { Order: 'start-first', Parallelism: 2 }, EndpointSpec: { Odd: [1, { x: 'y' }] } },

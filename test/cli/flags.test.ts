@@ -53,6 +53,10 @@ t.test('--publish', (t) => {
   ] as const) {
     t.throws(() => parsePublish('--publish', text), { code: 'USAGE', message: why }, text);
   }
+  t.match(parsePublish('', 'published=8080,target=80,name=http'), [{ Name: 'http', TargetPort: 80 }]);
+  t.throws(() => parsePublish('', 'target=80,name=a.b'), { message: /the name "a\.b" should be 1 to 62 letters/ });
+  t.same(parseExpose('', 'target=53,protocol=udp,name=dns'), [{ Protocol: 'udp', Port: 53, Name: 'dns' }]);
+  t.throws(() => parseExpose('', 'published=80,target=80'), { message: /there is no field "published"/ });
   t.end();
 });
 

@@ -193,6 +193,22 @@ t.test('update: only what was said changes', (t) => {
   t.end();
 });
 
+t.test('--dns-ttl, and a new name for a port', (t) => {
+  t.same(createdSpec(['web'], { dnsTtl: '30s' }).Vipmesh?.DNSTTL, 30 * SECOND);
+  t.same(update({ dnsTtl: '0' }).spec.Vipmesh?.DNSTTL, 0);
+  t.same(update({ dnsTtl: 'network' }).spec.Vipmesh?.DNSTTL, null);
+  for (const text of ['', '1m', '1.5', '-1', '3601', 'x'])
+    t.throws(
+      () => update({ dnsTtl: text }),
+      { code: 'USAGE', message: /--dns-ttl should be seconds from 0 to 3600/ },
+      text,
+    );
+  t.same(update({ exposeAdd: ['target=9000,name=http'] }).spec.Vipmesh?.Expose, [
+    { Protocol: 'tcp', Port: 9000, Name: 'http' },
+  ]);
+  t.end();
+});
+
 t.test('update: going', (t) => {
   const { spec, notes } = update({ publishRm: ['80', '443'], networkRm: ['front', 'back'], exposeRm: ['9000'] });
   t.notOk('Ports' in (spec.EndpointSpec ?? {}), 'no port is no list of ports, as in Docker');

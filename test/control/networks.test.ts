@@ -70,6 +70,10 @@ t.test('refused', async (t) => {
       /^conflict: network x: subnet 127\.64\.9\.0\/24 overlaps network loop \(127\.64\.0\.0\/16\); choose another, or leave it out$/,
     ],
     [
+      create('x', { options: { dns_ttl: '2h' } }),
+      /^invalid: network x: its option dns_ttl is "2h"; give whole seconds from 0 to 3600, such as 30s$/,
+    ],
+    [
       create('x', { options: { encrypted: '' } }),
       /^forbidden: network x asks to be encrypted, which the agent does not do yet; .*--allow-plaintext-overlays$/,
     ],

@@ -187,6 +187,7 @@ t.test('refused', async (t) => {
       create('x', { mode: { kind: 'replicated', replicas: -1 } }),
       /^invalid: service x: -1 replicas; give a whole number from 0$/,
     ],
+    [create('x', { dnsTtlS: 3601 }), /^invalid: service x: its DNS TTL of 3601 s; give whole seconds from 0 to 3600$/],
     [create('x', { drainTimeoutMs: Number.NaN }), /^invalid: service x: its drain timeout is no duration$/],
     [
       create('x', { health: { ...check, intervalMs: 0 } }),

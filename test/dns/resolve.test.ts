@@ -1,5 +1,5 @@
 // What a question gets, as text: table, resolution and the written answer together.
-import type { RecordType } from 'dns-packet';
+import { decode, type RecordType } from 'dns-packet';
 import t from 'tap';
 import { AnswerTable, NO_RECORDS } from '../../src/dns/answer-table.ts';
 import { Query } from '../../src/dns/query.ts';
@@ -238,6 +238,27 @@ t.test('the first network of a client that has the name answers', (t) => {
   t.equal(ask(table, 'web', 'A', { networks: [] }), 'NXDOMAIN aa | SOA .');
   table.setName(FRONTEND, { name: 'abc', addresses: ['10.64.1.7'], exists: true });
   t.equal(ask(table, 'abc', 'A', both), 'NOERROR aa | abc A 10.64.1.7', 'a name goes before an empty non-terminal');
+  t.end();
+});
+
+t.test('D26: five seconds, or what the network or the service says', (t) => {
+  const table = servedTable();
+  const ttls = (name: string, type: RecordType) => {
+    const { answers = [], additionals = [] } = decode(answer(table, name, type) as Buffer);
+    return [...answers, ...additionals].map((record) => ('ttl' in record ? record.ttl : undefined));
+  };
+  t.strictSame(ttls('web', 'A'), [5]);
+  t.strictSame(ttls('2.0.64.10.in-addr.arpa', 'PTR'), [5]);
+  t.strictSame(ttls('_http._tcp.web', 'SRV'), [5, 5, 5]);
+  const ports = [{ protocol: 'tcp' as const, labels: ['http'], targets: [{ name: 'web', port: 80 }] }];
+  table.setName(BACKEND, { name: 'web', addresses: ['10.64.0.2', 'fd00::2'], exists: true, ports, ttl: 70_000 });
+  table.setPointer(BACKEND, { address: '10.64.0.2', name: 'web', ttl: 0 });
+  t.strictSame(ttls('web', 'AAAA'), [70_000]);
+  t.strictSame(ttls('2.0.64.10.in-addr.arpa', 'PTR'), [0]);
+  t.strictSame(ttls('_http._tcp.web', 'SRV'), [70_000, 70_000, 70_000]);
+  table.addZone(BACKEND, 'shop_backend', 'backend', ['10.64.0.0/24'], 30);
+  table.setName(BACKEND, { name: 'web', addresses: ['10.64.0.2'], exists: true });
+  t.strictSame(ttls('web', 'A'), [30]);
   t.end();
 });
 

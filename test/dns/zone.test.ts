@@ -143,6 +143,52 @@ t.test('D7: the ports of a service, where its VIP and where its endpoints have t
   t.end();
 });
 
+t.test('D26: TTLs of a network and of a service, for all names and addresses of it', (t) => {
+  const slow = network('slow', 'overlay', ['10.64.2.0/24'], { options: { dns_ttl: '30s' } });
+  const web = service('web', { dnsTtlS: 60, on: [{ network: slow, vip: '10.64.2.2' }] });
+  const one = task(web, 1, { slow: '10.64.2.10' }, { name: 'web.1' });
+  const zones = new Zones(NODE, numberOf);
+  const objects = snapshot({ networks: [slow], services: [web], tasks: [one] });
+  const ttls = (commands: readonly DnsCommand[]) =>
+    commands.flatMap((command) => {
+      if (command.kind === 'zone-add') return [`zone ${command.ttl}`];
+      if (command.kind !== 'zone-update') return [command.kind];
+      const { names, pointers } = command.update;
+      return [
+        ...names.map(({ name, ttl }) => `${name} ${ttl}`),
+        ...pointers.map(({ address, ttl }) => `${address} ${ttl}`),
+      ];
+    });
+  const told = ttls(zones.apply(everything(objects), objects, EMPTY_SNAPSHOT));
+  t.strictSame(told.toSorted(), [
+    '10.64.2.10 60',
+    '10.64.2.2 60',
+    'task-web-1 60',
+    'tasks.web 60',
+    'web 60',
+    'web.1 60',
+    'zone 30',
+  ]);
+  const { dnsTtlS: _, ...spec } = web.spec;
+  const change: Change = { kind: 'service', before: web, after: { ...web, spec } };
+  const after = applyChanges(objects, 2, [change]);
+  const again = ttls(zones.apply([change], after, objects));
+  t.strictSame(
+    again.toSorted(),
+    told
+      .filter((text) => text !== 'zone 30')
+      .map((text) => text.replace('60', 'undefined'))
+      .sort(),
+  );
+  const faster = { ...slow, spec: { ...slow.spec, options: { dns_ttl: '1' } } };
+  const renewed: Change = { kind: 'network', before: slow, after: faster };
+  t.strictSame(ttls(zones.apply([renewed], applyChanges(after, 3, [renewed]), after)).slice(0, 2), [
+    'zone-remove',
+    'zone 1',
+  ]);
+  t.end();
+});
+
 t.test('D9, dnsrr, stacks, both families, static endpoints', (t) => {
   const labels = { 'com.docker.stack.namespace': 'shop' };
   const shopNetwork = network('shop_backend', 'overlay', ['10.64.0.0/24', 'fd00::/64'], { labels });
