@@ -39,7 +39,7 @@ const FINE: Readonly<Record<string, string>> = {
     'NOERROR | www.example.com CNAME web.example.net | web.example.net A 192.0.2.1',
   'alias loop': 'NOERROR | www.example.com CNAME b.example.net | b.example.net CNAME www.example.com',
   'NS of another zone with glue': `NOERROR | ${OWN}`,
-  'NS of its own zone with glue, and more': `NOERROR | ${OWN} | NS example.com`,
+  'NS of its own zone with glue, and more': `NOERROR | ${OWN} | NS example.com | + ns.example.com A 192.0.2.1`,
   'NODATA with the SOA of another zone': 'NOERROR',
   'NXDOMAIN with the SOA of the root': 'NXDOMAIN | SOA .',
   'another class': `NOERROR | ${OWN}`,

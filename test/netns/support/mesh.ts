@@ -1,21 +1,17 @@
 // What the agent of a test says about its services.
-import { isIP } from 'node:net';
+import { isIPv4 } from 'node:net';
 import type { EndpointListing, Resolution } from '../../../src/api/schema.ts';
 import type { Agent } from '../../support/agent.ts';
 import { api } from './clients.ts';
 import { type Task, until } from './tasks.ts';
 
-/** Waits until these tasks, and no others, are what a name means on a network; told by their first addresses. */
+/** Waits until these tasks, and no others, are what a name means on a network; told by their IPv4 addresses. */
 export async function untilServing(agent: Agent, network: string, name: string, tasks: readonly Task[]): Promise<void> {
   const wanted = tasks.map(({ address }) => address).sort();
   await until(
     `${name} is served by ${wanted}`,
     () => resolve(agent, network, `tasks.${name}`),
-    (addresses) =>
-      addresses
-        .filter((one) => isIP(one) === isIP(wanted[0] ?? ''))
-        .sort()
-        .join() === wanted.join(),
+    (addresses) => addresses.filter(isIPv4).sort().join() === wanted.join(),
   );
 }
 
