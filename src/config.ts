@@ -56,7 +56,7 @@ export interface Config extends ForwardingConfig {
   readonly egressSubnet?: Subnet;
   /** Accept networks that ask for encryption, and carry them in clear. */
   readonly allowPlaintextOverlays: boolean;
-  /** The agent runs as root: overlays, containers and ports below 1024. */
+  /** The agent runs as root, and not with --local-only: overlays, containers and ports below 1024. */
   readonly privileged: boolean;
 }
 
@@ -139,6 +139,7 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: 'a free part of 100.127.0.0/16',
   },
   { flag: '--allow-plaintext-overlays', help: 'accept networks that ask for encryption, without encrypting' },
+  { flag: '--local-only', help: 'no overlay networks, as for an ordinary user: for a root without capabilities' },
 ];
 
 /** 127.0.0.11 is where containers of Docker networks ask, so nothing has to be learnt anew. */
@@ -158,7 +159,7 @@ const MAX_SOCKET_PATH = 107;
 /** Flags before environment before defaults. Throws ConfigError. */
 export function parseConfig(flags: AgentFlags, machine: Machine): Config {
   const read = reader(flags, machine.env);
-  const privileged = machine.uid === 0;
+  const privileged = machine.uid === 0 && !read.flag('local-only');
   const ownDns = { address: DNS_ADDRESS, port: privileged ? DNS_PORT : USER_DNS_PORT };
   const dns = read.one('dns', hostPort(ownDns)) ?? ownDns;
   const refuse = (flag: string, problem: string): never => {

@@ -1,6 +1,7 @@
 // `vipmesh lab`: a cluster on one machine, with real agents and a real etcd.
 import { Command, InvalidArgumentError } from 'commander';
 import { fileURLToPath } from 'node:url';
+import { commandLines } from './demo/text.ts';
 import { environment, inNode, PROGRAM } from './lab/agents.ts';
 import { takeDown } from './lab/down.ts';
 import { execInNode } from './lab/exec.ts';
@@ -14,7 +15,7 @@ import { listOptions } from './list-options.ts';
 import type { CommandRunner } from './run-session.ts';
 import { CliError, localCommand, type Shell, withExamples } from './shell.ts';
 
-const WEB_SERVER = fileURLToPath(new URL('./demo-server.js', import.meta.url));
+const WEB_SERVER = fileURLToPath(new URL('./demo/web-server.js', import.meta.url));
 
 /** What the commands about labs cannot make themselves. */
 export interface LabParts {
@@ -24,6 +25,11 @@ export interface LabParts {
 
 interface Named {
   readonly name: string;
+}
+
+/** Of a lab that is there. */
+interface MaybeNamed {
+  readonly name?: string;
 }
 
 export function labCommand(shell: Shell, parts: LabParts): Command {
@@ -44,11 +50,12 @@ interface UpFlags extends Named {
 }
 
 function upCommand(shell: Shell, { lab: machine }: LabParts): Command {
-  return named('up', 'start a lab, or what is missing of it, and say what to try', [
+  return localCommand('up', 'start a lab, or what is missing of it, and say what to try', [
     'vipmesh lab up',
     'vipmesh lab up --nodes 5 --json',
     'vipmesh lab up -- --log-level debug --drain 2s',
   ])
+    .option('--name <NAME>', 'name of the lab', labName, DEFAULT_LAB)
     .usage('[OPTIONS] [-- AGENT_FLAG...]')
     .argument('[AGENT_FLAG...]', 'further flags of the agents that are started')
     .option('--nodes <N>', `how many nodes, this machine among them (default: ${DEFAULT_NODES})`, nodeCount)
@@ -66,8 +73,9 @@ function upCommand(shell: Shell, { lab: machine }: LabParts): Command {
 function downCommand(shell: Shell, { lab: machine }: LabParts): Command {
   return named('down', 'end a lab and everything that runs in its nodes, and remove what it was made of', [
     'vipmesh lab down',
-  ]).action(async ({ name }: Named) => {
+  ]).action(async (flags: MaybeNamed) => {
     needRoot();
+    const name = nameOf(flags);
     const world: LabWorld = { machine, env: shell.env, stop: new AbortController().signal };
     if (!(await takeDown(world, name))) shell.out(`There is no lab "${name}".\n`);
   });
@@ -97,8 +105,8 @@ function statusCommand(shell: Shell, { lab: machine }: LabParts): Command {
     "vipmesh lab status --format '{{json .Nodes}}'",
   ])
     .option('--format <FORMAT>', "json or a template such as '{{.Etcd.State}}'")
-    .action(async ({ name, format }: Named & { readonly format?: string }) => {
-      const view = await viewLab(machine.processes, existing(name).lab);
+    .action(async ({ format, ...flags }: MaybeNamed & { readonly format?: string }) => {
+      const view = await viewLab(machine.processes, existing(flags).lab);
       if (format === undefined) shell.out(describeLab(view));
       else if (format === 'json') shell.out(`${JSON.stringify(view)}\n`);
       else shell.out(formatObjects([view], format));
@@ -115,8 +123,8 @@ function execCommand(shell: Shell, { runner }: LabParts): Command {
     .argument('<COMMAND...>', 'the command and its arguments, after -- or as the first word that is no option')
     .passThroughOptions()
     .addHelpText('after', "\nThe word vipmesh is this program, wherever it is. The command's exit code is kept.")
-    .action(async (name: string, command: readonly string[], flags: Named) => {
-      const node = existing(flags.name).node(name);
+    .action(async (name: string, command: readonly string[], flags: MaybeNamed) => {
+      const node = existing(flags).node(name);
       // Behind an operand, -- is a word like any other.
       const [program = '', ...words] = command[0] === '--' ? command.slice(1) : command;
       const own = program === 'vipmesh' ? [process.execPath, PROGRAM, ...words] : [program, ...words];
@@ -125,12 +133,21 @@ function execCommand(shell: Shell, { runner }: LabParts): Command {
     });
 }
 
+/** A command about a lab that is there. */
 function named(name: string, description: string, examples: readonly string[]): Command {
-  return localCommand(name, description, examples).option('--name <NAME>', 'name of the lab', labName, DEFAULT_LAB);
+  const which = `name of the lab (default: ${DEFAULT_LAB}, or else the only one there is)`;
+  return localCommand(name, description, examples).option('--name <NAME>', which, labName);
 }
 
-function existing(name: string): LabRecord {
+function nameOf({ name }: MaybeNamed): string {
+  if (name !== undefined) return name;
+  const [only = DEFAULT_LAB, ...others] = labNames();
+  return others.length === 0 ? only : DEFAULT_LAB;
+}
+
+function existing(flags: MaybeNamed): LabRecord {
   needRoot();
+  const name = nameOf(flags);
   const record = LabRecord.open(name);
   if (record === undefined) {
     const others = labNames().join(', ');
@@ -170,17 +187,18 @@ async function stoppable<T>(work: (stop: AbortSignal) => Promise<T>): Promise<T>
 function whatToTry({ name, nodes }: Lab): string {
   const own = name === DEFAULT_LAB ? '' : ` --name ${name}`;
   const servers = nodes.length === 1 ? nodes : nodes.slice(1, 3);
-  const last = nodes.at(-1)?.name;
-  const lines = [
+  const lines = commandLines([
     ['vipmesh node ls'],
-    ['vipmesh service create --name web --publish 8080:8000'],
-    ...servers.map((node) => [`vipmesh lab exec${own} ${node.name} -- node ${WEB_SERVER} &`]),
-    ...servers.map((node) => [`vipmesh lab exec${own} ${node.name} -- vipmesh endpoint add web ${node.address}`]),
-    ['curl http://localhost:8080', 'again and again: each node that serves in turn'],
-    [`vipmesh lab exec${own} ${last} -- curl http://localhost:8080`, 'the same from every node'],
+    ['vipmesh network create --driver overlay back'],
+    ['vipmesh service create --name web --network back --publish 8080:8000'],
+    ...servers.map((node): readonly [string] => [
+      `vipmesh lab exec${own} ${node.name} -- vipmesh run --service web --network back -- node ${WEB_SERVER} &`,
+    ]),
+    ['curl http://localhost:8080', 'again and again: each container in turn, and so on every node'],
+    ['vipmesh service create --name app --network back'],
+    ['vipmesh run --service app --network back -- curl -s http://web:8000', 'by name and VIP, from this node'],
     ['vipmesh status', 'who is there, and who is behind'],
     [`vipmesh lab down${own}`, 'stops everything and leaves nothing behind'],
-  ];
-  const text = lines.map(([command = '', remark]) => `  ${command}${remark === undefined ? '' : `    # ${remark}`}\n`);
-  return `Try:\n\n${text.join('')}`;
+  ]);
+  return `Try:\n\n${lines.join('\n')}\n`;
 }

@@ -50,7 +50,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .option('-H, --host <SOCKET>', "the agent's socket (default: $VIPMESH_HOST)")
     .enablePositionalOptions()
     .addCommand(agentCommand(shell, parts.agentFlags, (flags) => parts.startAgent(flags)))
-    .addCommand(demoCommand((text) => shell.out(text), done))
+    .addCommand(demoCommand(shell, parts.lab))
     .addCommand(runCommand(shell, parts.runner, done))
     .addCommand(attachCommand(shell))
     .addCommand(detachCommand(shell))
