@@ -25,9 +25,11 @@ export function install(stage: Stage, packages: Readonly<Record<string, string>>
 function scriptFor(packages: readonly string[]): string {
   return `
     clusters=/etc/postgresql-common/createcluster.d policy=/usr/sbin/policy-rc.d
+    made=
     mkdir -p $clusters && echo create_main_cluster=false > $clusters/vipmesh-demo.conf
     if [ ! -e $policy ]; then printf '#!/bin/sh\\nexit 101\\n' > $policy && chmod 755 $policy && made=$policy; fi
     trap 'rm -f $clusters/vipmesh-demo.conf $made' EXIT
+    trap 'exit 130' INT TERM HUP
     apt-get update -q
     apt-get install -y -q --no-install-recommends ${packages.join(' ')}
     ${packages.includes('etcd-server') ? 'update-rc.d etcd disable || true' : ''}`;
