@@ -37,6 +37,10 @@ interface Zone {
 
 export class Zones {
   readonly #zones = new Map<NetworkId, Zone>();
+  /** On which networks a service or task claims something, so that the others need not be looked at. */
+  readonly #claimedOn = new Map<ServiceId | TaskId, readonly NetworkId[]>();
+  /** Where something may have become different since the last update. */
+  readonly #touched = new Set<Zone>();
   readonly #self: NodeId;
   readonly #numberOf: (network: NetworkId) => number;
 
@@ -100,26 +104,45 @@ export class Zones {
   #claimService(id: ServiceId, after: Snapshot): void {
     const service = after.services.get(id);
     const tasks = service === undefined ? [] : tasksOf(after, id);
-    for (const zone of this.#zones.values()) {
-      const here = service?.networks.some((network) => network.networkId === zone.network.id) ? service : undefined;
-      this.#claim(
-        zone,
-        id,
-        here && this.#serviceClaims(here, tasks, zone.network, after),
-        here && vipClaims(here, zone.network),
-      );
+    const here = service?.networks.map(({ networkId }) => networkId) ?? [];
+    for (const zone of this.#zonesOf(id, here)) {
+      if (service === undefined || !here.includes(zone.network.id)) this.#claim(zone, id, NO_CLAIMS, NO_CLAIMS);
+      else
+        this.#claim(
+          zone,
+          id,
+          this.#serviceClaims(service, tasks, zone.network, after),
+          vipClaims(service, zone.network),
+        );
     }
   }
 
   #claimTask(id: TaskId, after: Snapshot): void {
     const task = after.tasks.get(id);
     const service = task && after.services.get(task.serviceId);
-    for (const zone of this.#zones.values()) {
-      const member = service?.networks.some((network) => network.networkId === zone.network.id);
-      const attachment = member && task?.attachments.find((one) => one.networkId === zone.network.id);
+    const networks = service?.networks.map(({ networkId }) => networkId) ?? [];
+    const places = task?.attachments.filter(({ networkId }) => networks.includes(networkId)) ?? [];
+    for (const zone of this.#zonesOf(
+      id,
+      places.map(({ networkId }) => networkId),
+    )) {
+      const attachment = places.find(({ networkId }) => networkId === zone.network.id);
       const here = attachment && task && service ? { attachment, task, service } : undefined;
-      this.#claim(zone, id, here && taskClaims(here), here && endpointClaims(here, zone.network));
+      this.#claim(
+        zone,
+        id,
+        here === undefined ? NO_CLAIMS : taskClaims(here),
+        here === undefined ? NO_CLAIMS : endpointClaims(here, zone.network),
+      );
     }
+  }
+
+  /** The zones in which it claims something from now on, and those in which it did. */
+  #zonesOf(claimant: ServiceId | TaskId, networks: readonly NetworkId[]): readonly Zone[] {
+    const all = new Set([...networks, ...(this.#claimedOn.get(claimant) ?? [])]);
+    if (networks.length === 0) this.#claimedOn.delete(claimant);
+    else this.#claimedOn.set(claimant, networks);
+    return [...all].flatMap((id) => this.#zones.get(id) ?? []);
   }
 
   /** Its names, which exist as long as it does, and below `tasks.` its endpoints in use. */
@@ -145,15 +168,15 @@ export class Zones {
     return claims;
   }
 
-  #claim(zone: Zone, claimant: string, names: ClaimMap | undefined, addresses: ClaimMap | undefined): void {
-    zone.names.replace(claimant, names ?? NO_CLAIMS, zone.touchedNames);
-    zone.pointers.replace(claimant, addresses ?? NO_CLAIMS, zone.touchedAddresses);
+  #claim(zone: Zone, claimant: string, names: ClaimMap, addresses: ClaimMap): void {
+    zone.names.replace(claimant, names, zone.touchedNames);
+    zone.pointers.replace(claimant, addresses, zone.touchedAddresses);
+    this.#touched.add(zone);
   }
 
   #updates(): DnsCommand[] {
     const commands: DnsCommand[] = [];
-    for (const zone of this.#zones.values()) {
-      if (zone.touchedNames.size + zone.touchedAddresses.size === 0) continue;
+    for (const zone of this.#touched) {
       const names = zone.names
         .changed(zone.touchedNames)
         .map(([name, meaning]): NameRecord => nameRecord(name, meaning));
@@ -170,6 +193,7 @@ export class Zones {
         });
       }
     }
+    this.#touched.clear();
     return commands;
   }
 }

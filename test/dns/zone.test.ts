@@ -3,6 +3,9 @@ import t from 'tap';
 import type { Change } from '../../src/catalog/change.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../src/catalog/snapshot.ts';
 import type { DnsCommand } from '../../src/dns/command.ts';
+import { AnswerTable } from '../../src/dns/answer-table.ts';
+import { Claims } from '../../src/dns/claims.ts';
+import { NameIndex } from '../../src/dns/name-index.ts';
 import { Zones } from '../../src/dns/zone.ts';
 import type { NetworkId } from '../../src/model/network.ts';
 import type { PortNumber } from '../../src/model/port.ts';
@@ -348,4 +351,62 @@ t.test('change by change is the same as all at once', (t) => {
     const value = someTask(pick);
     return make(value, now.tasks.get(value.id));
   }
+});
+
+/** What telling the resolver about one change costs, in steps: claims replaced, names decided, looked up and added. */
+function stepsFor(services: number): Record<string, number> {
+  const networks = Array.from({ length: services / 10 }, (_, i) =>
+    network(`n${i}`, 'overlay', [`10.${i >> 8}.${i & 255}.0/24`]),
+  );
+  const all = Array.from({ length: services }, (_, i) => {
+    const on = networks[i % networks.length] ?? backend;
+    return service(`s${i}`, {
+      on: [{ network: on, vip: `${String(on.subnets[0]).slice(0, -4)}${2 + Math.floor(i / networks.length)}` }],
+    });
+  });
+  const tasks = all
+    .slice(0, 10)
+    .map((one, i) => task(one, 1, { [`n${i % networks.length}`]: `10.200.0.${i}` }, { name: `t${i}` }));
+  const objects = snapshot({ networks, services: all, tasks });
+  const zones = new Zones(NODE, (id) => Number(String(id).replace('net-n', '')));
+  const table = new AnswerTable();
+  const tell = (commands: readonly DnsCommand[]) => {
+    for (const command of commands) {
+      if (command.kind === 'zone-add') table.addZone(command.network, command.name, command.shortName, command.subnets);
+      if (command.kind !== 'zone-update') continue;
+      for (const name of command.update.names) table.setName(command.update.network, name);
+      for (const pointer of command.update.pointers) table.setPointer(command.update.network, pointer);
+    }
+  };
+  tell(zones.apply(everything(objects), objects, EMPTY_SNAPSHOT));
+  const [before] = tasks;
+  if (before === undefined) throw new Error('no task');
+  const change: Change = { kind: 'task', before, after: { ...before, state: 'draining' } };
+  const after = applyChanges(objects, 2, [change]);
+  const steps: Record<string, number> = {};
+  const counted = [
+    [Claims.prototype, 'replace'],
+    [Claims.prototype, 'changed'],
+    [NameIndex.prototype, 'find'],
+    [NameIndex.prototype, 'add'],
+  ] as const;
+  const originals = counted.map(([owner, method]) => Reflect.get(owner, method) as (...words: unknown[]) => unknown);
+  counted.forEach(([owner, method], i) => {
+    Reflect.set(owner, method, function (this: unknown, ...words: unknown[]) {
+      steps[method] = (steps[method] ?? 0) + 1;
+      return Reflect.apply(originals[i] as () => unknown, this, words);
+    });
+  });
+  try {
+    tell(zones.apply([change], after, objects));
+  } finally {
+    for (const [i, [owner, method]] of counted.entries()) Reflect.set(owner, method, originals[i]);
+  }
+  return steps;
+}
+
+t.test('a change costs as much among 10 services as among 10,000 on 1,000 networks', async (t) => {
+  const few = stepsFor(10);
+  t.match(few, { replace: Number, changed: Number, find: Number });
+  t.strictSame(stepsFor(10_000), few);
 });
