@@ -49,6 +49,8 @@ export interface Link {
   readonly port: PortSettings | undefined;
   /** Of a VXLAN device. */
   readonly tunnel: Tunnel | undefined;
+  /** Those of its settings that are told with it, by their path below /proc/sys/net; each of the others is a file to be read. */
+  readonly sysctls?: Readonly<Record<string, string>>;
 }
 
 export interface Address {
@@ -169,8 +171,11 @@ export interface Namespace {
   /** Two objects with the same are the same namespace. */
   readonly identity: string;
   observe(): Promise<Observed>;
-  /** Its links alone, which is much less where a network has thousands of neighbours. */
-  observeLinks(): Promise<readonly Link[]>;
+  /**
+   * Its links alone, which is much less where a network has thousands of neighbours. With names, those of them that there are, at
+   * a price that does not depend on the others.
+   */
+  observeLinks(names?: readonly string[]): Promise<readonly Link[]>;
   apply(operation: Operation): Promise<void>;
   /** All unicast destinations, whoever made the routes. */
   routed(): Promise<readonly RoutedSubnet[]>;

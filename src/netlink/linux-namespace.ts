@@ -98,8 +98,9 @@ export class LinuxNamespace implements Namespace {
     };
   }
 
-  async observeLinks(): Promise<readonly Link[]> {
-    return (await this.#links()).map((link) => plainLink(link, this.#names));
+  async observeLinks(names?: readonly string[]): Promise<readonly Link[]> {
+    const links = names === undefined ? await this.#links() : await this.#linksNamed(names);
+    return links.map((link) => plainLink(link, this.#names));
   }
 
   async routed(): Promise<readonly RoutedSubnet[]> {
@@ -307,6 +308,29 @@ export class LinuxNamespace implements Namespace {
     return links;
   }
 
+  async #linksNamed(names: readonly string[]): Promise<readonly IndexedLink[]> {
+    const links: IndexedLink[] = [];
+    for (const name of names) {
+      const link = await this.#linkNamed(name);
+      if (link === undefined) continue;
+      links.push(link);
+      // Bridges are told by their index.
+      if (link.masterIndex !== 0 && !this.#names.has(link.masterIndex)) await this.#links();
+    }
+    return links;
+  }
+
+  async #linkNamed(name: string): Promise<IndexedLink | undefined> {
+    const purpose = { operation: 'look up', object: `link ${name}${this.#where()}` };
+    try {
+      const [answer] = await this.#socket().request(getLinkRequest(name), purpose);
+      return answer === undefined ? undefined : readLink(answer.body);
+    } catch (error) {
+      if (error instanceof KernelError && error.code === 'absent') return undefined;
+      throw error;
+    }
+  }
+
   async #routes(): Promise<readonly (Route & { linkIndex: number; protocol: number })[]> {
     return (await this.#dump('route')).map(({ body }) => readRoute(body)).filter(isDefined);
   }
@@ -327,7 +351,8 @@ export class LinuxNamespace implements Namespace {
   }
 
   #setSysctl(path: string, value: string): void {
-    if (this.sysctl(path) === undefined || this.sysctl(path) === value) return;
+    const present = this.sysctl(path);
+    if (present === undefined || present === value) return;
     try {
       // Which namespace /proc/sys/net shows depends on the thread, so this must not be left to Node's thread pool.
       inNetns(this.fd, () => writeFileSync(`/proc/sys/net/${path}`, value));

@@ -19,7 +19,17 @@ import { AF, macFromBytes, macToBytes, readIp } from './wire-address.ts';
 
 const RTM = { newLink: 16, deleteLink: 17, getLink: 18 } as const;
 const IFF_UP = 0x1;
-const IFLA = { address: 1, name: 3, mtu: 4, master: 10, operState: 16, linkInfo: 18, group: 27, netnsFd: 28 } as const;
+const IFLA = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  master: 10,
+  operState: 16,
+  linkInfo: 18,
+  afSpec: 26,
+  group: 27,
+  netnsFd: 28,
+} as const;
 /** Operational state (RFC 2863): `unknown` is what links without a carrier, such as the loopback, have while they work. */
 const OPER_STATE = { unknown: 0, up: 6 } as const;
 const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
@@ -44,6 +54,10 @@ const IFLA_VXLAN = {
   noChecksum6Sent: 19,
   noChecksum6Received: 20,
 } as const;
+const AF_INET6_SPEC = 10;
+const IFLA_INET6_CONF = 2;
+/** Places in the array that IFLA_INET6_CONF is (linux/ipv6.h, DEVCONF_*). */
+const DEVCONF = { acceptRa: 3, disableIpv6: 26 } as const;
 /** The group of links that are far ends of pairs, so that those of one namespace can be removed together. */
 const FAR_END_GROUP = 118;
 export const LINK_HEADER_BYTES = 16;
@@ -170,6 +184,7 @@ export function readLink(body: Buffer): (Link & { readonly index: number; readon
     master: undefined,
     port: readText(info.get(IFLA_INFO.slaveKind)) === 'bridge' ? readPort(info.get(IFLA_INFO.slaveData)) : undefined,
     tunnel: kind === 'vxlan' ? readTunnel(info.get(IFLA_INFO.data)) : undefined,
+    ...readSysctls(name, attributes.get(IFLA.afSpec)),
   };
 }
 
@@ -196,6 +211,20 @@ function readPort(data: Buffer | undefined): PortSettings {
   return Object.fromEntries(
     PORT_SETTINGS.map((name) => [name, attributes.get(IFLA_BRPORT[name])?.[0] === 1]),
   ) as unknown as PortSettings;
+}
+
+/** A link too narrow for IPv6 has none of these. */
+function readSysctls(name: string, spec: Buffer | undefined): Pick<Link, 'sysctls'> {
+  const ipv6 = spec === undefined ? undefined : readAttributes(spec).get(AF_INET6_SPEC);
+  const values = ipv6 === undefined ? undefined : readAttributes(ipv6).get(IFLA_INET6_CONF);
+  if (values === undefined || values.length < 4 * (DEVCONF.disableIpv6 + 1)) return {};
+  const valueAt = (place: number): string => String(values.readInt32LE(4 * place));
+  return {
+    sysctls: {
+      [`ipv6/conf/${name}/accept_ra`]: valueAt(DEVCONF.acceptRa),
+      [`ipv6/conf/${name}/disable_ipv6`]: valueAt(DEVCONF.disableIpv6),
+    },
+  };
 }
 
 function readTunnel(data: Buffer | undefined): Tunnel | undefined {

@@ -5,11 +5,11 @@ import type { Kernel, Namespace } from '../netlink/kernel.ts';
 import type { Log } from '../runtime/log.ts';
 import { awaitLinks, type Container, describeContainer, removeBrokenPairs } from './container.ts';
 import type { EgressBridge } from './egress-bridge.ts';
-import { BRIDGE, containerNamespace, type Instance, portLink } from './names.ts';
+import { containerNamespace, type Instance } from './names.ts';
 import type { Networks } from './networks.ts';
 import { fitOut, isGuest, isStillThere, openGuest } from './open-guest.ts';
 import { type ContainerSpec, hasEgress, planContainer } from './plan.ts';
-import { reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
+import { reconcile, throwFirst } from './reconciler.ts';
 
 interface ContainerState {
   readonly namespace: Namespace;
@@ -100,14 +100,11 @@ export class ContainerSet {
     const { namespace, spec } = state;
     const { egress: bridge, kernel, log } = this.#options;
     const networks = spec.attachments.map(({ network }) => this.#options.networks.require(network.id));
-    for (const network of networks) {
-      const outcome = await this.#options.networks.reconcile(network);
-      // A failure may be another container's; what counts here is this one's port.
-      throwUnlessPort(outcome, portLink(spec.taskId), BRIDGE);
-    }
+    for (const network of networks) await this.#options.networks.addPort(network, spec);
     const egress = hasEgress(spec) ? await bridge.settle(spec.taskId) : undefined;
     const mtuOf = (id: NetworkId) => this.#options.networks.mtuOf(this.#options.networks.require(id).network);
-    const { links } = throwFirst(await reconcile(namespace, planContainer(spec, egress, mtuOf)));
+    throwFirst(await reconcile(namespace, planContainer(spec, egress, mtuOf)));
+    const links = await namespace.observeLinks();
     const places = { container: namespace, networks: networks.map((one) => one.namespace), node: kernel.own };
     const slow = await awaitLinks(spec, places, egress);
     if (slow.length > 0) log.warn('links of a container are slow to come up', { taskId: spec.taskId, links: slow });
@@ -127,8 +124,8 @@ export class ContainerSet {
     for (const { network } of state.spec.attachments) {
       const known = networks.get(network.id);
       if (known === undefined) continue;
-      const { failures } = await networks.reconcile(known);
-      for (const error of failures) log.warn('cannot remove a container from its network', { taskId, error });
+      for (const error of await networks.removePort(known, state.spec))
+        log.warn('cannot remove a container from its network', { taskId, error });
     }
     await egress.dismiss(taskId);
     state.namespace.close();

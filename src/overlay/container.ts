@@ -95,7 +95,7 @@ export async function removeBrokenPairs(
   container: Namespace,
 ): Promise<void> {
   const port = portLink(spec.taskId);
-  const hasPort = (await network.observeLinks()).some(({ name }) => name === port);
+  const hasPort = (await network.observeLinks([port])).length > 0;
   const position = spec.attachments.findIndex((attachment) => attachment.network.id === networkId);
   const first = spec.attachments[position]?.addresses[0];
   const end = (await container.observeLinks()).find(({ name }) => name === linkOf(spec, position));

@@ -119,6 +119,8 @@ export class OverlayDriver {
       // Before anything is made: one of them may hold a tunnel that is needed.
       const removed = await this.#removeStrangers(found);
       const adopted: Container[] = [];
+      // As a whole first, so that then only each container's own links have to be looked at.
+      for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
       await this.#containers.each(open, async ({ taskId }) => adopted.push(await this.#containers.settle(taskId)));
       for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
       return { containers: adopted, removed };

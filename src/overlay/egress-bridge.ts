@@ -4,6 +4,7 @@ import { type IpAddress, parseSubnet, type Subnet } from '../model/address.ts';
 import { gatewayOf } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { Kernel, Namespace, Observed, Operation } from '../netlink/kernel.ts';
+import { KernelError } from '../netlink/kernel-error.ts';
 import type { Log } from '../runtime/log.ts';
 import {
   chooseEgressSubnet,
@@ -14,11 +15,12 @@ import {
   nextEgressNumber,
   observedEgressPlace,
   planEgress,
+  planEgressPorts,
 } from './egress.ts';
 import { EGRESS_LINK, egressBridge, egressPort, type Instance, macOf, tableName } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { EgressPlace } from './plan.ts';
-import { type Outcome, reconcile, throwUnlessPort } from './reconciler.ts';
+import { addLinks, type Outcome, reconcile, throwUnlessPort } from './reconciler.ts';
 
 export interface EgressOptions {
   /** IPv4, /8 to /29. Absent: the first of a pool that is not in use on this node. */
@@ -77,16 +79,30 @@ export class EgressBridge {
     if (place === undefined || subnet === undefined) throw new RangeError(`container ${taskId} was not admitted`);
     const { instance } = this.#options;
     const names = { bridge: egressBridge(instance), port: egressPort(instance, place.number) };
-    throwUnlessPort(await this.#reconcile(subnet), names.port, names.bridge);
+    const { own } = this.#options.kernel;
+    const plan = planEgressPorts(instance, [[taskId, place]]);
+    // Only what is the container's own, where that is all that is missing.
+    const isDone = this.#isUp && (await addLinks(own, plan)).failures.length === 0;
+    if (!isDone) await throwUnlessPort(own, await this.#reconcile(subnet), names);
     return { subnet, gateway: gatewayOf(subnet), place, ...names };
   }
 
   /** Takes a container's place and link away. */
   async dismiss(taskId: TaskId): Promise<void> {
-    if (!this.#places.delete(taskId) || this.#subnet === undefined) return;
-    const { failures } = await this.#reconcile(this.#subnet);
-    for (const error of failures)
-      this.#options.log.warn('cannot remove a container from the egress bridge', { taskId, error });
+    const place = this.#places.get(taskId);
+    if (place === undefined || this.#subnet === undefined) return;
+    this.#places.delete(taskId);
+    const { kernel, instance, log } = this.#options;
+    const { address, number } = place;
+    const neighbour = { address, mac: macOf(address) };
+    try {
+      await kernel.own.apply({ kind: 'remove-link', name: egressPort(instance, number) });
+      await kernel.own.apply({ kind: 'remove-neighbour', link: egressBridge(instance), neighbour });
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      log.warn('cannot remove a container from the egress bridge', { taskId, error });
+      this.#changed();
+    }
   }
 
   /** After all containers that live on were admitted: removes everything when there is none. */
@@ -178,7 +194,7 @@ export class EgressBridge {
   async #removeBrokenPair(place: EgressPlace, namespace: Namespace, observed: Observed): Promise<void> {
     const { kernel, instance } = this.#options;
     const port = egressPort(instance, place.number);
-    const hasPort = (await kernel.own.observeLinks()).some(({ name }) => name === port);
+    const hasPort = (await kernel.own.observeLinks([port])).length > 0;
     const hasEnd = observed.links.some(({ name, mac }) => name === EGRESS_LINK && mac === macOf(place.address));
     if (hasPort && hasEnd) return;
     if (hasPort) await kernel.own.apply({ kind: 'remove-link', name: port });

@@ -88,7 +88,22 @@ export function observedEgressPlace(subnet: Subnet, observed: Observed): EgressP
 export function planEgress(instance: Instance, subnet: Subnet, places: ReadonlyMap<TaskId, EgressPlace>): Plan {
   const bridge = egressBridge(instance);
   const gateway = gatewayOf(subnet);
-  const ports = [...places].map(([taskId, { number, address, namespace }]) => ({
+  const ports = planEgressPorts(instance, places);
+  return {
+    links: [{ name: bridge, make: { kind: 'bridge' }, mac: macOf(gateway) }, ...ports.links],
+    addresses: [{ address: gateway, prefixLength: prefixLength(subnet), deprecated: false, link: bridge }],
+    routes: [],
+    neighbours: ports.neighbours,
+    forwarding: [],
+    sysctls: [{ path: 'ipv4/ip_forward', value: '1' }, ...linkIpv6(bridge, false), ...ports.sysctls],
+  };
+}
+
+/** Of that, what is some containers'. */
+export function planEgressPorts(instance: Instance, places: Iterable<readonly [TaskId, EgressPlace]>): Plan {
+  const bridge = egressBridge(instance);
+  const all = [...places];
+  const links = all.map(([taskId, { number, address, namespace }]) => ({
     name: egressPort(instance, number),
     make: {
       kind: 'veth',
@@ -102,17 +117,13 @@ export function planEgress(instance: Instance, subnet: Subnet, places: ReadonlyM
     port: { isolated: true },
   }));
   return {
-    links: [{ name: bridge, make: { kind: 'bridge' }, mac: macOf(gateway) }, ...ports],
-    addresses: [{ address: gateway, prefixLength: prefixLength(subnet), deprecated: false, link: bridge }],
+    links,
+    addresses: [],
     routes: [],
     // As on overlay networks: nobody answers for another's address.
-    neighbours: [...places.values()].map(({ address }) => ({ address, mac: macOf(address), link: bridge })),
+    neighbours: all.map(([, { address }]) => ({ address, mac: macOf(address), link: bridge })),
     forwarding: [],
-    sysctls: [
-      { path: 'ipv4/ip_forward', value: '1' },
-      ...linkIpv6(bridge, false),
-      ...ports.flatMap(({ name }) => linkIpv6(name, false)),
-    ],
+    sysctls: links.flatMap(({ name }) => linkIpv6(name, false)),
   };
 }
 

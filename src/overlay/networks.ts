@@ -5,10 +5,10 @@ import type { Network, NetworkId } from '../model/network.ts';
 import type { Kernel, Namespace, Operation, Tunnel } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import { networkMtu, underlayMtu } from './mtu.ts';
-import { type Instance, networkNamespace, TUNNEL } from './names.ts';
+import { BRIDGE, type Instance, macOf, networkNamespace, portLink, TUNNEL } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
-import { type ContainerSpec, planNetwork } from './plan.ts';
-import { type Outcome, reconcile, throwFirst } from './reconciler.ts';
+import { type ContainerSpec, planNetwork, planPort } from './plan.ts';
+import { addLinks, type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
 import { isAsPlanned, portsOn } from './notice.ts';
 import { type Remote, type RemoteId, RemoteTable, remoteOf, remoteOperations, remotesOn } from './remotes.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
@@ -126,6 +126,36 @@ export class Networks {
     return outcome;
   }
 
+  /** Makes a container's port be there, at a price that does not depend on how many others there are. Rejects with KernelError. */
+  async addPort(state: NetworkState, container: ContainerSpec): Promise<void> {
+    const { namespace, network, remotes } = state;
+    const plan = planPort(this.#options.instance, network, container, this.mtuOf(network));
+    // What is here has been elsewhere until now, or is still told of as being there.
+    const hasMoved = plan.forwarding.some(({ mac }) => remotes.withMac(mac) !== undefined);
+    if (!hasMoved && (await addLinks(namespace, plan)).failures.length === 0) return;
+    // Or something else has changed what it builds on. What then fails may be another container's.
+    const port = portLink(container.taskId);
+    await throwUnlessPort(namespace, await this.reconcile(state), { port, bridge: BRIDGE });
+  }
+
+  /** Takes the port of a former container away, likewise. Resolves with what failed. */
+  async removePort(state: NetworkState, container: ContainerSpec): Promise<readonly KernelError[]> {
+    const { network, remotes } = state;
+    const addresses = addressesOn(network.id, container);
+    const here = this.#options.containers().flatMap((one) => addressesOn(network.id, one));
+    // Where somebody else has them by now, they stay.
+    if (!addresses.some((address) => here.includes(address) || remotes.withAddress(address) !== undefined)) {
+      const operations: readonly Operation[] = [
+        { kind: 'remove-link', name: portLink(container.taskId) },
+        ...addresses.map((address): Operation => {
+          return { kind: 'remove-neighbour', link: BRIDGE, neighbour: { address, mac: macOf(address) } };
+        }),
+      ];
+      if (await this.#applyAll(state.namespace, operations)) return [];
+    }
+    return (await this.reconcile(state)).failures;
+  }
+
   /** Of a network that could not even be opened or read. */
   setProblem(id: NetworkId, problem: KernelError): void {
     this.#problems.set(id, problem);
@@ -208,4 +238,8 @@ export class Networks {
     if (cluster === undefined || vni === undefined) return undefined;
     return { vni, port: cluster.vxlanPort ?? VXLAN_PORT, local: cluster.dataAddress };
   }
+}
+
+function addressesOn(id: NetworkId, { attachments }: ContainerSpec): readonly IpAddress[] {
+  return attachments.flatMap(({ network, addresses }) => (network.id === id ? addresses : []));
 }

@@ -129,6 +129,7 @@ export function planNetwork(
   containers: readonly ContainerSpec[],
 ): Plan {
   const ports = containers.flatMap((container) => portsOf(instance, network, container));
+  const planned = planPorts(ports, mtu);
   const ipv6 = network.subnets.some((subnet) => ipVersion(subnet) === 6);
   const mac = own[0] === undefined ? undefined : macOf(own[0]);
   const here = new Set(ports.map(({ mac }) => mac));
@@ -140,7 +141,7 @@ export function planNetwork(
       { name: 'lo', make: { kind: 'given' } },
       { name: BRIDGE, make: { kind: 'bridge' }, ...sized, ...(mac === undefined ? {} : { mac }) },
       ...(tunnel === undefined ? [] : [{ ...tunnelLink(tunnel), ...sized }]),
-      ...ports.map(({ link }) => ({ ...link, ...sized })),
+      ...planned.links,
     ],
     addresses: [
       ...own.map((address) => ({
@@ -156,15 +157,8 @@ export function planNetwork(
     routes: vips
       .filter((vip) => ipVersion(vip) === 4)
       .map((destination) => ({ kind: 'local', destination, prefixLength: 32, link: 'lo' })),
-    // Set for good, so that no container can answer for another's address.
-    neighbours: [
-      ...ports.flatMap(({ addresses, mac }) => addresses.map((address) => ({ address, mac, link: BRIDGE }))),
-      ...elsewhere.neighbours,
-    ],
-    forwarding: [
-      ...ports.map(({ link, mac }): OnLink<FdbEntry> => ({ kind: 'port', mac, link: link.name })),
-      ...elsewhere.forwarding,
-    ],
+    neighbours: [...planned.neighbours, ...elsewhere.neighbours],
+    forwarding: [...planned.forwarding, ...elsewhere.forwarding],
     sysctls: [
       // A new namespace takes this over from the machine's first one, where egress switches it on.
       { path: 'ipv4/ip_forward', value: '0' },
@@ -172,10 +166,30 @@ export function planNetwork(
       { path: 'ipv4/conf/all/arp_ignore', value: '0' },
       { path: `ipv4/conf/${BRIDGE}/arp_ignore`, value: '0', link: BRIDGE },
       ...linkIpv6(BRIDGE, ipv6),
-      // Ports only carry frames; addresses of their own would be noise.
       ...(tunnel === undefined ? [] : linkIpv6(TUNNEL, false)),
-      ...ports.flatMap(({ link }) => linkIpv6(link.name, false)),
+      ...planned.sysctls,
     ],
+  };
+}
+
+/** Of all that a network's namespace should hold, what is one container's. */
+export function planPort(
+  instance: Instance,
+  network: Network,
+  container: ContainerSpec,
+  mtu: number | undefined,
+): Plan {
+  return { addresses: [], routes: [], ...planPorts(portsOf(instance, network, container), mtu) };
+}
+
+function planPorts(ports: readonly Port[], mtu: number | undefined): Omit<Plan, 'addresses' | 'routes'> {
+  return {
+    links: ports.map(({ link }) => ({ ...link, ...(mtu === undefined ? {} : { mtu }) })),
+    // Set for good, so that no container can answer for another's address.
+    neighbours: ports.flatMap(({ addresses, mac }) => addresses.map((address) => ({ address, mac, link: BRIDGE }))),
+    forwarding: ports.map(({ link, mac }) => ({ kind: 'port', mac, link: link.name })),
+    // Ports only carry frames; addresses of their own would be noise.
+    sysctls: ports.flatMap(({ link }) => linkIpv6(link.name, false)),
   };
 }
 

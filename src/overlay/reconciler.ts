@@ -4,13 +4,11 @@ import { KernelError } from '../netlink/kernel-error.ts';
 import { diff } from './diff.ts';
 import type { Plan } from './plan.ts';
 
-/** What a reconciliation did, and what is so after it. */
+/** What a reconciliation did. */
 export interface Outcome {
   readonly applied: readonly Operation[];
   /** Each operation that failed; the others were attempted all the same. */
   readonly failures: readonly KernelError[];
-  /** Read after the last operation. */
-  readonly links: readonly Link[];
 }
 
 /**
@@ -19,8 +17,22 @@ export interface Outcome {
  */
 export async function reconcile(namespace: Namespace, plan: Plan): Promise<Outcome> {
   const before = await namespace.observe();
-  const operations = diff(plan, before, readSysctls(namespace, plan));
-  if (operations.length === 0) return { applied: [], failures: [], links: before.links };
+  return carryOut(namespace, diff(plan, before, readSysctls(namespace, plan, before.links)));
+}
+
+/**
+ * Makes a plan's links be as planned, and looks at nothing else: the price does not depend on how much else the namespace holds.
+ * Nothing is removed. Neighbours and forwarding entries are set with a new link, and taken to be there with one that is there.
+ */
+export async function addLinks(namespace: Namespace, plan: Plan): Promise<Outcome> {
+  const links = await namespace.observeLinks(plan.links.map(({ name }) => name));
+  const isThere = links.length === plan.links.length;
+  const { neighbours, forwarding } = isThere ? plan : { neighbours: [], forwarding: [] };
+  const before = { links, addresses: plan.addresses, routes: plan.routes, neighbours, forwarding };
+  return carryOut(namespace, diff(plan, before, readSysctls(namespace, plan, links)));
+}
+
+async function carryOut(namespace: Namespace, operations: readonly Operation[]): Promise<Outcome> {
   const applied: Operation[] = [];
   const failures: KernelError[] = [];
   for (const operation of operations) {
@@ -32,7 +44,7 @@ export async function reconcile(namespace: Namespace, plan: Plan): Promise<Outco
       failures.push(error);
     }
   }
-  return { applied, failures, links: await namespace.observeLinks() };
+  return { applied, failures };
 }
 
 /**
@@ -52,7 +64,7 @@ export async function linksReady(namespace: Namespace, names: readonly string[],
       const changed = new Promise<void>((resolve) => {
         notice = resolve;
       });
-      const links = await namespace.observeLinks();
+      const links = await namespace.observeLinks(names);
       if (names.every((name) => links.some((link) => link.name === name && link.ready))) return true;
       if ((await Promise.race([changed, timeout])) === 'timeout') return false;
     }
@@ -62,9 +74,15 @@ export async function linksReady(namespace: Namespace, names: readonly string[],
   }
 }
 
-/** Throws the first failure unless this link is a port of this bridge. */
-export function throwUnlessPort(outcome: Outcome, port: string, bridge: string): void {
-  if (!outcome.links.some(({ name, master }) => name === port && master === bridge)) throwFirst(outcome);
+/** Rejects with the first failure unless this link is a port of this bridge. */
+export async function throwUnlessPort(
+  namespace: Namespace,
+  outcome: Outcome,
+  { port, bridge }: { readonly port: string; readonly bridge: string },
+): Promise<void> {
+  if (outcome.failures.length === 0) return;
+  const [link] = await namespace.observeLinks([port]);
+  if (link?.master !== bridge) throwFirst(outcome);
 }
 
 export function throwFirst(outcome: Outcome): Outcome {
@@ -73,7 +91,13 @@ export function throwFirst(outcome: Outcome): Outcome {
   return outcome;
 }
 
-function readSysctls(namespace: Namespace, plan: Plan): ReadonlyMap<string, string> {
-  const values = plan.sysctls.map(({ path }) => [path, namespace.sysctl(path)] as const);
+/** Those of links that are not there yet are not read. */
+function readSysctls(namespace: Namespace, plan: Plan, links: readonly Link[]): ReadonlyMap<string, string> {
+  const present = new Map(links.map((link) => [link.name, link]));
+  const values = plan.sysctls.map(({ path, link: name }) => {
+    const link = name === undefined ? undefined : present.get(name);
+    if (name !== undefined && link === undefined) return [path, undefined] as const;
+    return [path, link?.sysctls?.[path] ?? namespace.sysctl(path)] as const;
+  });
   return new Map(values.filter((entry): entry is readonly [string, string] => entry[1] !== undefined));
 }

@@ -72,6 +72,30 @@ t.test('everything that can be applied is observed, and can be taken back', asyn
   );
 });
 
+t.test('links by their names, and the settings that come with them', async (t) => {
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns)) return;
+  const kernel = new LinuxKernel();
+  const there = await kernel.ensureNamespace(NAME);
+  t.teardown(() => {
+    kernel.close();
+    kernel.deleteNamespace(NAME);
+  });
+  await there.apply({ kind: 'add-bridge', name: 'br0' });
+  await there.apply({ kind: 'add-veth', name: 'port', peer: { namespace: '', name: 'far', mac: MAC } });
+  await there.apply({ kind: 'set-link', name: 'port', up: true, master: 'br0' });
+  for (const [acceptRa, disabled] of [
+    ['0', '1'],
+    ['2', '0'],
+  ] as const) {
+    const sysctls = { 'ipv6/conf/port/accept_ra': acceptRa, 'ipv6/conf/port/disable_ipv6': disabled };
+    for (const [path, value] of Object.entries(sysctls)) await there.apply({ kind: 'set-sysctl', path, value });
+    t.match(await there.observeLinks(['gone', 'port']), [{ name: 'port', master: 'br0', sysctls }]);
+    t.strictSame((await there.observeLinks()).find(({ name }) => name === 'port')?.sysctls, sysctls);
+    for (const path of Object.keys(sysctls)) t.equal(sysctls[path as keyof typeof sysctls], there.sysctl(path));
+  }
+  t.strictSame(await there.observeLinks(['gone']), []);
+});
+
 t.test('forwarding entries', async (t) => {
   if (!needsRoot(t, why)) return;
   const kernel = new LinuxKernel();

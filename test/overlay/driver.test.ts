@@ -37,6 +37,43 @@ t.test('attaching twice changes nothing the second time', async (t) => {
   t.equal(kernel.history.length, done);
 });
 
+t.test('a container more is attached, and taken away, without a look at the others', async (t) => {
+  const { kernel, driver } = make();
+  await driver.attachContainer(container(2));
+  const shared = [kernel.namespaces.get('vipmesh-ab12cd-net-fron'), kernel.own];
+  const asked: string[] = [];
+  for (const namespace of shared) {
+    if (namespace === undefined) return t.fail('there is no network');
+    const [observe, observeLinks] = [namespace.observe.bind(namespace), namespace.observeLinks.bind(namespace)];
+    namespace.observe = () => {
+      asked.push(`all of ${namespace.name}`);
+      return observe();
+    };
+    namespace.observeLinks = async (names) => {
+      if (names === undefined) asked.push(`all links of ${namespace.name}`);
+      return names === undefined
+        ? observeLinks()
+        : [...namespace.links.values()].filter(({ name }) => names.includes(name));
+    };
+  }
+  await driver.attachContainer(container(3));
+  await driver.detachContainer(container(2).taskId);
+  t.strictSame(asked, []);
+  t.equal(await driver.repair(), 0, 'and yet all is as planned');
+});
+
+t.test("whoever has a former container's address by now keeps it", async (t) => {
+  const { kernel, driver } = make();
+  const [former, successor] = [container(2), { ...container(2), taskId: container(7).taskId }];
+  await driver.attachContainer(former);
+  await driver.attachContainer(successor);
+  await driver.detachContainer(former.taskId);
+  const { neighbours, forwarding } = (await kernel.namespaces.get('vipmesh-ab12cd-net-fron')?.observe()) ?? {};
+  t.match(neighbours, [{ address: '10.64.0.2', link: 'br0' }]);
+  t.match(forwarding, [{ kind: 'port', link: 't-task7xxx' }]);
+  t.equal(await driver.repair(), 0);
+});
+
 t.test('calls made at once are carried out one after another', async (t) => {
   const { kernel, driver } = make();
   await Promise.all([2, 3, 4].map((number) => driver.attachContainer(container(number))));

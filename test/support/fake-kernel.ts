@@ -89,8 +89,9 @@ export class FakeNamespace implements Namespace {
     };
   }
 
-  async observeLinks(): Promise<readonly Link[]> {
-    return (await this.observe()).links;
+  async observeLinks(names?: readonly string[]): Promise<readonly Link[]> {
+    const { links } = await this.observe();
+    return names === undefined ? links : links.filter(({ name }) => names.includes(name));
   }
 
   async routed(): Promise<readonly RoutedSubnet[]> {
