@@ -21,6 +21,7 @@ import { vipsOn } from '../model/service.ts';
 import type { TaskId } from '../model/task.ts';
 import { apiCommands } from './api-commands.ts';
 import { resolveName } from './resolution.ts';
+import { listDnsCache } from './resolver-status.ts';
 import type { Mesh } from './mesh.ts';
 
 export interface ContextParts {
@@ -68,6 +69,11 @@ export function apiContext(parts: ContextParts): ApiContext {
     warnings: () =>
       mesh.overlayProblems.map((problem) => `overlay networks are not as they should be on this node: ${problem}`),
     status: parts.status,
+    dnsCache: (below, atMost) => listDnsCache(plane, below, atMost),
+    flushDnsCache: async (below) => {
+      plane.post({ kind: 'dns-cache-flush', ...(below === undefined ? {} : { below }) });
+      await plane.barrier();
+    },
     resolve: async (name, network) =>
       resolveName(catalog.snapshot, (id, label) => mesh.lookup(id, label), name, network),
   };

@@ -1,5 +1,5 @@
 // How the resolver's upstreams are, and what it keeps of their answers: what all workers counted, for the status and for metrics.
-import type { AgentStatus } from '../api/status-schema.ts';
+import type { AgentStatus, DnsCacheListing } from '../api/status-schema.ts';
 import type { HostPort } from '../config-dns.ts';
 import { type Config, formatAddress } from '../config.ts';
 import type { DataPlane } from '../datapath/plane.ts';
@@ -49,6 +49,28 @@ export function resolverWarnings({ Servers }: ResolverStatus): readonly string[]
     ({ Address }) =>
       `upstream ${Address} asks this resolver what it is asked by it; name servers outside with --upstream, or in its own settings`,
   );
+}
+
+/** Workers keep answers each on its own: what they have stands together, worker by worker. */
+export async function listDnsCache(
+  plane: DataPlane,
+  below: string | undefined,
+  atMost: number,
+): Promise<DnsCacheListing> {
+  const kept = [...(await plane.listDnsCache(below, atMost))].sort(([a], [b]) => a - b);
+  const entries = kept.flatMap(([worker, { entries }]) =>
+    entries.map((one) => ({
+      Name: one.name,
+      Type: one.type,
+      State: one.state,
+      Left: one.leftS,
+      Rcode: one.rcode,
+      Answers: one.answers,
+      Bytes: one.bytes,
+      Worker: worker,
+    })),
+  );
+  return { Entries: entries.slice(0, atMost), Total: kept.reduce((sum, [, { total }]) => sum + total, 0) };
 }
 
 export function registerResolverMetrics(metrics: Metrics, config: ResolverConfig, plane: DataPlane): void {

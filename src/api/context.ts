@@ -8,7 +8,7 @@ import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
 import type { AttachRequest } from './requests.ts';
-import type { ClusterStatus } from './status-schema.ts';
+import type { ClusterStatus, DnsCacheListing } from './status-schema.ts';
 import type { Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
 import type { AgentStatus } from './status-schema.ts';
 
@@ -169,6 +169,10 @@ export interface ApiContext {
   /** What a service asks for and this node cannot give, as whole sentences. */
   warnings(serviceId: ServiceId): readonly string[];
   status(): RuntimeStatus;
+  /** What the resolver keeps of upstreams' answers about a name and those below it, or about all; at most so many. */
+  dnsCache(below: string | undefined, atMost: number): Promise<DnsCacheListing>;
+  /** Forgets that. Resolves when it is gone. */
+  flushDnsCache(below: string | undefined): Promise<void>;
   /** What a client on this node (or on `network` alone) would be told about a name. */
   resolve(name: string, network: NetworkId | undefined): Promise<Resolution>;
 }

@@ -90,3 +90,33 @@ export const agentStatus = z.object({
   Warnings: z.array(z.string()),
 });
 export type AgentStatus = z.infer<typeof agentStatus>;
+
+/** GET /vipmesh/dns/cache: what the resolver keeps of upstreams' answers, the most recently used first. */
+export const dnsCache = z.object({
+  Entries: z.array(
+    z.object({
+      Name: z.string(),
+      Type: z.string(),
+      /** Stale: its time is over, and it stands in when nobody answers. Failed: nobody answered. */
+      State: z.enum(['fresh', 'stale', 'failed']),
+      /** Seconds until it ends or, of a failure, until it is asked again; negative when its time is over. */
+      Left: z.number(),
+      Rcode: z.string(),
+      /** Records in its answer. */
+      Answers: z.number(),
+      Bytes: z.number(),
+      /** Each worker keeps its own. */
+      Worker: z.number(),
+    }),
+  ),
+  /** How many there are, shown or not. */
+  Total: z.number(),
+});
+export type DnsCacheListing = z.infer<typeof dnsCache>;
+
+/** POST /vipmesh/dns/cache/flush. */
+export const flushRequest = z.strictObject({
+  /** This name and those below it; absent: everything. */
+  Below: z.string().min(1).max(254).optional(),
+});
+export const flushed = z.object({ Forgotten: z.number() });

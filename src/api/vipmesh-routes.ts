@@ -5,6 +5,7 @@ import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { addAttachmentRoutes } from './attachment-routes.ts';
 import type { ApiContext, TaskSession } from './context.ts';
+import { addDnsRoutes } from './dns-routes.ts';
 import { byAge } from './docker-routes.ts';
 import { ApiError } from './errors.ts';
 import { serviceName } from './lookup.ts';
@@ -58,6 +59,7 @@ export function addVipmeshRoutes(app: FastifyInstance, context: ApiContext, stre
   addEndpointRoutes(app, context);
   addTaskRoutes(app, context, streams);
   addAttachmentRoutes(app, context);
+  addDnsRoutes(app, context);
 }
 
 const resolveQuery = z.object({ name: z.string().optional(), network: z.string().optional() });

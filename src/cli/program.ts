@@ -5,6 +5,7 @@ import { attachCommand, detachCommand } from './attach.ts';
 import { cleanupCommand } from './cleanup.ts';
 import { completionCommand } from './completion.ts';
 import { demoCommand } from './demo.ts';
+import { dnsCommand } from './dns.ts';
 import { type DoctorParts, doctorCommand } from './doctor.ts';
 import { endpointCommand } from './endpoint.ts';
 import { eventsCommand } from './events.ts';
@@ -60,6 +61,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     .addCommand(nodeCommand(shell))
     .addCommand(endpointCommand(shell))
     .addCommand(resolveCommand(shell))
+    .addCommand(dnsCommand(shell))
     .addCommand(eventsCommand(shell))
     .addCommand(statusCommand(shell))
     .addCommand(doctorCommand(shell, parts))

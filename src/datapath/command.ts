@@ -1,5 +1,6 @@
 // The channel between the main thread and a worker: posted, then announced by the worker's eventfd.
 import type { BalancerCommand } from '../balancer/command.ts';
+import type { KeptAnswers } from '../dns/cache-listing.ts';
 import type { DnsCommand } from '../dns/command.ts';
 
 export type Command =
@@ -7,6 +8,8 @@ export type Command =
   | DnsCommand
   /** Answered with `applied`: everything posted before this has taken effect. */
   | { readonly kind: 'barrier'; readonly token: number }
+  /** Answered with `dns-cache`: what is kept of upstreams' answers about this name and those below it, or about all. */
+  | { readonly kind: 'dns-cache-list'; readonly token: number; readonly below?: string; readonly atMost: number }
   /** Leave the loop and end the thread. */
   | { readonly kind: 'stop' };
 
@@ -14,6 +17,7 @@ export type Command =
 export type Report =
   | { readonly kind: 'ready' }
   | { readonly kind: 'applied'; readonly token: number }
+  | { readonly kind: 'dns-cache'; readonly token: number; readonly kept: KeptAnswers }
   /** A command could not be carried out; the worker ends, and its successor must not be given the command again. */
   | { readonly kind: 'refused'; readonly command: Command }
   | {

@@ -1,5 +1,6 @@
 // The data plane as the main thread sees it: workers that are told everything by commands, are replaced when they die, and
 // count in shared memory.
+import type { KeptAnswers } from '../dns/cache-listing.ts';
 import { createEventfd } from '../native/event-loop.ts';
 import { close } from '../native/libc.ts';
 import type { Log } from '../runtime/log.ts';
@@ -33,6 +34,8 @@ export class DataPlane {
   readonly #replay = new ReplayLog();
   /** Each token with the workers that have yet to answer. */
   readonly #barriers = new Map<number, { readonly missing: Set<number>; readonly resolve: () => void }>();
+  /** What workers listed of their caches, by worker, for each token that was asked with. */
+  readonly #listed = new Map<number, Map<number, KeptAnswers>>();
   #lastToken = 0;
   readonly #onExit = (): void => {
     for (const worker of this.#workers) worker.send({ kind: 'stop' });
@@ -50,6 +53,7 @@ export class DataPlane {
         counters: this.#counters,
         shared: this.#replay,
         onApplied: (token) => this.#applied(token, index),
+        onCacheListed: (token, kept) => this.#listed.get(token)?.set(index, kept),
         onReplaced: () => {
           // Whatever it was told before it died was told to its successor, too.
           for (const token of [...this.#barriers.keys()]) this.#applied(token, index);
@@ -125,6 +129,18 @@ export class DataPlane {
     this.#barriers.set(token, { missing: new Set(this.#workers.keys()), resolve });
     this.post({ kind: 'barrier', token });
     return promise;
+  }
+
+  /** By worker, what it keeps of upstreams' answers about a name and those below it, or about all; at most so many of each. */
+  async listDnsCache(below: string | undefined, atMost: number): Promise<ReadonlyMap<number, KeptAnswers>> {
+    const token = ++this.#lastToken;
+    const kept = new Map<number, KeptAnswers>();
+    this.#listed.set(token, kept);
+    this.post({ kind: 'dns-cache-list', token, atMost, ...(below === undefined ? {} : { below }) });
+    // Behind it in every worker's queue; of one that is being replaced there is nothing to list.
+    await this.barrier();
+    this.#listed.delete(token);
+    return kept;
   }
 
   /** Ends the workers and their open connections; whoever still runs after `deadlineMs` is ended by force. */

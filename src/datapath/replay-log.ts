@@ -56,8 +56,9 @@ export class ReplayLog {
       case 'upstreams':
         this.#commands.set('upstreams', command);
         return;
-      // A new worker has no connection to close and an empty cache, and these two are moments, not state.
+      // A new worker has no connection to close and an empty cache, and these are moments, not state.
       case 'endpoint-close':
+      case 'dns-cache-list':
       case 'dns-cache-flush':
       case 'barrier':
       case 'stop':

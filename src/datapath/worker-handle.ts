@@ -2,6 +2,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { wake } from '../native/event-loop.ts';
 import { close, type Fd } from '../native/libc.ts';
+import type { KeptAnswers } from '../dns/cache-listing.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Command, Report } from './command.ts';
@@ -17,6 +18,7 @@ export interface WorkerHandleOptions {
   /** What all workers were told. */
   readonly shared: ReplayLog;
   onApplied(token: number): void;
+  onCacheListed(token: number, kept: KeptAnswers): void;
   onReplaced(): void;
 }
 
@@ -142,12 +144,15 @@ export class WorkerHandle {
   }
 
   #receive(report: Report): void {
-    const { log, index, onApplied, shared } = this.#options;
+    const { log, index, onApplied, onCacheListed, shared } = this.#options;
     switch (report.kind) {
       case 'ready':
         return;
       case 'applied':
         onApplied(report.token);
+        return;
+      case 'dns-cache':
+        onCacheListed(report.token, report.kept);
         return;
       case 'refused':
         shared.forget(report.command);

@@ -65,6 +65,9 @@ function carryOut(command: Command): void {
     case 'barrier':
       tell({ kind: 'applied', token: command.token });
       return;
+    case 'dns-cache-list':
+      tell({ kind: 'dns-cache', token: command.token, kept: dns.kept(command.below, command.atMost) });
+      return;
     case 'stop':
       loop.stop();
       return;

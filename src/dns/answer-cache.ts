@@ -136,11 +136,9 @@ export class AnswerCache {
     }
   }
 
-  /** Forgets the entries that `picks` takes; how many. */
-  forget(picks: (key: string) => boolean): number {
-    const keys = [...this.#entries.keys()].filter(picks);
-    for (const key of keys) this.#remove(key);
-    return keys.length;
+  /** Forgets the entries whose keys it takes. */
+  forget(takes: (key: string) => boolean): void {
+    for (const key of [...this.#entries.keys()].filter(takes)) this.#remove(key);
   }
 
   clear(): void {

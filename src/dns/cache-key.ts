@@ -16,7 +16,25 @@ export function cacheKey(query: Query): string {
   return String.fromCharCode(query.type, flags) + lowered.toString('latin1', 0, length);
 }
 
+export function typeOfKey(key: string): number {
+  return key.charCodeAt(0);
+}
+
 /** On the wire, lower case, a character a byte, root byte included. */
 export function wireNameOfKey(key: string): string {
   return key.slice(PREFIX_LENGTH);
+}
+
+/** As people write it (RFC 1035 section 5.1), without the final dot; the root is `.`. */
+export function nameOfKey(key: string): string {
+  const labels: string[] = [];
+  for (let at = PREFIX_LENGTH; key.charCodeAt(at) > 0; at += 1 + key.charCodeAt(at)) {
+    const label = key.slice(at + 1, at + 1 + key.charCodeAt(at));
+    labels.push(
+      label.replace(/[^!-~]|[."\\;@$()]/g, (char) =>
+        char > ' ' && char < '\x7f' ? `\\${char}` : `\\${String(char.charCodeAt(0)).padStart(3, '0')}`,
+      ),
+    );
+  }
+  return labels.length === 0 ? '.' : labels.join('.');
 }

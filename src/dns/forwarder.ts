@@ -5,18 +5,18 @@ import { NativeError } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
 import type { Random } from '../runtime/random.ts';
 import { TOTAL, UPSTREAM } from '../runtime/worker-env.ts';
-import { ANSWER_CACHE_LIMITS, AnswerCache, type CacheListing } from './answer-cache.ts';
+import { ANSWER_CACHE_LIMITS, AnswerCache } from './answer-cache.ts';
 import { cacheKey, wireNameOfKey } from './cache-key.ts';
+import { isBelow, type KeptAnswers, listKept } from './cache-listing.ts';
 import type { Upstream, UpstreamRoute } from './command.ts';
 import type { Asked, Query } from './query.ts';
-import { isAtOrBelow } from './reply-records.ts';
 import { writeError } from './reply.ts';
 import { type Response, writeResponse } from './response.ts';
 import { UpstreamHealth } from './upstream-health.ts';
 import { type Manner, type Step, TRY_MS, UpstreamQuery } from './upstream-query.ts';
 import { UpstreamRoutes } from './upstream-routes.ts';
 import { type Told, type UpstreamSocket, UpstreamSockets } from './upstream-socket.ts';
-import { encodeLabels, MAX_MESSAGE_BYTES, SERVFAIL } from './wire.ts';
+import { MAX_MESSAGE_BYTES, SERVFAIL } from './wire.ts';
 
 export interface ForwarderLimits {
   /** Different questions under way. Each costs a descriptor per upstream that was asked. */
@@ -106,18 +106,15 @@ export class Forwarder {
     this.flush();
   }
 
-  /** Forgets what was answered about a name and those below it, or everything; how many answers that were. */
-  flush(below?: string): number {
-    const labels = below === undefined || below === '.' ? new Uint8Array(0) : encodeLabels(below.replace(/\.$/, ''));
-    const above = labels && `${Buffer.from(labels).toString('latin1')}\0`;
-    const gone = above === undefined ? 0 : this.#cache.forget((key) => isAtOrBelow(wireNameOfKey(key), above));
+  /** Forgets what was answered about a name and those below it, or everything. */
+  flush(below?: string): void {
+    this.#cache.forget(isBelow(below));
     this.#countCache();
-    return gone;
   }
 
-  /** What is kept, the most recently used first. */
-  list(): Iterable<CacheListing> {
-    return this.#cache.list(this.#loop.now());
+  /** What is kept of this name and those below it, or of all. */
+  list(below: string | undefined, atMost: number): KeptAnswers {
+    return listKept(this.#cache.list(this.#loop.now()), below, atMost);
   }
 
   /** Writes what is known already, within `limit` bytes, and returns its length; 0 when it must be asked for. */

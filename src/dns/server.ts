@@ -1,6 +1,7 @@
 // The resolver of one worker, and what the main thread tells it.
 import type { EventLoop } from '../native/event-loop.ts';
 import type { WorkerEnv } from '../runtime/worker-env.ts';
+import type { KeptAnswers } from './cache-listing.ts';
 import type { DnsCommand } from './command.ts';
 import { Forwarder } from './forwarder.ts';
 import { Responder } from './responder.ts';
@@ -8,15 +9,22 @@ import { TcpServer } from './tcp-server.ts';
 import { UdpServer } from './udp-server.ts';
 
 export class DnsServer {
+  readonly #forwarder: Forwarder;
   readonly #responder: Responder;
   readonly #udp: UdpServer;
   readonly #tcp: TcpServer;
 
   constructor(loop: EventLoop, env: Pick<WorkerEnv, 'counters' | 'random'>) {
     const { totals } = env.counters;
-    this.#responder = new Responder(new Forwarder(loop, env.random, totals), totals);
+    this.#forwarder = new Forwarder(loop, env.random, totals);
+    this.#responder = new Responder(this.#forwarder, totals);
     this.#udp = new UdpServer(loop, this.#responder);
     this.#tcp = new TcpServer(loop, this.#responder, totals);
+  }
+
+  /** What is kept of upstreams' answers about this name and those below it, or about all; at most so many. */
+  kept(below: string | undefined, atMost: number): KeptAnswers {
+    return this.#forwarder.list(below, atMost);
   }
 
   /** Takes over a command of the main thread, at once and whole. False when it is not for the resolver. */

@@ -40,6 +40,7 @@ get /tasks
 get /tasks/{id}
 get /version
 get /vipmesh/attachments
+get /vipmesh/dns/cache
 get /vipmesh/endpoints
 get /vipmesh/openapi.json
 get /vipmesh/resolve
@@ -52,6 +53,7 @@ post /nodes/{id}/update
 post /services/create
 post /services/{id}/update
 post /vipmesh/attachments
+post /vipmesh/dns/cache/flush
 post /vipmesh/endpoints
 post /vipmesh/endpoints/{id}/drain
 post /vipmesh/stacks/{name}

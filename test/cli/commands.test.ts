@@ -167,6 +167,37 @@ t.test('resolve', async (t) => {
   t.same(fake.calls.slice(0, 2), ['resolve web undefined', 'resolve web net-backend']);
 });
 
+t.test('dns cache', async (t) => {
+  const { cli, fake } = await start(t);
+  t.same(await cli('dns', 'cache', 'ls', '--below', 'example.com'), {
+    code: 0,
+    out:
+      'NAME              TYPE      STATE     LEFT      RCODE      ANSWERS   BYTES     WORKER\n' +
+      'www.example.com   A         fresh     51s       NOERROR    2         480       0\n' +
+      'example.org       AAAA      failed    2s        SERVFAIL   0         330       1\n',
+    err: '',
+  });
+  t.same(await cli('dns', 'cache', 'ls', '--limit', '1', '--format', '{{.Name}} {{.Left}}'), {
+    code: 0,
+    out: 'www.example.com 51s\n',
+    err: '1 more; --limit 2 shows all\n',
+  });
+  t.match(await cli('dns', 'cache', 'ls', '--limit', 'all'), { code: 2, err: /--limit should be a number/ });
+  t.match(await cli('dns', 'cache', 'flush', 'example.com'), { code: 0, out: '2 answers forgotten\n' });
+  t.match(await cli('dns', 'cache', 'flush'), { code: 0 });
+  t.match(await cli('dns', 'cache', 'flush', 'a..b'), { code: 1, err: /"a\.\.b" is no domain name/ });
+  t.same(
+    fake.calls.filter((call) => !call.startsWith('dns cache undefined 0')),
+    [
+      'dns cache example.com 1000',
+      'dns cache undefined 1',
+      'dns cache example.com 0',
+      'flush example.com',
+      'flush undefined',
+    ],
+  );
+});
+
 t.test('status', async (t) => {
   const { cli } = await start(t);
   const { out } = await cli('status');

@@ -167,6 +167,19 @@ export function fakeApi(): FakeApi {
         stacks: [{ Name: 'shop', File: '/srv/shop.yaml', State: 'rejected', Error: 'shop.yaml:3:5: unknown key' }],
         warnings: ['port 53 needs root'],
       }),
+      async dnsCache(below, atMost) {
+        calls.push(`dns cache ${below} ${atMost}`);
+        const kept = { Name: 'www.example.com', Type: 'A', State: 'fresh', Left: 51, Rcode: 'NOERROR' } as const;
+        const failed = { Name: 'example.org', Type: 'AAAA', State: 'failed', Left: 2, Rcode: 'SERVFAIL' } as const;
+        return {
+          Entries: [
+            { ...kept, Answers: 2, Bytes: 480, Worker: 0 },
+            { ...failed, Answers: 0, Bytes: 330, Worker: 1 },
+          ].slice(0, atMost),
+          Total: 2,
+        };
+      },
+      flushDnsCache: (below) => call(`flush ${below}`),
       async resolve(name: string, id: NetworkId | undefined) {
         calls.push(`resolve ${name} ${id}`);
         return { ...fake.resolution, Name: name };
