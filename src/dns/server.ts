@@ -5,7 +5,7 @@ import type { KeptAnswers } from './cache-listing.ts';
 import type { DnsCommand } from './command.ts';
 import { Forwarder } from './forwarder.ts';
 import { Responder } from './responder.ts';
-import { TcpServer } from './tcp-server.ts';
+import { TCP_LIMITS, type TcpLimits, TcpServer } from './tcp-server.ts';
 import { UdpServer } from './udp-server.ts';
 
 export class DnsServer {
@@ -14,12 +14,12 @@ export class DnsServer {
   readonly #udp: UdpServer;
   readonly #tcp: TcpServer;
 
-  constructor(loop: EventLoop, env: Pick<WorkerEnv, 'counters' | 'random'>) {
+  constructor(loop: EventLoop, env: Pick<WorkerEnv, 'counters' | 'random'>, limits: TcpLimits = TCP_LIMITS) {
     const { totals } = env.counters;
     this.#forwarder = new Forwarder(loop, env.random, totals);
     this.#responder = new Responder(this.#forwarder, totals);
     this.#udp = new UdpServer(loop, this.#responder);
-    this.#tcp = new TcpServer(loop, this.#responder, totals);
+    this.#tcp = new TcpServer(loop, this.#responder, totals, limits);
   }
 
   /** What is kept of upstreams' answers about this name and those below it, or about all; at most so many. */

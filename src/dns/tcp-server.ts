@@ -25,9 +25,17 @@ export interface TcpLimits {
   readonly idleMs: number;
   /** Answers that a client does not take: above this no more of its questions are looked at. */
   readonly unsentBytes: number;
+  /** Questions of one connection that upstreams have not answered yet: above this no more of them are looked at. */
+  readonly asking: number;
 }
 
-export const TCP_LIMITS: TcpLimits = { perListener: 128, total: 1024, idleMs: 10_000, unsentBytes: 256 * 1024 };
+export const TCP_LIMITS: TcpLimits = {
+  perListener: 128,
+  total: 1024,
+  idleMs: 10_000,
+  unsentBytes: 256 * 1024,
+  asking: 100,
+};
 
 const LENGTH_BYTES = 2;
 const ACCEPTS_PER_EVENT = 32;
@@ -50,12 +58,14 @@ interface Listener {
 interface Connection {
   readonly fd: Fd;
   readonly listener: Listener;
-  /** What came and is not answered yet: the beginning of a message, or whole ones that wait for `unsent` to shrink. */
+  /** What came and is not answered yet: the beginning of a message, or whole ones that wait for what is under way. */
   received: Uint8Array;
   /** What could not be sent yet. */
   unsent: Uint8Array;
   /** Questions that an upstream has not answered yet. */
   asking: number;
+  /** Its questions are being looked at now: an answer that is there at once must not begin with them again. */
+  answering: boolean;
   lastQuestionAt: number;
   /** The client sends no more. */
   ended: boolean;
@@ -110,19 +120,26 @@ export class TcpServer {
         return;
       }
       this.#loop.own(accepted);
-      if (this.#isUnwelcome(listener)) {
-        this.#loop.close(accepted);
-      } else {
-        this.#open(accepted, listener);
-      }
+      const isStranger = this.#responder.isStranger(this.#responder.scope(listener.scope), peer, 0);
+      if (isStranger || !this.#makeRoom(listener)) this.#loop.close(accepted);
+      else this.#open(accepted, listener);
     }
   }
 
-  /** The one that was accepted last: a stranger, or one too many. */
-  #isUnwelcome(listener: Listener): boolean {
+  /**
+   * Whether one connection more fits. Where the limit is reached, the one of the same client that has been idle for longest
+   * is closed (RFC 7766 section 6.2.3), so that clients who only connect keep nobody out.
+   */
+  #makeRoom(listener: Listener): boolean {
     const { perListener, total } = this.#limits;
-    if (listener.connections >= perListener || this.#connections.size >= total) return true;
-    return this.#responder.isStranger(this.#responder.scope(listener.scope), peer, 0);
+    if (listener.connections < perListener && this.#connections.size < total) return true;
+    let idlest: Connection | undefined;
+    for (const one of this.#connections.values()) {
+      if (one.listener !== listener || one.asking > 0 || one.unsent.length > 0) continue;
+      if (idlest === undefined || one.lastQuestionAt < idlest.lastQuestionAt) idlest = one;
+    }
+    if (idlest !== undefined) this.#close(idlest);
+    return idlest !== undefined;
   }
 
   #pause(listener: Listener): void {
@@ -136,7 +153,8 @@ export class TcpServer {
     listener.connections++;
     const lastQuestionAt = this.#loop.now();
     const [received, unsent] = [NOTHING, NOTHING];
-    const connection = { fd, listener, received, unsent, asking: 0, lastQuestionAt, ended: false, events: EPOLLIN };
+    const state = { asking: 0, answering: false, lastQuestionAt, ended: false, events: EPOLLIN };
+    const connection = { fd, listener, received, unsent, ...state };
     this.#connections.set(fd, connection);
     this.#totals[TOTAL.dnsTcpConnectionsActive] = this.#connections.size;
     this.#loop.add(fd, EPOLLIN, this.#onReady);
@@ -175,7 +193,8 @@ export class TcpServer {
   /** Answers the whole messages in `bytes[0, end)`, as long as the client takes the answers; the rest is kept. */
   #answerAll(connection: Connection, bytes: Uint8Array, end: number): void {
     let at = 0;
-    while (end - at >= LENGTH_BYTES && connection.unsent.length <= this.#limits.unsentBytes) {
+    connection.answering = true;
+    while (end - at >= LENGTH_BYTES && this.#takesMore(connection)) {
       const size = readU16(bytes, at);
       if (end - at < LENGTH_BYTES + size) break;
       connection.lastQuestionAt = this.#loop.now();
@@ -183,7 +202,12 @@ export class TcpServer {
       if (!this.#isOpen(connection)) return;
       at += LENGTH_BYTES + size;
     }
+    connection.answering = false;
     connection.received = at === end ? NOTHING : Uint8Array.from(bytes.subarray(at, end));
+  }
+
+  #takesMore({ unsent, asking }: Connection): boolean {
+    return unsent.length <= this.#limits.unsentBytes && asking < this.#limits.asking;
   }
 
   #answer(connection: Connection, bytes: Uint8Array, start: number, size: number): void {
@@ -202,6 +226,8 @@ export class TcpServer {
         writeU16(framed, 0, messageLength);
         framed.set(message.subarray(0, messageLength), LENGTH_BYTES);
         this.#send(connection, framed);
+        if (connection.answering || !this.#isOpen(connection)) return;
+        this.#answerAll(connection, connection.received, connection.received.length);
         this.#settle(connection);
       });
     }
@@ -240,7 +266,7 @@ export class TcpServer {
       this.#close(connection);
       return;
     }
-    const readable = !connection.ended && backlog <= this.#limits.unsentBytes ? EPOLLIN : 0;
+    const readable = !connection.ended && this.#takesMore(connection) ? EPOLLIN : 0;
     const events = readable | (backlog > 0 ? EPOLLOUT : 0);
     if (events === connection.events) return;
     connection.events = events;

@@ -2,6 +2,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { DnsCommand } from '../../src/dns/command.ts';
 import { DnsServer } from '../../src/dns/server.ts';
+import { TCP_LIMITS, type TcpLimits } from '../../src/dns/tcp-server.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 import { systemRandom } from '../../src/runtime/random.ts';
 
@@ -9,15 +10,16 @@ export interface ThreadData {
   readonly port: MessagePort;
   readonly wakeFd: number;
   readonly totals: Float64Array;
+  readonly tcp: Partial<TcpLimits>;
 }
 
 export type ThreadCommand = DnsCommand | { readonly kind: 'barrier' } | { readonly kind: 'stop' };
 
-const { port, wakeFd, totals } = workerData as ThreadData;
+const { port, wakeFd, totals, tcp } = workerData as ThreadData;
 const loop = new EventLoop({ wakeFd });
 const empty = new Float64Array(0);
 const counters = { totals, frontends: empty, endpoints: empty, roundRobin: new Int32Array(0) };
-const server = new DnsServer(loop, { counters, random: systemRandom });
+const server = new DnsServer(loop, { counters, random: systemRandom }, { ...TCP_LIMITS, ...tcp });
 
 loop.onWake(() => {
   for (;;) {

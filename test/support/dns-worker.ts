@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import t from 'tap';
 import type { DnsCommand, Upstream, UpstreamRoute } from '../../src/dns/command.ts';
+import type { TcpLimits } from '../../src/dns/tcp-server.ts';
 import { bindUdp } from '../../src/native/datagram-socket.ts';
 import { createEventfd, wake } from '../../src/native/event-loop.ts';
 import { close } from '../../src/native/libc.ts';
@@ -34,6 +35,7 @@ export interface DnsWorkerOptions {
   readonly upstreams?: readonly Upstream[];
   readonly routes?: readonly UpstreamRoute[];
   readonly cacheBytes?: number;
+  readonly tcp?: Partial<TcpLimits>;
   readonly networks?: readonly number[];
   readonly forward?: boolean;
 }
@@ -47,7 +49,7 @@ export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<Dn
   const channel = new MessageChannel();
   const wakeFd = createEventfd();
   const totals = new Float64Array(new SharedArrayBuffer(8 * TOTAL.count));
-  const workerData: ThreadData = { port: channel.port2, wakeFd, totals };
+  const workerData: ThreadData = { port: channel.port2, wakeFd, totals, tcp: options.tcp ?? {} };
   const worker = new Worker(new URL('./dns-worker-thread.js', import.meta.url), {
     workerData,
     transferList: [channel.port2],
