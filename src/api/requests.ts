@@ -1,6 +1,7 @@
 // What clients send, and what commands and streams answer. Docker's names where Docker has the request; its clients send empty
 // fields as null, as "" or not at all, so all three mean the same here. What is not named in a schema is refused in our own
 // requests, and kept or passed over in Docker's.
+import { BALANCE_METHODS } from '../model/service.ts';
 import { z } from 'zod';
 
 const port = z.number().int().min(1).max(65535);
@@ -74,6 +75,18 @@ const vipmeshRequest = z
       .enum(['keep', 'close'])
       .nullish()
       .describe('What becomes of connections to a task that becomes unhealthy; keep is the default.'),
+    Balance: z
+      .strictObject({
+        Method: z.enum(BALANCE_METHODS).nullish().describe('Who gets the next connection; round-robin is the default.'),
+        Affinity: duration
+          .nullish()
+          .describe(
+            'How long after its last connection a client comes back to the same endpoint, nanoseconds; 0: not at all.',
+          ),
+        LocalFirst: z.boolean().nullish().describe('On each node its own endpoints before all others.'),
+      })
+      .nullish()
+      .describe('How connections are shared out among the endpoints; null: each in turn.'),
     DNSTTL: duration
       .nullish()
       .describe('How long clients may keep answers about its names, nanoseconds; null: as its network says.'),

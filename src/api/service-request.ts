@@ -7,6 +7,7 @@ import type { Snapshot } from '../catalog/snapshot.ts';
 import { parseIp } from '../model/address.ts';
 import type { PortNumber, PublishSpec, TargetPort } from '../model/port.ts';
 import {
+  type Balance,
   DEFAULT_DRAIN_TIMEOUT_MS,
   EXEC_PROBE_DEFAULTS,
   type HealthCheck,
@@ -31,6 +32,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   refuseUnsupported(request);
   const health = healthOf(request, before);
   const dnsTtlS = dnsTtlOf(Vipmesh?.DNSTTL, before);
+  const balance = Vipmesh?.Balance === undefined ? before?.balance : balanceOf(Vipmesh.Balance);
   const docker = keptOfSpec(request);
   const networks = filled(request.TaskTemplate?.Networks) ?? filled(request.Networks) ?? [];
   return {
@@ -47,10 +49,24 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
       typeof Vipmesh?.DrainTimeout === 'number'
         ? milliseconds(Vipmesh.DrainTimeout)
         : (before?.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS),
+    ...(balance === undefined ? {} : { balance }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...((Vipmesh?.OnUnhealthy ?? before?.onUnhealthy) === 'close' ? { onUnhealthy: 'close' as const } : {}),
     ...(docker === undefined ? {} : { docker }),
   };
+}
+
+type BalanceRequest = NonNullable<ParsedServiceSpec['Vipmesh']>['Balance'];
+
+/** Undefined when everything is as it is by default. */
+function balanceOf(request: BalanceRequest): Balance | undefined {
+  const { Method, Affinity, LocalFirst } = request ?? {};
+  const balance = {
+    ...(Method === undefined || Method === null || Method === 'round-robin' ? {} : { method: Method }),
+    ...(Affinity === undefined || Affinity === null || Affinity === 0 ? {} : { affinityMs: milliseconds(Affinity) }),
+    ...(LocalFirst === true ? { localFirst: LocalFirst } : {}),
+  };
+  return Object.keys(balance).length === 0 ? undefined : balance;
 }
 
 /** What the client should know although the service is made: nobody here starts what it describes. */

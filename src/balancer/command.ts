@@ -1,5 +1,6 @@
 // What the main thread tells the balancer of a worker. Plain data, so that it can be posted; numbers stand for objects,
 // because the data path looks them up in arrays.
+import type { BalanceMethod } from '../model/service.ts';
 
 /** A service on one network: the endpoints among which its connections are shared out. */
 export interface Backend {
@@ -9,6 +10,10 @@ export interface Backend {
   readonly roundRobinSlot: number;
   /** Only eligible ones, in a fixed order. Empty: new connections are reset, new datagrams dropped. */
   readonly endpoints: readonly BackendEndpoint[];
+  /** How they are chosen; absent: round-robin. */
+  readonly method?: BalanceMethod;
+  /** How long after its last connection a client comes back to the same endpoint, in milliseconds; absent: it does not. */
+  readonly affinityMs?: number;
 }
 
 export interface BackendEndpoint {
@@ -20,8 +25,10 @@ export interface BackendEndpoint {
   readonly portMap: readonly { readonly targetPort: number; readonly port: number }[];
   /** Descriptor of the network namespace from which to connect; 0: the node's own. */
   readonly netns: number;
-  /** ≥ 1; endpoint mode and algorithms weigh new connections by it. */
+  /** ≥ 1; new connections are weighed by it. */
   readonly weight: number;
+  /** Others get nothing while this one, or another such, can be had. */
+  readonly isPreferred?: boolean;
 }
 
 /** What a listening socket stands for. */

@@ -1,6 +1,6 @@
 // PURE: what this node should listen on for a service, and among which endpoints each of those shares its connections.
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
-import { type Standing, standingOf } from '../catalog/standing.ts';
+import { nodeOf, type Standing, standingOf } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type Endpoint, endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
@@ -14,6 +14,8 @@ export type BackendKey = `${ServiceId}/${NetworkId | PublishMode}`;
 
 export interface PlannedEndpoint extends Endpoint {
   readonly standing: Standing;
+  /** On this node. */
+  readonly isHere: boolean;
 }
 
 export interface BackendPlan {
@@ -160,5 +162,9 @@ function firstEndpoints(tasks: readonly Task[], networks: readonly Network[], vi
 function plannedEndpoint(task: Task, network: Network, { snapshot, nodeId }: View): PlannedEndpoint | undefined {
   const endpoint = endpointOf(task, network);
   if (endpoint === undefined) return undefined;
-  return { ...endpoint, standing: standingOf(snapshot, task, endpoint.address, nodeId) };
+  return {
+    ...endpoint,
+    standing: standingOf(snapshot, task, endpoint.address, nodeId),
+    isHere: nodeOf(snapshot, task) === nodeId,
+  };
 }

@@ -7,7 +7,7 @@ import type { IpAddress } from '../model/address.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import type { NetworkId } from '../model/network.ts';
 import type { NodeId } from '../model/node.ts';
-import { DEFAULT_DRAIN_TIMEOUT_MS, type ServiceId } from '../model/service.ts';
+import { DEFAULT_DRAIN_TIMEOUT_MS, type Service, type ServiceId } from '../model/service.ts';
 import type { TaskId } from '../model/task.ts';
 import type { BalancerCommand } from './command.ts';
 import {
@@ -88,7 +88,8 @@ export class BalancerPublisher {
       if (service === undefined) this.#plans.delete(serviceId);
       else this.#plans.set(serviceId, after);
       const drainMs = service?.spec.drainTimeoutMs ?? previous.services.get(serviceId)?.spec.drainTimeoutMs;
-      this.#publish(serviceId, before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
+      if (service !== undefined) this.#setBackends(service, after);
+      this.#publish(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
       if (service === undefined) this.#turns.release(serviceId);
     }
     this.#closeUnhealthy(snapshot, changes);
@@ -124,8 +125,14 @@ export class BalancerPublisher {
     }
   }
 
+  #setBackends(service: Service, { backends }: ServicePlan): void {
+    for (const plan of backends) {
+      this.#countUses(plan.endpoints, 1);
+      this.#setBackend(plan, service);
+    }
+  }
+
   #publish(
-    serviceId: ServiceId,
     before: ServicePlan,
     after: ServicePlan,
     drainMs: number,
@@ -133,10 +140,6 @@ export class BalancerPublisher {
     set: FrontendWanted[],
   ): void {
     const eligible = new Map(after.backends.map((plan) => [plan.key, endpointsInUse(plan).length > 0]));
-    for (const plan of after.backends) {
-      this.#countUses(plan.endpoints, 1);
-      this.#setBackend(plan, serviceId);
-    }
     const frontends = new Set(after.frontends.map((plan) => plan.key));
     removed.push(...before.frontends.filter((plan) => !frontends.has(plan.key)).map((plan) => plan.key));
     for (const plan of after.frontends) {
@@ -159,7 +162,7 @@ export class BalancerPublisher {
     this.#endLeavers(before.backends, drainMs);
   }
 
-  #setBackend(plan: BackendPlan, serviceId: ServiceId): void {
+  #setBackend(plan: BackendPlan, { id: serviceId, spec }: Service): void {
     const id = this.#backends.take(plan.key);
     const roundRobinSlot = this.#turns.take(serviceId);
     if (id === undefined || roundRobinSlot === undefined) {
@@ -171,9 +174,13 @@ export class BalancerPublisher {
       const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
       if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
       if (slot === undefined || netns === undefined) return [];
-      return [{ slot, address: endpoint.address, portMap: endpoint.portMap, netns, weight: 1 }];
+      const { address, portMap, isHere } = endpoint;
+      const isPreferred = spec.balance?.localFirst === true && isHere;
+      return [{ slot, address, portMap, netns, weight: 1, ...(isPreferred && { isPreferred }) }];
     });
-    this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints } });
+    const { method, affinityMs } = spec.balance ?? {};
+    const sharing = { ...(method && { method }), ...(affinityMs && { affinityMs }) };
+    this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints, ...sharing } });
   }
 
   #removeBackend(key: BackendKey): void {

@@ -14,9 +14,9 @@ import type { EventLoop } from '../native/event-loop.ts';
 import { addressOf, close, connect, type Fd, getsockopt, socket } from '../native/libc.ts';
 import { keepAlive } from '../native/stream-socket.ts';
 import { enterNetns, leaveNetns, OWN_NETNS } from '../native/netns.ts';
-import type { WorkerCounters } from '../runtime/worker-env.ts';
-import { chooseAnother, chooseEndpoint } from './choose-endpoint.ts';
 import type { Failure } from './ejection.ts';
+import type { EndpointChooser } from './endpoint-chooser.ts';
+import { hashPeer } from './peer-hash.ts';
 import { AttemptQueue } from './tcp-attempts.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 import type { TcpEjector } from './tcp-ejector.ts';
@@ -24,9 +24,9 @@ import type { TcpBackend, TcpEndpoint, TcpTargets } from './tcp-targets.ts';
 
 export interface TcpConnectorPort {
   readonly loop: EventLoop;
-  readonly counters: WorkerCounters;
   readonly targets: TcpTargets;
   readonly connections: TcpConnections;
+  readonly chooser: EndpointChooser;
   readonly ejector: TcpEjector;
   /** An endpoint that has not answered by then is given up. */
   readonly timeoutMs: number;
@@ -69,6 +69,9 @@ export class TcpConnector {
   /** Connections that the kernel is to keep alive if they grow old enough. */
   readonly #young: AttemptQueue;
   #netns: Fd = OWN_NETNS;
+  /** The client whose endpoint is being chosen. */
+  #chosenFor: Fd = -1;
+  readonly #clientHash = (): number => hashPeer(this.#chosenFor);
   readonly #value = new Int32Array([1]);
   readonly #valueAddress = addressOf(this.#value);
   readonly #valueLength = new Uint32Array(1);
@@ -159,14 +162,14 @@ export class TcpConnector {
     }
     const targetPort = connections.targetPort[client] as number;
     for (;;) {
-      const tried = this.#tried.size > 0 ? this.#tried.get(client) : undefined;
-      const index = this.#choose(backend, targetPort, tried);
+      const tried = (this.#tried.size > 0 ? this.#tried.get(client) : undefined) ?? NONE;
+      const index = this.#choose(backend, client, targetPort, tried);
       if (index < 0) {
         this.#port.refuse(client);
         return;
       }
       const endpoint = backend.endpoints[index] as TcpEndpoint;
-      const isLast = (tried?.length ?? 0) + 1 >= backend.endpoints.length;
+      const isLast = tried.length + 1 >= backend.endpoints.length;
       if (this.#attempt(client, endpoint, isLast)) return;
       connections.countFailure(endpoint.slot);
       ejector.failed(connections.backend[client] as number, endpoint, targetPort, 'refused');
@@ -175,25 +178,13 @@ export class TcpConnector {
   }
 
   /** Index of an endpoint that was not tried: one that is not ejected, if there is one; -1 when all were tried. */
-  #choose(backend: TcpBackend, targetPort: number, tried: readonly number[] | undefined): number {
-    const { ejector } = this.#port;
-    const { endpoints, round, slots } = backend;
-    const turn = this.#turn(backend);
-    if (tried === undefined) {
-      const index = chooseEndpoint(round, turn);
-      if (ejector.isIdle || index < 0 || !ejector.isOut(endpoints[index] as TcpEndpoint, targetPort)) return index;
-    }
+  #choose(backend: TcpBackend, client: Fd, targetPort: number, tried: readonly number[]): number {
+    const { chooser, ejector } = this.#port;
     const out = ejector.isIdle ? NONE : ejector.outOf(backend, targetPort);
-    // Another turn, so that the share of those that are ejected goes to all others, and not to whoever comes next.
-    const index = chooseAnother(round, slots, tried === undefined ? this.#turn(backend) : turn, [
-      ...(tried ?? NONE),
-      ...out,
-    ]);
-    return index >= 0 || out.length === 0 ? index : chooseAnother(round, slots, turn, tried ?? NONE);
-  }
-
-  #turn(backend: TcpBackend): number {
-    return Atomics.add(this.#port.counters.roundRobin, backend.roundRobinSlot, 1);
+    const skip = out.length === 0 ? tried : [...tried, ...out];
+    this.#chosenFor = client;
+    const index = chooser.choose(backend, this.#clientHash, skip);
+    return index >= 0 || out.length === 0 ? index : chooser.choose(backend, this.#clientHash, tried);
   }
 
   /** False when the endpoint cannot be connected to, so that another is to be tried. */

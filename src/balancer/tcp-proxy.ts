@@ -14,6 +14,7 @@ import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
 import { TcpConnections } from './tcp-connections.ts';
 import { TcpConnector } from './tcp-connector.ts';
+import { EndpointChooser } from './endpoint-chooser.ts';
 import { TcpEjector } from './tcp-ejector.ts';
 import { TcpRelay } from './tcp-relay.ts';
 import { TcpTargets } from './tcp-targets.ts';
@@ -81,9 +82,9 @@ export class TcpProxy {
     });
     this.#connector = new TcpConnector({
       loop,
-      counters: env.counters,
       targets: this.#targets,
       connections: this.#connections,
+      chooser: new EndpointChooser(env),
       ejector,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),

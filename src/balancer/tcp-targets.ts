@@ -3,8 +3,8 @@
 import { AF_INET, AF_INET6 } from '../native/constants.ts';
 import { addressOf, type Pointer } from '../native/libc.ts';
 import { isMapped, readIpv6, SOCKADDR_BYTES, writeSockaddr } from '../native/sockaddr.ts';
-import { roundOf } from './choose-endpoint.ts';
 import type { Backend, BackendEndpoint } from './command.ts';
+import { type Choice, choiceOf } from './selection.ts';
 
 export interface TcpEndpoint {
   readonly slot: number;
@@ -19,8 +19,7 @@ export interface TcpEndpoint {
 
 export interface TcpBackend {
   readonly roundRobinSlot: number;
-  readonly round: Uint16Array;
-  readonly slots: readonly number[];
+  readonly choice: Choice;
   readonly endpoints: readonly TcpEndpoint[];
 }
 
@@ -32,8 +31,7 @@ export class TcpTargets {
   setBackend(backend: Backend): void {
     this.#backends[backend.id] = {
       roundRobinSlot: backend.roundRobinSlot,
-      round: roundOf(backend.endpoints.map((endpoint) => endpoint.weight)),
-      slots: backend.endpoints.map((endpoint) => endpoint.slot),
+      choice: choiceOf(backend),
       endpoints: backend.endpoints.map(compileEndpoint),
     };
   }

@@ -5,9 +5,10 @@ import type { EventLoop } from '../native/event-loop.ts';
 import { OWN_NETNS } from '../native/netns.ts';
 import type { SocketAddress } from '../native/sockaddr.ts';
 import { ENDPOINT, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
-import { chooseAnother } from './choose-endpoint.ts';
 import type { Frontend } from './command.ts';
+import { EndpointChooser } from './endpoint-chooser.ts';
 import { NO_FLOW } from './flow-table.ts';
+import { hashAddress } from './selection.ts';
 import type { UdpFlows } from './udp-flows.ts';
 import type { UdpKeyReader } from './udp-key.ts';
 import { servedPort, type UdpBackend, type UdpEndpoint, type UdpRoutes } from './udp-routes.ts';
@@ -37,10 +38,12 @@ export class UdpPlacement {
   readonly #port: UdpPlacementPort;
   /** Slot → until when it is avoided, in the loop's time. */
   readonly #avoided = new Map<number, number>();
+  readonly #chooser: EndpointChooser;
   #nextReportAt = 0;
 
   constructor(port: UdpPlacementPort) {
     this.#port = port;
+    this.#chooser = new EndpointChooser(port.env);
   }
 
   /** Gives a flow the endpoint whose turn it is. False when none can be had. */
@@ -93,13 +96,13 @@ export class UdpPlacement {
 
   /** `lastResort`: when every endpoint refused lately, one of them is better than none. */
   #pin(flow: number, backend: UdpBackend, lastResort: boolean): boolean {
-    const { env, flows, routes } = this.#port;
-    const turn = Atomics.add(env.counters.roundRobin, backend.roundRobinSlot, 1);
+    const { flows, routes } = this.#port;
+    const client = () => this.#clientOf(flow);
     const targetPort = this.#targetPort(flow);
     const tried = this.#avoidedSlots();
     for (let attempt = 0; attempt < CONNECT_ATTEMPTS; attempt++) {
-      let index = chooseAnother(backend.round, backend.slots, turn, tried);
-      if (index < 0 && attempt === 0 && lastResort) index = chooseAnother(backend.round, backend.slots, turn, []);
+      let index = this.#chooser.choose(backend, client, tried);
+      if (index < 0 && attempt === 0 && lastResort) index = this.#chooser.choose(backend, client, []);
       const endpoint = backend.endpoints[index];
       if (endpoint === undefined) return false;
       const error = flows.pin(flow, endpoint, servedPort(endpoint, targetPort));
@@ -129,6 +132,12 @@ export class UdpPlacement {
     if (target === undefined) return undefined;
     const vip = target.kind === 'port' ? '' : reader.localAddressOf((word) => flows.table.keyWord(flow, word));
     return routes.backend(target, vip);
+  }
+
+  /** By address alone: the ports of a client are many. */
+  #clientOf(flow: number): number {
+    const { table } = this.#port.flows;
+    return hashAddress(table.keyWord(flow, 0), table.keyWord(flow, 1), table.keyWord(flow, 2), table.keyWord(flow, 3));
   }
 
   #targetPort(flow: number): number {

@@ -3,8 +3,8 @@
 import { AF_INET, AF_INET6 } from '../native/constants.ts';
 import { addressOf, type Fd, type Pointer } from '../native/libc.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from '../native/sockaddr.ts';
-import { roundOf } from './choose-endpoint.ts';
 import type { Backend, BackendEndpoint, BalancerCommand, FrontendTarget } from './command.ts';
+import { type Choice, choiceOf } from './selection.ts';
 
 /** An endpoint, ready to be connected to. */
 export interface UdpEndpoint {
@@ -23,8 +23,7 @@ export interface UdpBackend {
   readonly id: number;
   readonly roundRobinSlot: number;
   readonly endpoints: readonly UdpEndpoint[];
-  readonly slots: readonly number[];
-  readonly round: Uint16Array;
+  readonly choice: Choice;
 }
 
 export class UdpRoutes {
@@ -94,8 +93,7 @@ function compileBackend(backend: Backend): UdpBackend {
     id: backend.id,
     roundRobinSlot: backend.roundRobinSlot,
     endpoints: backend.endpoints.map(compileEndpoint),
-    slots: backend.endpoints.map((endpoint) => endpoint.slot),
-    round: roundOf(backend.endpoints.map((endpoint) => endpoint.weight)),
+    choice: choiceOf(backend),
   };
 }
 

@@ -23,6 +23,7 @@ export function prettyService(service: ServiceDetail): string {
     ...(Spec.Vipmesh.DNSTTL === undefined
       ? []
       : [field('DNS TTL', formatDuration(Spec.Vipmesh.DNSTTL / NANOSECONDS_PER_MS))]),
+    ...balanceLines(service),
     ...healthLines(service),
     ...published.map(({ one, text }) => field(`Ports (${one})`, text)),
     ...Vipmesh.VIPs.map((vip) =>
@@ -45,6 +46,14 @@ export function field(name: string, value: string): string {
 
 export function section(title: string, text: string): string {
   return text === '' ? '' : `${title}:\n${text.replaceAll(/^(?=.)/gm, ' ')}`;
+}
+
+/** Nothing where it is as it is by default. */
+function balanceLines({ Spec }: ServiceDetail): string[] {
+  const { Method, Affinity, LocalFirst } = Spec.Vipmesh.Balance;
+  if (Method === 'round-robin' && Affinity === 0 && !LocalFirst) return [];
+  const affinity = Affinity === 0 ? [] : [`affinity ${formatDuration(Affinity / NANOSECONDS_PER_MS)}`];
+  return [field('Balance', [Method, ...affinity, ...(LocalFirst ? ['local first'] : [])].join(', '))];
 }
 
 function healthLines({ Spec }: ServiceDetail): string[] {

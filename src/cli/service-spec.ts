@@ -4,6 +4,7 @@ import type { DockerPort, DockerService, DockerServiceSpec } from '../api/schema
 import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parseIp } from '../model/address.ts';
 import { parsePort } from '../model/port.ts';
+import { BALANCE_METHODS } from '../model/service.ts';
 import { changeLabels, parseLabels } from './flag-fields.ts';
 import { applyHealthFlags, type HealthFlags, parseNanoseconds } from './health-flags.ts';
 import { type NetworkTarget, parseNetwork } from './network-flag.ts';
@@ -17,6 +18,9 @@ interface CommonFlags extends HealthFlags {
   readonly drainTimeout?: string;
   readonly onUnhealthy?: string;
   readonly dnsTtl?: string;
+  readonly balance?: string;
+  readonly affinity?: string;
+  readonly localFirst?: boolean;
   readonly updateOrder?: 'start-first' | 'stop-first';
 }
 
@@ -66,6 +70,7 @@ export function createdSpec(words: readonly string[], flags: CreateFlags): Servi
       ...drainTimeout(flags),
       ...dnsTtl(flags),
       ...onUnhealthy(flags),
+      ...balance(flags),
     },
   };
 }
@@ -109,6 +114,7 @@ export function updatedSpec(
       ...drainTimeout(flags),
       ...dnsTtl(flags),
       ...onUnhealthy(flags),
+      ...balance(flags, Vipmesh.Balance),
     },
   };
   return { spec, notes };
@@ -252,6 +258,22 @@ function onUnhealthy({ onUnhealthy: wanted }: CommonFlags): { readonly OnUnhealt
   if (wanted === undefined) return {};
   if (wanted === 'keep' || wanted === 'close') return { OnUnhealthy: wanted };
   throw new CliError('USAGE', `--on-unhealthy should be keep or close, not "${wanted}"`);
+}
+
+/** `--affinity off` takes back what was said before. */
+function balance(
+  { balance: method, affinity, localFirst }: CommonFlags,
+  before?: DockerServiceSpec['Vipmesh']['Balance'],
+) {
+  const Method = BALANCE_METHODS.find((one) => one === method);
+  if (method !== undefined && Method === undefined)
+    throw new CliError('USAGE', `--balance should be ${BALANCE_METHODS.join(', ')}, not "${method}"`);
+  const said = {
+    ...(Method === undefined ? {} : { Method }),
+    ...(affinity === undefined ? {} : { Affinity: affinity === 'off' ? 0 : parseNanoseconds('--affinity', affinity) }),
+    ...(localFirst === undefined ? {} : { LocalFirst: localFirst }),
+  };
+  return Object.keys(said).length === 0 ? {} : { Balance: { ...before, ...said } };
 }
 
 /** `network` takes back what was said before. */

@@ -1,4 +1,5 @@
 // `vipmesh service create|update|scale|rollback|rm`: services as commands change them.
+import { BALANCE_METHODS } from '../model/service.ts';
 import { type Command, Option } from 'commander';
 import { type ApiClient, apiPath } from '../api/client.ts';
 import { type ServiceSpecRequest, serviceCreated, serviceUpdated } from '../api/requests.ts';
@@ -147,6 +148,13 @@ function commonOptions(command: Command): Command {
     .option('--health-start-period <DURATION>', 'failures this long after the start do not count (default: 0s)')
     .option('--no-healthcheck', 'no checks, not even those of static endpoints')
     .option('--on-unhealthy <keep|close>', 'connections to a task that becomes unhealthy (default: keep)')
+    .option('--balance <METHOD>', `who is next: ${BALANCE_METHODS.join(', ')} (default: the first)`)
+    .option(
+      '--affinity <DURATION>',
+      'a client comes back to its endpoint for this long after its last connection; "off"',
+    )
+    .option('--local-first', "on each node its own tasks before all others'")
+    .option('--no-local-first', 'all alike (the default)')
     .option('--drain-timeout <DURATION>', 'how long open connections of a leaving endpoint may take (default: 10s)')
     .option('--dns-ttl <SECONDS>', 'how long clients may keep its addresses; "network": as the network says (5s)')
     .addOption(

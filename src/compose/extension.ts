@@ -1,7 +1,8 @@
 // `x-vipmesh` of a service: what Compose has no word for.
 import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parsePort, type TargetPort } from '../model/port.ts';
-import { type HealthCheck, PROBE_DEFAULTS, type Probe, type StaticEndpoint } from '../model/service.ts';
+import { type Balance, type HealthCheck, PROBE_DEFAULTS, type Probe, type StaticEndpoint } from '../model/service.ts';
+import { BALANCE_KEYS, readBalance } from './balance.ts';
 import { quote } from './diagnostics.ts';
 import { readTiming } from './healthcheck.ts';
 import type { Reader } from './reader.ts';
@@ -20,11 +21,12 @@ export interface Extension {
   readonly drainTimeoutMs?: number;
   readonly onUnhealthy?: 'close';
   readonly dnsTtlS?: number;
+  readonly balance?: Balance;
 }
 
 const KEYS = {
   path: 'services.*.x-vipmesh',
-  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl'],
+  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl', ...BALANCE_KEYS],
   unused: [],
 } as const;
 
@@ -38,11 +40,13 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
   const ttl = fields?.get('dns_ttl')?.value;
   const dnsTtlS = ttl === undefined ? undefined : readDnsTtl(reader, ttl, `${what}.dns_ttl`);
   const closes = readOnUnhealthy(reader, fields?.get('on_unhealthy')?.value, `${what}.on_unhealthy`);
+  const balance = fields && readBalance(reader, fields, what);
   return {
     endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
     ...(check === undefined ? {} : { health: check }),
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
+    ...(balance === undefined ? {} : { balance }),
     ...(closes ? { onUnhealthy: 'close' as const } : {}),
   };
 }

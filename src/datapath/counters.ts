@@ -1,5 +1,6 @@
 // The numbers that workers keep and the main thread reads, in shared memory. A worker writes only its own part, plainly; the
-// round-robin turns alone are shared and atomic. A read sees each number as it was at some recent moment.
+// round-robin turns and the clients' affinity alone are shared and atomic. A read sees each number as it was at some recent moment.
+import { AFFINITY_BYTES } from '../balancer/affinity.ts';
 import { ENDPOINT, FRONTEND, TOTAL, UPSTREAM, type WorkerCounters } from '../runtime/worker-env.ts';
 
 /** How many of each there may be at once; decided at start, because workers hold views of the memory. */
@@ -18,6 +19,10 @@ export interface CounterBuffers {
   readonly endpoints: SharedArrayBuffer;
   readonly totals: SharedArrayBuffer;
   readonly roundRobin: SharedArrayBuffer;
+  /** Shared by all workers. */
+  readonly affinity: SharedArrayBuffer;
+  /** `endpoints` of all workers. */
+  readonly allEndpoints: readonly SharedArrayBuffer[];
 }
 
 export interface FrontendCounts {
@@ -46,6 +51,8 @@ export function viewCounters(buffers: CounterBuffers): WorkerCounters {
     endpoints: new Float64Array(buffers.endpoints),
     totals: new Float64Array(buffers.totals),
     roundRobin: new Int32Array(buffers.roundRobin),
+    affinity: buffers.affinity,
+    allEndpoints: buffers.allEndpoints.map((one) => new Float64Array(one)),
   };
 }
 
@@ -60,9 +67,16 @@ export class Counters {
   constructor(workers: number, capacity: CounterCapacity) {
     this.capacity = capacity;
     const roundRobin = new SharedArrayBuffer(capacity.backends * 4);
-    this.#buffers = Array.from({ length: workers }, () => ({
+    const affinity = new SharedArrayBuffer(AFFINITY_BYTES);
+    const allEndpoints = Array.from(
+      { length: workers },
+      () => new SharedArrayBuffer(capacity.endpoints * ENDPOINT.stride * 8),
+    );
+    this.#buffers = allEndpoints.map((endpoints) => ({
       frontends: new SharedArrayBuffer(capacity.frontends * FRONTEND.stride * 8),
-      endpoints: new SharedArrayBuffer(capacity.endpoints * ENDPOINT.stride * 8),
+      endpoints,
+      allEndpoints,
+      affinity,
       totals: new SharedArrayBuffer(TOTAL.count * 8),
       roundRobin,
     }));

@@ -11,6 +11,23 @@ export type ServiceId = string & { readonly [serviceIdBrand]: true };
 /** `vip`: the name gives the VIP. `dnsrr`: the name gives the endpoints' addresses. */
 export type EndpointMode = 'vip' | 'dnsrr';
 
+/**
+ * Who gets the next connection: each in turn; whoever has fewest open; the less busy one of two drawn at random; or always the same
+ * for a client's address.
+ */
+export const BALANCE_METHODS = ['round-robin', 'least-connections', 'random', 'source-hash'] as const;
+export type BalanceMethod = (typeof BALANCE_METHODS)[number];
+
+/** How the connections of a service are shared out among its endpoints. */
+export interface Balance {
+  /** Absent: `round-robin`. */
+  readonly method?: BalanceMethod;
+  /** How long after its last connection a client comes back to the same endpoint, > 0. Absent: it does not. */
+  readonly affinityMs?: number;
+  /** On each node its own endpoints before all others. */
+  readonly localFirst?: true;
+}
+
 /** How many tasks are wanted. Displayed as running/wanted; it starts and limits nothing. */
 export type ServiceMode = { readonly kind: 'replicated'; readonly replicas: number } | { readonly kind: 'global' };
 
@@ -59,6 +76,7 @@ export interface ServiceSpec {
   readonly health?: HealthCheck | 'none';
   /** `close`: connections to a task that becomes unhealthy are reset. Absent: they are kept, and may recover with it. */
   readonly onUnhealthy?: 'close';
+  readonly balance?: Balance;
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */
   readonly drainTimeoutMs: number;
   /** How long clients may keep what they were told about its names, in seconds. Absent: as its network says. */

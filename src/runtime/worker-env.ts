@@ -19,6 +19,10 @@ export interface WorkerCounters {
   readonly endpoints: Float64Array;
   /** Indexed by TOTAL. */
   readonly totals: Float64Array;
+  /** The endpoints' counters of all workers, this one's among them. */
+  readonly allEndpoints: readonly Float64Array[];
+  /** Shared by all workers: which client came to which endpoint. */
+  readonly affinity: SharedArrayBuffer;
   /** Shared by all workers: `Atomics.add(roundRobin, backend.roundRobinSlot, 1)` is the next turn. */
   readonly roundRobin: Int32Array;
 }

@@ -5,7 +5,7 @@ import { type IpAddress, parseIp, parseSubnet, type Subnet } from '../model/addr
 import type { Network, NetworkId } from '../model/network.ts';
 import { type Bridge, type BridgeId, bridgeId, type Node, type NodeId, type Presence } from '../model/node.ts';
 import { isPortNumber, type PortNumber } from '../model/port.ts';
-import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
+import { BALANCE_METHODS, type Service, type ServiceId, type ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { StoreError } from './errors.ts';
 import type { Key } from './store.ts';
@@ -161,6 +161,13 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   endpoints: z.array(staticEndpoint),
   health: optional(z.union([healthCheck, z.literal('none')])),
   onUnhealthy: optional(z.literal('close')),
+  balance: optional(
+    z.object({
+      method: optional(z.enum(BALANCE_METHODS)),
+      affinityMs: optional(z.number().positive()),
+      localFirst: optional(z.literal(true)),
+    }),
+  ),
   drainTimeoutMs: time,
   dnsTtlS: optional(count),
   docker: optional(z.record(text, z.unknown())),

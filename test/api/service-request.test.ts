@@ -104,6 +104,11 @@ const specs: fc.Arbitrary<ServiceSpec> = fc.record(
       { maxLength: 3 },
     ),
     health,
+    balance: fc.constantFrom(
+      { method: 'source-hash' as const },
+      { affinityMs: 1500 },
+      { method: 'random' as const, affinityMs: 1, localFirst: true as const },
+    ),
     drainTimeoutMs: fc.nat(100_000),
     dnsTtlS: fc.nat(3600),
     docker: fc.constantFrom(

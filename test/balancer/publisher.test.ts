@@ -3,12 +3,13 @@ import { BalancerPublisher, type FrontendWanted } from '../../src/balancer/publi
 import type { BalancerCommand } from '../../src/balancer/command.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../src/catalog/snapshot.ts';
 import type { Change } from '../../src/catalog/change.ts';
+import type { NodeId } from '../../src/model/node.ts';
 import { NODE, network, published, service, task } from '../support/builders.ts';
 
 const local = network('front');
 
 /** A publisher whose effects are lines of text. */
-function harness() {
+function harness(listen: (command: BalancerCommand) => void = () => {}) {
   const lines: string[] = [];
   const timers: { readonly delayMs: number; readonly action: () => void }[] = [];
   const active = new Map<number, number>();
@@ -17,7 +18,10 @@ function harness() {
     NODE,
     { backends: 10, endpoints: 4 },
     {
-      post: (command) => lines.push(show(command)),
+      post: (command) => {
+        listen(command);
+        lines.push(show(command));
+      },
       listen: (remove: readonly string[], set: readonly FrontendWanted[]) => {
         for (const key of remove) lines.push(`close ${key}`);
         for (const { plan, backend, hasEligible } of set)
@@ -82,6 +86,24 @@ t.test('a service comes, gets a task, loses it and goes', async (t) => {
   t.same(lines, ['end connections to 0']);
   t.same(apply({ kind: 'service', before: web }), ['backend-remove', 'close tcp/*/8080']);
   t.same(begun, [0, 1], 'each new owner of a slot is counted from zero');
+});
+
+t.test('how a service wants its connections shared out', async (t) => {
+  const sent: BalancerCommand[] = [];
+  const { apply } = harness((command) => sent.push(command));
+  const balance = { method: 'least-connections', affinityMs: 600_000, localFirst: true } as const;
+  const web = service('web', { on: [{ network: local, vip: '127.64.0.2' }], balance });
+  const here = task(web, 1, { front: '127.64.0.3' });
+  const there = task(web, 2, { front: '127.64.0.4' }, { nodeId: 'elsewhere' as NodeId });
+  apply({ kind: 'network', after: local }, { kind: 'service', after: web });
+  apply({ kind: 'task', after: here }, { kind: 'task', after: there });
+  const { backend } = sent.filter((command) => command.kind === 'backend-set').at(-1) ?? {};
+  t.match(backend, { method: 'least-connections', affinityMs: 600_000 });
+  t.equal(backend?.endpoints.find(({ address }) => address === '127.64.0.3')?.isPreferred, true);
+  const { balance: _, ...spec } = web.spec;
+  apply({ kind: 'service', before: web, after: { ...web, spec } });
+  const last = sent.filter((command) => command.kind === 'backend-set').at(-1)?.backend;
+  t.notOk(last && ('method' in last || 'affinityMs' in last || last.endpoints.some((one) => 'isPreferred' in one)));
 });
 
 t.test(

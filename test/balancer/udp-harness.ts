@@ -1,4 +1,5 @@
 // A worker thread with nothing but the UDP proxy, real sockets around it, and what tests say to it.
+import { AFFINITY_BYTES } from '../../src/balancer/affinity.ts';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import {
@@ -29,9 +30,12 @@ const MOST = 32;
 
 /** The proxy in a thread of its own. Everything it holds is closed by `stop`. */
 export class ProxyThread {
+  readonly #endpoints = shared(MOST * ENDPOINT.stride);
   readonly counters: WorkerCounters = {
     frontends: shared(MOST * FRONTEND.stride),
-    endpoints: shared(MOST * ENDPOINT.stride),
+    endpoints: this.#endpoints,
+    allEndpoints: [this.#endpoints],
+    affinity: new SharedArrayBuffer(AFFINITY_BYTES),
     totals: shared(TOTAL.count),
     roundRobin: new Int32Array(new SharedArrayBuffer(MOST * 4)),
   };

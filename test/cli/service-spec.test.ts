@@ -136,6 +136,7 @@ const SPEC: DockerServiceSpec = {
     Endpoints: [],
     DrainTimeout: 10 * SECOND,
     OnUnhealthy: 'keep',
+    Balance: { Method: 'round-robin', Affinity: 0, LocalFirst: false },
   },
 };
 
@@ -188,8 +189,30 @@ t.test('update: only what was said changes', (t) => {
       Endpoints: [],
       DrainTimeout: 0,
       OnUnhealthy: 'close',
+      Balance: { Method: 'round-robin', Affinity: 0, LocalFirst: false },
     },
   });
+  t.end();
+});
+
+t.test('how connections are shared out', (t) => {
+  t.notOk('Balance' in (createdSpec(['web'], {}).Vipmesh ?? {}), 'nothing said');
+  t.same(createdSpec(['web'], { balance: 'random', affinity: '10m', localFirst: true }).Vipmesh?.Balance, {
+    Method: 'random',
+    Affinity: 600 * SECOND,
+    LocalFirst: true,
+  });
+  const before = { Method: 'random', Affinity: SECOND, LocalFirst: true } as const;
+  const changed = (flags: UpdateFlags) =>
+    updatedSpec({ Spec: { ...SPEC, Vipmesh: { ...SPEC.Vipmesh, Balance: before } } }, flags, String).spec.Vipmesh
+      ?.Balance;
+  t.same(changed({ affinity: 'off' }), { ...before, Affinity: 0 });
+  t.same(changed({ localFirst: false }), { ...before, LocalFirst: false });
+  t.throws(() => changed({ balance: 'fair' }), {
+    code: 'USAGE',
+    message: /--balance should be round-robin, .*, not "fair"/,
+  });
+  t.throws(() => changed({ affinity: 'long' }), { code: 'USAGE', message: /--affinity/ });
   t.end();
 });
 

@@ -18,7 +18,14 @@ export type ThreadCommand = DnsCommand | { readonly kind: 'barrier' } | { readon
 const { port, wakeFd, totals, tcp } = workerData as ThreadData;
 const loop = new EventLoop({ wakeFd });
 const empty = new Float64Array(0);
-const counters = { totals, frontends: empty, endpoints: empty, roundRobin: new Int32Array(0) };
+const counters = {
+  totals,
+  frontends: empty,
+  endpoints: empty,
+  allEndpoints: [],
+  affinity: new SharedArrayBuffer(0),
+  roundRobin: new Int32Array(0),
+};
 const server = new DnsServer(loop, { counters, random: systemRandom }, { ...TCP_LIMITS, ...tcp });
 
 loop.onWake(() => {
