@@ -36,6 +36,8 @@ import type { Teardown } from './teardown.ts';
 const SHARED_KEY = 'cluster';
 /** How long another agent of this name has to say that it is there. */
 const ANSWER_MS = 1500;
+/** An agent that is started again and again while the store is away has so many runs to remember at most. The first counts most. */
+const MOST_EARLIER = 100;
 /** Whoever has not confirmed a drain by then does not hold it up: a node that is gone would do so until its lease ends. */
 const CONFIRM_MS = 5000;
 
@@ -57,6 +59,8 @@ export class Cluster implements OwnLease {
   readonly #settings: ClusterConfig;
   readonly #lastKnown: LastKnownStore;
   readonly #presence: Presence;
+  /** No earlier run is on record any more. */
+  #onRecord: (() => void) | undefined;
   readonly #log: Log;
   #membership: Membership | undefined;
   /** The newest commit that is in effect here. */
@@ -113,9 +117,12 @@ export class Cluster implements OwnLease {
       },
     });
     opened.add('probes', () => prober.close());
-    await refuseTwin(catalog, prober, config.nodeName, nodeId, saved, log);
-    writeIdentity(config.stateDir, { nodeId, instance: presence.instance, probeKey });
-    cluster = new Cluster(settings, etcd, lastKnown, catalog, prober, presence, log);
+    const earlier = saved === undefined ? [] : [...saved.earlier, saved.instance].slice(0, MOST_EARLIER);
+    await refuseTwin(catalog, prober, config.nodeName, nodeId, earlier, log);
+    const self: Identity = { nodeId, instance: presence.instance, earlier, probeKey };
+    writeIdentity(config.stateDir, self);
+    const onRecord = () => writeIdentity(config.stateDir, { ...self, earlier: [] });
+    cluster = new Cluster(settings, etcd, lastKnown, catalog, prober, presence, onRecord, log);
     return cluster;
   }
 
@@ -126,6 +133,7 @@ export class Cluster implements OwnLease {
     catalog: Catalog,
     prober: Prober,
     presence: Presence,
+    onRecord: () => void,
     log: Log,
   ) {
     this.nodeId = presence.id;
@@ -136,6 +144,7 @@ export class Cluster implements OwnLease {
     this.catalog = catalog;
     this.prober = prober;
     this.#presence = presence;
+    this.#onRecord = onRecord;
     this.#log = log;
   }
 
@@ -162,7 +171,9 @@ export class Cluster implements OwnLease {
       presence: this.#presence,
       announce: async (presence, lease) => {
         if (catalog.snapshot.nodes.get(this.nodeId)?.name !== nodeName) await control.register(nodeName);
-        return control.announce(presence, lease);
+        const lost = await control.announce(presence, lease);
+        this.#forgetEarlier();
+        return lost;
       },
       hasUnsaid: () => control.hasUnsaid,
     });
@@ -243,6 +254,16 @@ export class Cluster implements OwnLease {
     };
   }
 
+  #forgetEarlier(): void {
+    try {
+      this.#onRecord?.();
+    } catch (error) {
+      // It does no harm to remember them.
+      this.#log.warn('which run of this agent is on record could not be written down', { error });
+    }
+    this.#onRecord = undefined;
+  }
+
   #hasTasks(): boolean {
     const here = this.catalog.snapshot.tasksByPlace.get(this.nodeId);
     return here !== undefined && [...here.values()].some((task) => task.source !== 'static');
@@ -285,13 +306,12 @@ async function refuseTwin(
   prober: Prober,
   name: string,
   nodeId: NodeId,
-  saved: Identity | undefined,
+  own: readonly string[],
   log: Log,
 ): Promise<void> {
   const twins = () =>
     [...catalog.snapshot.presences.values()].filter(
-      ({ id, instance }) =>
-        instance !== saved?.instance && (id === nodeId || catalog.snapshot.nodes.get(id)?.name === name),
+      ({ id, instance }) => !own.includes(instance) && (id === nodeId || catalog.snapshot.nodes.get(id)?.name === name),
     );
   const [twin] = twins();
   if (twin === undefined) return;

@@ -15,13 +15,17 @@ export interface Identity {
   readonly nodeId: NodeId;
   /** Of the agent's run that wrote this. */
   readonly instance: string;
+  /** Of runs before it, oldest first, that may still be on record: no later one is known to have been put there. */
+  readonly earlier: readonly string[];
   /** Base64. With it agents know each other's probes. */
   readonly probeKey: string;
 }
 
-const identity = z.object({
-  nodeId: z.string().regex(/^[a-z0-9]{25}$/),
-  instance: z.string().regex(/^[0-9a-f]{16}$/),
+const instance = z.string().regex(/^[0-9a-f]{16}$/);
+const identity: z.ZodType<Identity> = z.object({
+  nodeId: z.custom<NodeId>((value) => typeof value === 'string' && /^[a-z0-9]{25}$/.test(value)),
+  instance,
+  earlier: z.array(instance).default([]),
   probeKey: z.string().min(1),
 });
 
@@ -36,7 +40,7 @@ export function readIdentity(stateDir: string): Identity | undefined {
     throw error;
   }
   try {
-    return identity.parse(JSON.parse(text)) as Identity;
+    return identity.parse(JSON.parse(text));
   } catch (error) {
     const message = `${path} is damaged; remove it, and the node finds itself again by its name in the store`;
     throw new Error(message, { cause: error });

@@ -1,6 +1,7 @@
 // A node takes its place among the others while the store is away.
 import t from 'tap';
 import { Cluster } from '../../src/agent/cluster.ts';
+import { readIdentity } from '../../src/agent/identity.ts';
 import { Teardown } from '../../src/agent/teardown.ts';
 import { parseConfig } from '../../src/config.ts';
 import { Control } from '../../src/control/control.ts';
@@ -8,15 +9,29 @@ import { createLog } from '../../src/runtime/log.ts';
 import { type EtcdServer, needsEtcd, startEtcd } from '../support/etcd.ts';
 import { unusedPort } from '../support/ports.ts';
 
-const MACHINE = { env: {}, uid: 1000, home: '/nowhere', cwd: '/', cpus: 1, stderrIsTerminal: false, resolvConf: '' };
+const MACHINE = {
+  env: {},
+  uid: 1000,
+  home: '/nowhere',
+  cwd: '/',
+  hostname: 'alpha',
+  cpus: 1,
+  stderrIsTerminal: false,
+  resolvConf: '',
+};
 
 /** As an agent does, without what it serves. */
 async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
   const messages: string[] = [];
   const write = (line: string) => void messages.push(JSON.parse(line).message);
   const log = createLog({ level: 'info', format: 'json', write });
-  const flags = { stateDir, store: `etcd://${etcd.endpoint}/mesh`, advertise: '127.0.0.2', probePort: `${probePort}` };
-  const config = parseConfig(flags, { ...MACHINE, hostname: 'alpha' });
+  const flags = {
+    'state-dir': stateDir,
+    store: `etcd://${etcd.endpoint}/mesh`,
+    advertise: '127.0.0.2',
+    'probe-port': String(probePort),
+  };
+  const config = parseConfig(flags, MACHINE);
   if (config.cluster === undefined) throw new Error('it is one of a cluster');
   const opened = new Teardown(log);
   const cluster = await Cluster.enter({ config, settings: config.cluster, log, opened });
@@ -32,7 +47,19 @@ async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
   });
   opened.add('control', () => control.close());
   await cluster.join(control, config.nodeName, opened);
-  return { cluster, messages, stop: () => opened.all() };
+  // Twice does no harm.
+  t.teardown(() => opened.all());
+  const { prober, store } = cluster;
+  return {
+    cluster,
+    messages,
+    stop: () => opened.all(),
+    /** As kill -9 of a process: nothing of it is taken off the record. */
+    kill: async () => {
+      await prober.close();
+      await store.close();
+    },
+  };
 }
 
 t.test('who starts without the store serves before it is on record', async (t) => {
@@ -41,24 +68,27 @@ t.test('who starts without the store serves before it is on record', async (t) =
   const [stateDir, probePort] = [t.testdir(), unusedPort()];
   const first = await start(etcd, stateDir, probePort);
   t.not(first.cluster.current, undefined, 'with the store, it is on record');
-  await first.stop();
+  await first.kill();
 
   etcd.freeze();
-  const second = await start(etcd, stateDir, probePort);
-  t.equal(second.cluster.nodeId, first.cluster.nodeId, 'it is who it was');
-  t.ok(second.messages.includes('store does not answer: serving the last known state'), 'it begins with its copy');
-  t.notOk(
-    second.messages.some((message) => message.startsWith('this node cannot keep itself on record')),
-    'it has not waited for the store to refuse it',
-  );
+  for (const which of ['the first', 'the second']) {
+    const next = await start(etcd, stateDir, probePort);
+    t.equal(next.cluster.nodeId, first.cluster.nodeId, `${which} run without the store is who it was`);
+    t.ok(next.messages.includes('store does not answer: serving the last known state'), 'it begins with its copy');
+    t.notOk(
+      next.messages.some((message) => /^(this node cannot keep itself|another agent of this name)/.test(message)),
+      'it has not waited for the store to refuse it, nor for what was on record before to go',
+    );
+    await next.kill();
+  }
+
   etcd.thaw();
-  const isPresent = () => second.cluster.catalog.snapshot.presences.get(second.cluster.nodeId)?.instance;
-  const before = isPresent();
-  await new Promise<void>((resolve) => {
-    second.cluster.catalog.subscribe(() => {
-      if (isPresent() !== before && isPresent() !== undefined) resolve();
-    });
-  });
-  t.not(second.cluster.current, undefined, 'and then is on record');
-  await second.stop();
+  const last = await start(etcd, stateDir, probePort);
+  t.notOk(
+    last.messages.some((message) => message.startsWith('another agent of this name')),
+    'none is a stranger',
+  );
+  t.not(last.cluster.current, undefined, 'with the store again, it is on record');
+  t.same(readIdentity(stateDir)?.earlier, [], 'and no run before it is');
+  await last.stop();
 });
