@@ -13,7 +13,7 @@ import { PEERS } from './overlay/peers.ts';
 import { measureTraffic } from './overlay/traffic.ts';
 import { BenchError } from './processes.ts';
 
-const FULL = { rounds: 5, seconds: 3, starts: 10, agents: 3, attached: 30 } as const;
+const FULL = { rounds: 5, seconds: 3, starts: 7, agents: 3, attached: 20 } as const;
 const QUICK = { rounds: 2, seconds: 1, starts: 3, agents: 1, attached: 10 } as const;
 /** Connections of the load generator at once, and some to spare. */
 const CONNECTIONS = 1000;

@@ -1,18 +1,15 @@
 #!/usr/bin/env node
-// argv → the agent or one CLI command; the only place that ends the process.
+// argv → the agent or one CLI command; the only place that ends the process. What is not needed is not loaded: a command that
+// asks the agent is to be quick.
 import { readFileSync } from 'node:fs';
 import { availableParallelism, homedir, hostname } from 'node:os';
-import { readIdentity } from './agent/identity.ts';
-import { EGRESS_LINKS, namespacesOf } from './agent/traces.ts';
-import type { FlagValues } from './cli/agent.ts';
-import { runProgram } from './cli/program.ts';
+import { runQuickly } from './cli/quick.ts';
+import type { CommandRunner } from './cli/run-session.ts';
 import type { Shell } from './cli/shell.ts';
-import { type Machine, parseConfig, SETTINGS } from './config.ts';
+import type { Machine } from './config.ts';
 import type { NodeId } from './model/node.ts';
 import { enterContainer } from './native/container-entry.ts';
 import { programVersion } from './runtime/version.ts';
-import { systemProcesses } from './tasks/process-table.ts';
-import { resolvConfOf } from './tasks/container-dns.ts';
 import { runProbe, startCommand } from './tasks/spawn.ts';
 import { terminalPlace } from './tasks/terminal.ts';
 
@@ -24,12 +21,12 @@ const shell: Shell = {
   fail: () => undefined,
 };
 
-/** The data plane is loaded only by those who need it: a command that asks the agent is to be quick. */
-async function startAgent(flags: FlagValues): Promise<number> {
-  const config = parseConfig(flags, machine());
-  const { runAgent } = await import('./agent.ts');
-  return runAgent(config);
-}
+const runner: CommandRunner = {
+  enter: enterContainer,
+  start: startCommand,
+  probe: runProbe,
+  terminal: () => terminalPlace(process.stdin.isTTY === true),
+};
 
 function machine(): Machine {
   return {
@@ -52,20 +49,22 @@ function readResolvConf(): string {
   }
 }
 
-// A reader that has seen enough (`vipmesh service ls | head -1`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
-
-process.exit(
-  await runProgram(process.argv.slice(2), shell, {
-    version: programVersion(),
+async function runAll(words: readonly string[], version: string): Promise<number> {
+  const { runProgram } = await import('./cli/program.ts');
+  const { parseConfig, SETTINGS } = await import('./config.ts');
+  const { readIdentity } = await import('./agent/identity.ts');
+  const { EGRESS_LINKS, namespacesOf } = await import('./agent/traces.ts');
+  const { resolvConfOf } = await import('./tasks/container-dns.ts');
+  const { systemProcesses } = await import('./tasks/process-table.ts');
+  return runProgram(words, shell, {
+    version,
     agentFlags: SETTINGS,
-    startAgent,
-    runner: {
-      enter: enterContainer,
-      start: startCommand,
-      probe: runProbe,
-      terminal: () => terminalPlace(process.stdin.isTTY === true),
+    startAgent: async (flags) => {
+      const config = parseConfig(flags, machine());
+      const { runAgent } = await import('./agent.ts');
+      return runAgent(config);
     },
+    runner,
     lab: {
       processes: systemProcesses,
       nodeIdIn: (stateDir) => readIdentity(stateDir)?.nodeId,
@@ -87,5 +86,12 @@ process.exit(
       survey: async (force) => (await import('./agent/cleanup.ts')).surveyRemains(force),
       remove: async (remnant) => (await import('./agent/cleanup.ts')).removeRemnant(remnant),
     },
-  }),
-);
+  });
+}
+
+// A reader that has seen enough (`vipmesh service ls | head -1`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+const words = process.argv.slice(2);
+const version = programVersion();
+process.exit((await runQuickly(words, shell, { version, runner })) ?? (await runAll(words, version)));

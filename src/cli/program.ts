@@ -1,5 +1,5 @@
-// All commands together, and what their errors mean for the exit status.
-import { Command, CommanderError } from 'commander';
+// All commands together.
+import type { Command } from 'commander';
 import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
 import { attachCommand, detachCommand } from './attach.ts';
 import { cleanupCommand } from './cleanup.ts';
@@ -16,8 +16,9 @@ import { nodeCommand } from './node.ts';
 import { resolveCommand } from './resolve.ts';
 import { runCommand } from './run.ts';
 import type { CommandRunner } from './run-session.ts';
+import { programOf, runCommandLine } from './root.ts';
 import { serviceCommand } from './service.ts';
-import { errorCode, type Shell, withExamples } from './shell.ts';
+import type { Shell } from './shell.ts';
 import { stackCommand } from './stack.ts';
 import { statusCommand } from './status.ts';
 
@@ -31,79 +32,30 @@ export interface ProgramParts extends DoctorParts {
 }
 
 /** Runs one command line (without node and script); resolves with the exit status. Never rejects. */
-export async function runProgram(words: readonly string[], shell: Shell, parts: ProgramParts): Promise<number> {
-  const status = { code: 0 };
-  const counting: Shell = { ...shell, fail: (code) => (status.code = Math.max(status.code, code)) };
-  try {
-    await buildProgram(counting, parts).parseAsync([...words], { from: 'user' });
-  } catch (error) {
-    counting.fail(explain(error, shell));
-  }
-  return status.code;
+export function runProgram(words: readonly string[], shell: Shell, parts: ProgramParts): Promise<number> {
+  return runCommandLine(words, shell, (counting) => buildProgram(counting, parts));
 }
 
 /** All commands, ready to be parsed or walked. */
 export function buildProgram(shell: Shell, parts: ProgramParts): Command {
-  const done = (exitCode: number) => shell.fail(exitCode);
-  const program = new Command('vipmesh')
-    .description('Service discovery, virtual IPs and a routing mesh for containers')
-    .version(parts.version, '-v, --version', 'the version')
-    .option('-H, --host <SOCKET>', "the agent's socket (default: $VIPMESH_HOST)")
-    .enablePositionalOptions()
-    .addCommand(agentCommand(shell, parts.agentFlags, (flags) => parts.startAgent(flags)))
-    .addCommand(demoCommand(shell, parts.lab))
-    .addCommand(runCommand(shell, parts.runner, done))
-    .addCommand(attachCommand(shell))
-    .addCommand(detachCommand(shell))
-    .addCommand(serviceCommand(shell))
-    .addCommand(stackCommand(shell))
-    .addCommand(networkCommand(shell))
-    .addCommand(nodeCommand(shell))
-    .addCommand(endpointCommand(shell))
-    .addCommand(resolveCommand(shell))
-    .addCommand(dnsCommand(shell))
-    .addCommand(eventsCommand(shell))
-    .addCommand(statusCommand(shell))
-    .addCommand(doctorCommand(shell, parts))
-    .addCommand(cleanupCommand(shell, parts.cleanup))
-    .addCommand(labCommand(shell, parts))
-    .addCommand(completionCommand(shell));
-  withExamples(program, [
-    'vipmesh agent --stack shop=compose.yaml',
-    'vipmesh service create --publish 8080:80 web',
-    'vipmesh run --service web -- ./server.js',
+  return programOf(shell, parts.version, [
+    agentCommand(shell, parts.agentFlags, (flags) => parts.startAgent(flags)),
+    demoCommand(shell, parts.lab),
+    runCommand(shell, parts.runner, (exitCode) => shell.fail(exitCode)),
+    attachCommand(shell),
+    detachCommand(shell),
+    serviceCommand(shell),
+    stackCommand(shell),
+    networkCommand(shell),
+    nodeCommand(shell),
+    endpointCommand(shell),
+    resolveCommand(shell),
+    dnsCommand(shell),
+    eventsCommand(shell),
+    statusCommand(shell),
+    doctorCommand(shell, parts),
+    cleanupCommand(shell, parts.cleanup),
+    labCommand(shell, parts),
+    completionCommand(shell),
   ]);
-  settle(program, shell);
-  return program;
-}
-
-/** Settings that commander does not hand down to commands which were made on their own. */
-function settle(command: Command, shell: Shell): void {
-  command
-    .exitOverride()
-    .configureOutput({ writeOut: (text) => shell.out(text), writeErr: (text) => shell.err(text) })
-    .showSuggestionAfterError(true);
-  if (command.commands.length === 0) command.showHelpAfterError(`See '${pathOf(command)} --help'.`);
-  for (const child of command.commands) settle(child, shell);
-}
-
-function pathOf(command: Command): string {
-  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
-}
-
-/** Docker's flags for services that have no meaning where no container is run. */
-const OF_CONTAINERS =
-  /^--(args|image|entrypoint|env|env-file|mount|secret|config|user|workdir|tty|hostname|host|group|dns|dns-option|dns-search|ulimit|sysctl|init|isolation|read-only|cap-(add|drop)|constraint|placement-pref|container-label|(limit|reserve|restart|rollback|stop|log)-[a-z-]+|generic-resource|replicas-max-per-node|max-concurrent|force|with-registry-auth|no-resolve-image|update-(delay|parallelism|monitor|failure-action|max-failure-ratio))(-add|-rm)?$|^-[etuw]$/;
-
-/** The one line that a user reads about an error, and the status that goes with it. */
-function explain(error: unknown, shell: Shell): number {
-  if (error instanceof CommanderError) {
-    const flag = /unknown option '(--?[a-z-]+)/.exec(error.message)?.[1];
-    if (flag !== undefined && OF_CONTAINERS.test(flag))
-      shell.err(`${flag} is about containers, and vipmesh runs none; leave it out.\n`);
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  shell.err(`vipmesh: ${error instanceof Error ? error.message : String(error)}\n`);
-  const code = errorCode(error);
-  return code === 'USAGE' || code === 'CONFIG_INVALID' ? 2 : 1;
 }

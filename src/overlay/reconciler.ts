@@ -52,6 +52,12 @@ async function carryOut(namespace: Namespace, operations: readonly Operation[]):
  * service by and by, and drops what is sent until then: a first SYN or ARP request that is lost costs its sender a second.
  */
 export async function linksReady(namespace: Namespace, names: readonly string[], timeoutMs: number): Promise<boolean> {
+  const isReady = async (): Promise<boolean> => {
+    const links = await namespace.observeLinks(names);
+    return names.every((name) => links.some((link) => link.name === name && link.ready));
+  };
+  // Most are, and then nothing needs to be watched.
+  if (await isReady()) return true;
   let notice: () => void = () => {};
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<'timeout'>((resolve) => {
@@ -64,8 +70,7 @@ export async function linksReady(namespace: Namespace, names: readonly string[],
       const changed = new Promise<void>((resolve) => {
         notice = resolve;
       });
-      const links = await namespace.observeLinks(names);
-      if (names.every((name) => links.some((link) => link.name === name && link.ready))) return true;
+      if (await isReady()) return true;
       if ((await Promise.race([changed, timeout])) === 'timeout') return false;
     }
   } finally {

@@ -7,6 +7,7 @@ import t from 'tap';
 import { completionScript, SHELLS } from '../../src/cli/completion-scripts.ts';
 import { type CommandEntry, commandTree } from '../../src/cli/completion-tree.ts';
 import { buildProgram, type ProgramParts, runProgram } from '../../src/cli/program.ts';
+import { runQuickly } from '../../src/cli/quick.ts';
 import type { Shell } from '../../src/cli/shell.ts';
 import { findProgram } from '../support/requirements.ts';
 
@@ -75,6 +76,18 @@ t.test('every command has a description, examples of itself, and help for its fl
     for (const { name, description } of flags) t.not(description, '', `${path} ${name} is explained`);
     for (const line of out.split('\n')) t.ok(line.length <= 140, `${path}: ${line}`);
   }
+});
+
+t.test('commands that are loaded alone are what they are among all', async (t) => {
+  for (const command of ['run', 'attach', 'detach']) {
+    for (const words of [[command, '--help'], [command], [command, '--nonsense'], [command, '--entrypoint', 'x']]) {
+      const said = { out: '', err: '' };
+      const code = await runQuickly(words, shellOf(said), PARTS);
+      t.strictSame({ code, ...said }, await cli(...words), words.join(' '));
+    }
+  }
+  for (const words of [[], ['--help'], ['--host', 'x', 'run'], ['service', 'run'], ['runs']])
+    t.equal(await runQuickly(words, shellOf({ out: '', err: '' }), PARTS), undefined, words.join(' '));
 });
 
 t.test('examples are command lines that are understood', async (t) => {
