@@ -1,7 +1,15 @@
 // Programs in containers, played by blocking sockets of this one thread: the kernel completes a connection to a listening
 // socket by itself, so a client can connect before its server accepts. A call to which nobody answers gives up after a second.
 import { IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOL_SOCKET } from '../../src/native/constants.ts';
-import { AF_INET, AF_INET6, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM } from '../../src/native/constants.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  MSG_DONTWAIT,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+} from '../../src/native/constants.ts';
 import { check, errno, errnoName } from '../../src/native/errno.ts';
 import {
   accept4,
@@ -44,6 +52,18 @@ export function serveTcp(netns: Fd, port: number): Fd {
   });
 }
 
+/** Whether somebody has connected to a TCP server that was not let in yet; lets one in, and closes that connection. */
+export function hasWaiting(server: Fd): boolean {
+  const [soon, usual] = [Buffer.alloc(16), Buffer.alloc(16)];
+  soon.writeBigInt64LE(1n, 8);
+  usual.writeBigInt64LE(BigInt(GIVE_UP_S), 0);
+  check(setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, soon, soon.length), 'setsockopt', 'timeout');
+  const accepted = accept4(server, null, null, SOCK_CLOEXEC);
+  check(setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, usual, usual.length), 'setsockopt', 'timeout');
+  if (accepted >= 0) close(accepted);
+  return accepted >= 0;
+}
+
 /** A UDP server, likewise. */
 export function serveUdp(netns: Fd, port: number): Fd {
   return opened(netns, AF_INET6, SOCK_DGRAM, 0, (fd) => bindAny(fd, port));
@@ -71,6 +91,23 @@ export function dialTcp(netns: Fd, address: string, port: number): Fd | string {
   if (refusal === undefined) return fd;
   close(fd);
   return refusal;
+}
+
+/** A socket that has begun to connect, and which the caller closes. */
+export function knock(netns: Fd, address: string, port: number): Fd {
+  const fd = open(netns, familyOf(address), SOCK_STREAM | SOCK_NONBLOCK, 0);
+  dial(fd, address, port);
+  return fd;
+}
+
+/** Somebody has let it in, and has not thrown it out again. */
+export function isConnected(fd: Fd): boolean {
+  try {
+    remoteAddress(fd);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** `received` when the server got the datagram, else `nobody` or the name of the error that came back. */

@@ -26,8 +26,16 @@ export interface TunnelFrame {
   readonly inner: string;
 }
 
+/** A frame that was in no tunnel. */
+export interface PlainFrame {
+  readonly kind: 'ARP' | 'IPv4' | 'IPv6' | 'other';
+  /** Who sent it and to whom, or who asked for whom; empty for `other`. */
+  readonly addresses: readonly string[];
+}
+
 export interface Captured {
   readonly frames: readonly TunnelFrame[];
+  readonly plain: readonly PlainFrame[];
   /** Pieces of IPv4 packets that did not fit. */
   readonly fragments: number;
 }
@@ -45,15 +53,17 @@ export class Capture {
   /** What was captured since this was last asked. */
   read(): Captured {
     const frames: TunnelFrame[] = [];
+    const plain: PlainFrame[] = [];
     let fragments = 0;
     const bytes = Buffer.alloc(70_000);
     for (;;) {
       const length = recv(this.#fd, bytes, bytes.length, MSG_DONTWAIT);
-      if (length < 0) return { frames, fragments };
+      if (length < 0) return { frames, plain, fragments };
       const frame = bytes.subarray(0, length);
       if (isFragment(frame)) fragments++;
       const tunnel = readTunnelFrame(frame);
       if (tunnel !== undefined) frames.push(tunnel);
+      else plain.push(readPlainFrame(frame));
     }
   }
 
@@ -107,6 +117,22 @@ function readTunnelFrame(frame: Buffer): TunnelFrame | undefined {
     bytes: ip.length,
     inner: kindOf(udp.subarray(16)),
   };
+}
+
+function readPlainFrame(frame: Buffer): PlainFrame {
+  const body = frame.subarray(ETHERNET_BYTES);
+  const pair = (one: number, other: number, bytes: number) =>
+    [one, other].map((at) => ipFromBytes(body.subarray(at, at + bytes)));
+  switch (frame.readUInt16BE(12)) {
+    case ETHERTYPE.arp:
+      return { kind: 'ARP', addresses: pair(14, 24, 4) };
+    case ETHERTYPE.ipv4:
+      return { kind: 'IPv4', addresses: pair(12, 16, 4) };
+    case ETHERTYPE.ipv6:
+      return { kind: 'IPv6', addresses: pair(8, 24, 16) };
+    default:
+      return { kind: 'other', addresses: [] };
+  }
 }
 
 function kindOf(frame: Buffer): string {
