@@ -121,6 +121,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
     now: () => Date.now(),
   });
   const context = apiContext({
+    config,
     facts: agentFacts(config, programVersion(), nodeId, startedAt),
     catalog,
     plane,

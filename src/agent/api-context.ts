@@ -6,9 +6,11 @@ import type {
   Attachments,
   EndpointFacts,
   FrontendFacts,
+  NameQuestion,
   RuntimeStatus,
   TaskRunner,
 } from '../api/context.ts';
+import type { Resolution } from '../api/schema.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Config } from '../config.ts';
 import type { Control } from '../control/control.ts';
@@ -20,11 +22,15 @@ import type { NodeId } from '../model/node.ts';
 import { vipsOn } from '../model/service.ts';
 import type { TaskId } from '../model/task.ts';
 import { apiCommands } from './api-commands.ts';
-import { resolveName } from './resolution.ts';
 import { listDnsCache } from './resolver-status.ts';
+import { systemClock } from '../runtime/clock.ts';
+import { systemRandom } from '../runtime/random.ts';
 import type { Mesh } from './mesh.ts';
+import { tryOutside } from './outside-trial.ts';
+import { resolveName } from './resolution.ts';
 
 export interface ContextParts {
+  readonly config: Pick<Config, 'upstreams' | 'dnsRoutes'>;
   readonly facts: AgentFacts;
   readonly catalog: Catalog;
   readonly plane: DataPlane;
@@ -74,9 +80,16 @@ export function apiContext(parts: ContextParts): ApiContext {
       plane.post({ kind: 'dns-cache-flush', ...(below === undefined ? {} : { below }) });
       await plane.barrier();
     },
-    resolve: async (name, network) =>
-      resolveName(catalog.snapshot, (id, label) => mesh.lookup(id, label), name, network),
+    resolve: (question) => resolve(parts, question),
   };
+}
+
+async function resolve({ catalog, mesh, config }: ContextParts, question: NameQuestion): Promise<Resolution> {
+  const { Explained, ...resolution } = resolveName(catalog.snapshot, mesh.names, question);
+  if (!question.explain || Explained === undefined) return resolution;
+  if (resolution.Outcome !== 'forwarded') return { ...resolution, Explained };
+  const tried = await tryOutside(config, question.name, { clock: systemClock, random: systemRandom });
+  return { ...resolution, Explained: { ...Explained, Steps: [...Explained.Steps, ...tried] } };
 }
 
 /** Ids are unique over all kinds, so the first kind that knows one is the right one. */

@@ -104,9 +104,9 @@ export class Mesh {
     return this.#pending === 0 ? undefined : this.#appliedRevision;
   }
 
-  /** What a name means on a network, as the resolver answers it. */
-  lookup(network: NetworkId, name: string): readonly string[] | undefined {
-    return this.#zones.lookup(network, name);
+  /** What names mean, as the resolver answers them. */
+  get names(): Pick<Zones, 'name' | 'address'> {
+    return this.#zones;
   }
 
   /** Begins with everything that a snapshot holds. */

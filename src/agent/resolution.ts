@@ -1,48 +1,87 @@
-// What `vipmesh resolve` shows: what the node's own clients, or those of one network, would be told about a name, which
-// network it came from, and what that network hid. PURE: `lookup` is the names' table of the resolver.
+// What `vipmesh resolve` shows: what the node's own clients, those of one network or a container would be told about a name,
+// which network it came from, what that network hid, and where was looked. PURE: `Names` is what the resolver was told.
+import type { NameQuestion } from '../api/context.ts';
 import type { Resolution } from '../api/schema.ts';
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
+import { ANSWER_TTL_S } from '../dns/answer-table.ts';
+import type { Meaning } from '../dns/claims.ts';
+import { parseIp, subnetContains } from '../model/address.ts';
+import { networkDnsTtl } from '../model/dns-ttl.ts';
 import { shortName } from '../model/name.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import { serviceNames } from '../model/service.ts';
+import { addressOfReverseName } from './reverse-name.ts';
 
-export type Lookup = (network: NetworkId, name: string) => readonly string[] | undefined;
+export interface Names {
+  /** What a name means on a network. */
+  name(network: NetworkId, name: string): Meaning | undefined;
+  /** Which name an address has there. */
+  address(network: NetworkId, address: string): Meaning | undefined;
+}
 
 type Kind = Resolution['Answers'][number]['Kind'];
+type Step = NonNullable<Resolution['Explained']>['Steps'][number];
 
-/** `network`: as a container on that one alone. Undefined: as a process on the node, which sees the `local` networks. */
-export function resolveName(
-  snapshot: Snapshot,
-  lookup: Lookup,
-  name: string,
-  network: NetworkId | undefined,
-): Resolution {
-  const wanted = name.toLowerCase().replace(/\.$/, '');
-  const seen =
-    network === undefined ? nodeNetworks(snapshot) : [snapshot.networks.get(network)].flatMap((one) => one ?? []);
-  const found = findOn(snapshot, lookup, wanted, seen);
+/** With `Explained`, which who did not ask for it leaves out. */
+export function resolveName(snapshot: Snapshot, names: Names, question: Omit<NameQuestion, 'explain'>): Resolution {
+  const wanted = question.name.toLowerCase().replace(/\.$/, '');
+  const client = clientOf(snapshot, question.as);
+  const look = (network: Network) => findOn(snapshot, names, wanted, network);
+  const found = client.networks.flatMap((network) => look(network) ?? []);
   const [first, ...later] = found;
-  const others = [...snapshot.networks.values()].filter((one) => !seen.includes(one));
-  const unseen = network === undefined ? findOn(snapshot, lookup, wanted, others) : [];
+  const others = [...snapshot.networks.values()].filter((one) => !client.networks.includes(one));
+  const elsewhere = others.flatMap((network) => look(network) ?? []);
+  const outside = outsideOf(wanted, client, elsewhere);
+  const hasData = first !== undefined && first.values.length > 0;
   return {
-    Name: name,
-    Outcome: first === undefined ? outsideOutcome(wanted, seen) : first.addresses.length === 0 ? 'nodata' : 'answer',
-    Answers:
-      first === undefined || first.addresses.length === 0
-        ? []
-        : [{ Network: first.network.spec.name, ...describe(first) }],
+    Name: question.name,
+    Outcome: first === undefined ? outside.outcome : hasData ? 'answer' : 'nodata',
+    Answers: hasData ? [{ Network: first.network.spec.name, ...describe(first) }] : [],
     Hidden: [
-      ...later.map((one) => hidden(one, `${first?.network.spec.name} is older and answers first`)),
-      ...unseen.map((one) => hidden(one, 'an overlay network: only its containers see it')),
+      ...later.map((one) => hidden(one, `${first?.network.spec.name} ${client.order} and answers first`)),
+      ...(client.isNode ? elsewhere : []).map((one) => hidden(one, 'an overlay network: only its containers see it')),
     ],
+    Explained: {
+      Client: client.text,
+      Networks: client.networks.map((network) => network.spec.name),
+      Forwards: client.forwards,
+      Steps: [
+        ...client.networks
+          .slice(0, first === undefined ? undefined : client.networks.indexOf(first.network) + 1)
+          .map((network): Step => ({ Where: network.spec.name, Found: stepText(wanted, first, network) })),
+        ...(first === undefined ? [{ Where: 'elsewhere', Found: outside.reason }] : []),
+      ],
+      ...(first === undefined ? {} : { TTL: first.ttl }),
+    },
   };
 }
 
-interface Found {
-  readonly network: Network;
-  readonly addresses: readonly string[];
-  readonly kind: Kind;
-  readonly service: string | undefined;
+interface Client {
+  readonly text: string;
+  /** In the order in which they are asked. */
+  readonly networks: readonly Network[];
+  readonly forwards: boolean;
+  /** Why one network goes before another, behind its name. */
+  readonly order: string;
+  readonly isNode: boolean;
+}
+
+function clientOf(snapshot: Snapshot, as: NameQuestion['as']): Client {
+  const known = (ids: readonly NetworkId[]) => ids.flatMap((id) => snapshot.networks.get(id) ?? []);
+  const contained = (text: string, networks: readonly Network[]): Client => {
+    const forwards = networks.length === 0 || networks.some((network) => !network.spec.internal);
+    return { text, networks, forwards, order: 'comes first', isNode: false };
+  };
+  if (as.kind === 'network') {
+    const networks = known([as.id]);
+    return contained(`a container on ${networks[0]?.spec.name ?? as.id} alone`, networks);
+  }
+  const task = as.kind === 'task' ? snapshot.tasks.get(as.id) : undefined;
+  const places = known(task?.attachments.map(({ networkId }) => networkId) ?? []);
+  if (task !== undefined && task.source !== 'static' && places.some(({ spec }) => spec.driver === 'overlay'))
+    return contained(`the container of ${task.name}`, places);
+  const text = task === undefined ? 'a process on this node' : `${task.name}, a process on its node`;
+  return { text, networks: nodeNetworks(snapshot), forwards: true, order: 'is older', isNode: true };
 }
 
 function nodeNetworks(snapshot: Snapshot): readonly Network[] {
@@ -51,21 +90,48 @@ function nodeNetworks(snapshot: Snapshot): readonly Network[] {
     .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
 }
 
+interface Found {
+  readonly network: Network;
+  /** Addresses; of an address its name; of a port its targets, as NAME.NETWORK:PORT. */
+  readonly values: readonly string[];
+  readonly kind: Kind;
+  readonly service: string | undefined;
+  /** Seconds. */
+  readonly ttl: number;
+}
+
 /** A name that ends in a network's own name means that network only. */
-function findOn(snapshot: Snapshot, lookup: Lookup, name: string, networks: readonly Network[]): readonly Found[] {
-  return networks.flatMap((network) => {
-    const bare = [
-      name,
-      ...suffixes(network).flatMap((suffix) =>
-        name.endsWith(`.${suffix}`) ? [name.slice(0, -suffix.length - 1)] : [],
-      ),
-    ];
-    for (const candidate of bare) {
-      const addresses = lookup(network.id, candidate);
-      if (addresses !== undefined) return [{ network, addresses, ...ownerOf(snapshot, network, candidate) }];
-    }
-    return [];
-  });
+function findOn(snapshot: Snapshot, names: Names, name: string, network: Network): Found | undefined {
+  const ttlOf = (meaning: Meaning) => meaning.ttl ?? networkDnsTtl(network) ?? ANSWER_TTL_S;
+  const address = parseIp(name) ?? addressOfReverseName(name);
+  if (address !== undefined) {
+    const meaning = names.address(network.id, address);
+    const values = meaning?.values.map((one) => `${one}.${network.spec.name}`) ?? [];
+    return meaning && { network, values, kind: 'name', service: undefined, ttl: ttlOf(meaning) };
+  }
+  for (const candidate of candidates(name, network)) {
+    const meaning = names.name(network.id, candidate);
+    if (meaning !== undefined)
+      return { network, values: meaning.values, ttl: ttlOf(meaning), ...ownerOf(snapshot, network, candidate) };
+    const { port, protocol, rest } = SERVICE_NAME.exec(candidate)?.groups ?? {};
+    const served = rest === undefined ? undefined : names.name(network.id, rest);
+    if (served === undefined || port === undefined || rest === undefined) continue;
+    const targets = served.ports?.find((one) => one.protocol === protocol && one.labels.includes(port))?.targets ?? [];
+    const values = targets.map((target) => `${target.name}.${network.spec.name}:${target.port}`);
+    const { service } = ownerOf(snapshot, network, rest);
+    return { network, values, kind: 'port', service, ttl: ttlOf(served) };
+  }
+  return undefined;
+}
+
+/** `_PORT._PROTO.NAME`. */
+const SERVICE_NAME = /^_(?<port>[^.]+)\._(?<protocol>[^.]+)\.(?<rest>.+)$/;
+
+function candidates(name: string, network: Network): readonly string[] {
+  const bare = suffixes(network).flatMap((suffix) =>
+    name.endsWith(`.${suffix}`) ? [name.slice(0, -suffix.length - 1)] : [],
+  );
+  return [name, ...bare];
 }
 
 function suffixes(network: Network): readonly string[] {
@@ -86,15 +152,45 @@ function ownerOf(snapshot: Snapshot, network: Network, name: string): Pick<Found
   return { kind: 'task', service: undefined };
 }
 
-/** Single labels are never asked for outside, nor is what ends in a network's own name. */
-function outsideOutcome(name: string, seen: readonly Network[]): Resolution['Outcome'] {
-  if (!name.includes('.') || seen.some((network) => suffixes(network).some((suffix) => name.endsWith(`.${suffix}`))))
-    return 'nxdomain';
-  return seen.length > 0 && seen.every((network) => network.spec.internal) ? 'refused' : 'forwarded';
+/** What becomes of a name that none of the client's networks has, and why. */
+function outsideOf(
+  name: string,
+  client: Client,
+  elsewhere: readonly Found[],
+): { readonly outcome: Resolution['Outcome']; readonly reason: string } {
+  const no = (reason: string) => ({ outcome: 'nxdomain' as const, reason });
+  const address = parseIp(name) ?? addressOfReverseName(name);
+  const own = client.networks.find((network) =>
+    address === undefined
+      ? suffixes(network).some((suffix) => name === suffix || name.endsWith(`.${suffix}`))
+      : network.subnets.some((subnet) => subnetContains(subnet, address)),
+  );
+  if (own !== undefined) {
+    if (suffixes(own).includes(name))
+      return { outcome: 'nodata', reason: `it is the name of network ${own.spec.name}` };
+    return no(`it belongs to network ${own.spec.name}, which has no such name`);
+  }
+  if (address === undefined && !/\./.test(name.replace(/^(tasks\.|_[^.]+\._[^.]+\.)/, '')))
+    return no('a name of one label is never asked for outside');
+  if (!client.forwards)
+    return { outcome: 'refused', reason: 'not a name of ours, and from internal networks no question leaves' };
+  const other = elsewhere.find(({ network }) => suffixes(network).some((suffix) => name.endsWith(`.${suffix}`)));
+  if (other !== undefined) return no(`a name of network ${other.network.spec.name}, which this client is not on`);
+  return { outcome: 'forwarded', reason: 'not a name of ours; servers outside are asked' };
+}
+
+function stepText(name: string, first: Found | undefined, network: Network): string {
+  if (first?.network !== network) return `nothing is called ${name}`;
+  const { values, kind, service } = first;
+  const of = service === undefined ? '' : ` of service ${service}`;
+  const what = { vip: 'VIP', endpoints: 'endpoints', task: 'a task', name: 'the name', port: 'a port', outside: '' }[
+    kind
+  ];
+  return `${what}${of}: ${values.length === 0 ? 'it exists and has nothing to answer' : values.join(', ')}`;
 }
 
 function describe(found: Found): { Kind: Kind; Addresses: string[]; Service?: string } {
-  const described = { Kind: found.kind, Addresses: [...found.addresses] };
+  const described = { Kind: found.kind, Addresses: [...found.values] };
   return found.service === undefined ? described : { ...described, Service: found.service };
 }
 

@@ -173,6 +173,17 @@ export interface ApiContext {
   dnsCache(below: string | undefined, atMost: number): Promise<DnsCacheListing>;
   /** Forgets that. Resolves when it is gone. */
   flushDnsCache(below: string | undefined): Promise<void>;
-  /** What a client on this node (or on `network` alone) would be told about a name. */
-  resolve(name: string, network: NetworkId | undefined): Promise<Resolution>;
+  /** What a client would be told about a name. */
+  resolve(question: NameQuestion): Promise<Resolution>;
+}
+
+export interface NameQuestion {
+  readonly name: string;
+  /** Who asks: a process of this node, a container on one network alone, or a task. */
+  readonly as:
+    | { readonly kind: 'node' }
+    | { readonly kind: 'network'; readonly id: NetworkId }
+    | { readonly kind: 'task'; readonly id: TaskId };
+  /** Where was looked is wanted, and servers outside are asked for it. */
+  readonly explain: boolean;
 }

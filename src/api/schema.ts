@@ -310,8 +310,10 @@ export const resolution = z.object({
   Answers: z.array(
     z.object({
       Network: z.string(),
-      Kind: z.enum(['vip', 'endpoints', 'task', 'outside']),
+      /** `port`: of `_PORT._PROTO.NAME`; `name`: of an address. */
+      Kind: z.enum(['vip', 'endpoints', 'task', 'port', 'name', 'outside']),
       Service: z.string().optional(),
+      /** For a port NAME.NETWORK:PORT, for an address its name. */
       Addresses: z.array(z.string()),
     }),
   ),
@@ -324,6 +326,20 @@ export const resolution = z.object({
       Reason: z.string(),
     }),
   ),
+  /** Where was looked, for whoever asks why. */
+  Explained: z
+    .object({
+      /** Whose question it is. */
+      Client: z.string(),
+      /** That it sees, in the order in which they are asked. */
+      Networks: z.array(z.string()),
+      /** Names of none of them are asked for outside. */
+      Forwards: z.boolean(),
+      Steps: z.array(z.object({ Where: z.string(), Found: z.string(), Milliseconds: z.number().optional() })),
+      /** How long the client may keep the answer, in seconds. */
+      TTL: z.number().optional(),
+    })
+    .optional(),
 });
 export type Resolution = z.infer<typeof resolution>;
 

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { addAttachmentRoutes } from './attachment-routes.ts';
-import type { ApiContext, TaskSession } from './context.ts';
+import type { ApiContext, NameQuestion, TaskSession } from './context.ts';
 import { addDnsRoutes } from './dns-routes.ts';
 import { byAge } from './docker-routes.ts';
 import { ApiError } from './errors.ts';
@@ -51,10 +51,10 @@ export function addVipmeshRoutes(app: FastifyInstance, context: ApiContext, stre
     answers: [{ status: 200, what: 'The answers', schema: resolution }],
   });
   app.get('/vipmesh/resolve', resolve, (request) => {
-    const { name, network } = validated(resolveQuery, request.query, 'query');
+    const { name, explain, ...as } = validated(resolveQuery, request.query, 'query');
     if (name === undefined || name === '')
       throw new ApiError('BAD_REQUEST', 'name is missing: /vipmesh/resolve?name=web');
-    return context.resolve(name, network === undefined ? undefined : findNetwork(context.snapshot(), network).id);
+    return context.resolve({ name, as: askerOf(as, context), explain: explain === 'true' });
   });
   addEndpointRoutes(app, context);
   addTaskRoutes(app, context, streams);
@@ -62,7 +62,24 @@ export function addVipmeshRoutes(app: FastifyInstance, context: ApiContext, stre
   addDnsRoutes(app, context);
 }
 
-const resolveQuery = z.object({ name: z.string().optional(), network: z.string().optional() });
+const resolveQuery = z.object({
+  name: z.string().max(255).optional(),
+  /** Name or id of a network: as a container on it alone. */
+  network: z.string().optional(),
+  /** Name or id of a task: as that. */
+  task: z.string().optional(),
+  explain: z.enum(['true', 'false']).optional(),
+});
+
+function askerOf(
+  { network, task }: { readonly network?: string | undefined; readonly task?: string | undefined },
+  context: ApiContext,
+): NameQuestion['as'] {
+  if (network !== undefined && task !== undefined)
+    throw new ApiError('BAD_REQUEST', 'network and task are both given; a question comes from one of them');
+  if (network !== undefined) return { kind: 'network', id: findNetwork(context.snapshot(), network).id };
+  return task === undefined ? { kind: 'node' } : { kind: 'task', id: findTask(context.snapshot(), task).id };
+}
 const endpointsQuery = z.object({ service: z.string().optional() });
 const DONE = [{ status: 204, what: 'Done' }];
 

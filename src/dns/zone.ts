@@ -74,9 +74,14 @@ export class Zones {
     return [...commands, ...this.#updates()];
   }
 
-  /** The addresses of a name on a network, as the resolver answers `NAME`; undefined when there is no such name. */
-  lookup(network: NetworkId, name: string): readonly string[] | undefined {
-    return this.#zones.get(network)?.names.get(name.toLowerCase())?.values;
+  /** What a name means on a network, as the resolver answers `NAME`; undefined when there is no such name. */
+  name(network: NetworkId, name: string): Meaning | undefined {
+    return this.#zones.get(network)?.names.get(name.toLowerCase());
+  }
+
+  /** The same of an address, whose meaning is its name. */
+  address(network: NetworkId, address: string): Meaning | undefined {
+    return this.#zones.get(network)?.pointers.get(address);
   }
 
   /** Networks come, go, and begin anew when what their zone says of them became different. */

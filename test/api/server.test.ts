@@ -94,6 +94,8 @@ t.test('errors are a status and one sentence', async (t) => {
     ['POST', '/vipmesh/tasks/task-web-1/running', 400, /PID/, { PID: -1 }],
     ['POST', '/vipmesh/tasks/task-web-1/probes/x', 400, /whole number/, { ExitCode: 0, Output: '' }],
     ['GET', '/vipmesh/resolve', 400, /name is missing/],
+    ['GET', '/vipmesh/resolve?name=web&task=nope', 404, /no task is called "nope"/],
+    ['GET', '/vipmesh/resolve?name=web&task=t&network=n', 400, /network and task are both given/],
   ];
   for (const [method, path, status, message, body] of cases) {
     const answer = await ask(socket, method, path, body);
@@ -159,7 +161,7 @@ t.test('endpoints and tasks reach the commands', async (t) => {
     'leave t1',
     'exited t1 null SIGKILL',
     'probed t1 3 1 bad',
-    'resolve tasks.web net-backend',
+    'resolve tasks.web network net-backend',
   ]);
 });
 

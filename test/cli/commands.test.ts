@@ -164,7 +164,36 @@ t.test('resolve', async (t) => {
   t.match(await cli('resolve', 'example.org'), { code: 0, out: /outside DNS servers/ });
   for (const empty of ['', ' '])
     t.match(await cli('resolve', empty), { code: 2, out: '', err: /argument 'NAME'.* is empty; a name is wanted/ });
-  t.same(fake.calls.slice(0, 2), ['resolve web undefined', 'resolve web net-backend']);
+  t.same(fake.calls.slice(0, 2), ['resolve web node', 'resolve web network net-backend']);
+  answer({
+    Outcome: 'forwarded',
+    Explained: {
+      Client: 'a process on this node',
+      Networks: ['default', 'back'],
+      Forwards: true,
+      Steps: [
+        { Where: 'default', Found: 'nothing is called example.org' },
+        { Where: 'server 192.0.2.53:53', Found: 'NOERROR, 1 record', Milliseconds: 12.3 },
+      ],
+      TTL: 5,
+    },
+  });
+  t.match(await cli('resolve', '--explain', 'example.org'), {
+    code: 0,
+    out: [
+      'example.org is not a name of ours; outside DNS servers are asked',
+      '',
+      'asked by: a process on this node',
+      'sees:     default, back; other names are asked for outside',
+      'TTL:      5 s',
+      'WHERE                  TIME      FOUND',
+      'default                          nothing is called example.org',
+      'server 192.0.2.53:53   12.3 ms   NOERROR, 1 record',
+      '',
+    ].join('\n'),
+  });
+  t.equal(fake.calls.at(-1), 'resolve example.org node why');
+  t.match(await cli('resolve', '--as', 'web.1', '--network', 'backend', 'x'), { code: 2, err: /cannot be used with/ });
 });
 
 t.test('dns cache', async (t) => {

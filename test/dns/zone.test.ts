@@ -259,10 +259,10 @@ t.test('who gets a name that several claim', (t) => {
   const gone: Change[] = [{ kind: 'service', before: old }];
   mirror.take(zones.apply(gone, applyChanges(before, 2, gone), before));
   t.match(mirror.text(), { '0 shared': '10.64.0.3', '0 tasker.1': '10.64.0.12' }, 'the next in line takes over');
-  t.strictSame(zones.lookup(backend.id, 'Shared'), ['10.64.0.3']);
-  t.strictSame(zones.lookup(backend.id, 'tasks.shared'), ['10.64.0.10', '10.64.0.11']);
-  t.equal(zones.lookup(backend.id, 'nope'), undefined);
-  t.equal(zones.lookup(frontend.id, 'shared'), undefined);
+  t.strictSame(zones.name(backend.id, 'Shared')?.values, ['10.64.0.3']);
+  t.strictSame(zones.name(backend.id, 'tasks.shared')?.values, ['10.64.0.10', '10.64.0.11']);
+  t.equal(zones.name(backend.id, 'nope')?.values, undefined);
+  t.equal(zones.name(frontend.id, 'shared')?.values, undefined);
   t.end();
 });
 

@@ -3,9 +3,10 @@ import './support/node.ts';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import t from 'tap';
+import type { Resolution } from '../../src/api/schema.ts';
 import { startAgent } from '../support/agent.ts';
 import { needsPackages } from '../support/requirements.ts';
-import { startMockUpstream } from '../support/mock-upstream.ts';
+import { addressReply, startMockUpstream } from '../support/mock-upstream.ts';
 import { datagrams } from './support/clients.ts';
 import { untilServing } from './support/mesh.ts';
 import { mayBeNode } from './support/node.ts';
@@ -98,6 +99,24 @@ t.test('names in containers, by dig and curl', async (t) => {
     t.match(await inside(shell, 'curl', '-6sS', '-m', '20', 'http://web:8000/'), /^shop_web/, 'by name');
   });
   t.equal(upstream.asked.length, 0, 'nobody outside was asked');
+
+  await t.test('`vipmesh resolve` says the same, and why', async (t) => {
+    const why = async (...words: readonly string[]) => {
+      // What does not exist is told by the exit code too.
+      const { stdout } = await agent.cli('resolve', '--explain', '--format', 'json', ...words);
+      const { Outcome, Answers, Explained } = JSON.parse(stdout) as Resolution;
+      return [Outcome, ...Answers.flatMap(({ Addresses }) => Addresses), ...(Explained?.Steps.slice(-1) ?? [])];
+    };
+    const as = ['--as', shell.name];
+    t.match(await why(...as, 'web'), ['answer', vip4, vip6, { Where: DUAL, Found: /^VIP of service shop_web: / }]);
+    t.match(await why(...as, '_http._tcp.web'), ['answer', 'shop_web.shop_dual:8000', { Where: DUAL }]);
+    t.match(await why(...as, vip6), ['answer', 'shop_web.shop_dual', { Where: DUAL }]);
+    t.match(await why('web.dual'), ['nxdomain', { Found: 'a name of network shop_dual, which this client is not on' }]);
+    upstream.behave((asked) => [addressReply(asked, '192.0.2.80')]);
+    const [outcome, step] = await why(...as, 'www.example.com');
+    t.equal(outcome, 'forwarded');
+    t.match(step, { Where: `server 127.0.0.1:${upstream.port}`, Found: 'NOERROR, 1 record', Milliseconds: Number });
+  });
   t.equal(await agent.stop(), 0);
 });
 

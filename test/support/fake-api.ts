@@ -2,12 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ApiContext, EndpointFacts, FrontendFacts, TaskSession } from '../../src/api/context.ts';
+import type { ApiContext, EndpointFacts, FrontendFacts, NameQuestion, TaskSession } from '../../src/api/context.ts';
 import type { Resolution, RunTaskRequest, TaskEvent } from '../../src/api/schema.ts';
 import { type ApiServer, startApiServer } from '../../src/api/server.ts';
 import { applyChanges, type Snapshot } from '../../src/catalog/snapshot.ts';
 import type { StackChange } from '../../src/control/stacks.ts';
-import type { Network, NetworkId } from '../../src/model/network.ts';
+import type { Network } from '../../src/model/network.ts';
 import type { Node, NodeId } from '../../src/model/node.ts';
 import type { PortNumber } from '../../src/model/port.ts';
 import type { Service, ServiceId } from '../../src/model/service.ts';
@@ -180,8 +180,8 @@ export function fakeApi(): FakeApi {
         };
       },
       flushDnsCache: (below) => call(`flush ${below}`),
-      async resolve(name: string, id: NetworkId | undefined) {
-        calls.push(`resolve ${name} ${id}`);
+      async resolve({ name, as, explain }: NameQuestion) {
+        calls.push(['resolve', name, as.kind, ...('id' in as ? [as.id] : []), ...(explain ? ['why'] : [])].join(' '));
         return { ...fake.resolution, Name: name };
       },
     },
