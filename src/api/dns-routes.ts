@@ -14,7 +14,7 @@ const cacheQuery = z.object({ below: z.string().min(1).max(254).optional(), limi
 
 export function addDnsRoutes(app: FastifyInstance, context: ApiContext): void {
   const list = described({
-    summary: "What the resolver keeps of upstreams' answers, the most recently used first",
+    summary: "What the resolver keeps of upstreams' answers, the newest first",
     query: cacheQuery,
     answers: [{ status: 200, what: 'The answers', schema: dnsCache }],
   });

@@ -91,7 +91,7 @@ export const agentStatus = z.object({
 });
 export type AgentStatus = z.infer<typeof agentStatus>;
 
-/** GET /vipmesh/dns/cache: what the resolver keeps of upstreams' answers, the most recently used first. */
+/** GET /vipmesh/dns/cache: what the resolver keeps of upstreams' answers, the newest first. */
 export const dnsCache = z.object({
   Entries: z.array(
     z.object({

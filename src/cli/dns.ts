@@ -33,7 +33,7 @@ interface ListFlags {
 }
 
 function listCommand(shell: Shell): Command {
-  return apiCommand('ls', "what is kept, each worker's most recently used first", [
+  return apiCommand('ls', "what is kept, each worker's newest first", [
     'vipmesh dns cache ls',
     'vipmesh dns cache ls --below example.com --limit 20',
     "vipmesh dns cache ls --format '{{.Name}} {{.Type}} {{.Left}}'",

@@ -39,6 +39,8 @@ interface Entry {
   readonly storedAt: number;
   readonly endsAt: number;
   readonly cost: number;
+  /** Asked for since it came in, or since it was last spared. */
+  used: boolean;
   /** Asking again is of no use before this; 0 when the last attempt did not fail. */
   failedUntil: number;
   /** Attempts that failed in a row. */
@@ -64,7 +66,8 @@ export interface CacheListing {
 
 export class AnswerCache {
   #limits: AnswerCacheLimits;
-  // In order of use, the least recent first.
+  // In the order in which they came or were last spared: who must make room is looked for from the front, and whoever was used
+  // since then is spared once (CLOCK). So a hit costs a look and a mark, and no change of the map.
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
 
@@ -93,8 +96,7 @@ export class AnswerCache {
     if (entry === undefined) return undefined;
     const { response, storedAt, endsAt, failedUntil } = entry;
     if (response !== undefined && nowMs < endsAt) {
-      this.#entries.delete(key);
-      this.#entries.set(key, entry);
+      entry.used = true;
       return { kind: 'fresh', response, ageS: Math.floor((nowMs - storedAt) / MS_PER_S) };
     }
     if (nowMs >= failedUntil) return undefined;
@@ -118,7 +120,15 @@ export class AnswerCache {
     const lifetimeMs = Math.min(response.lifetimeS, longest) * MS_PER_S;
     const cost = costOf(key, response);
     if (lifetimeMs <= 0) return;
-    this.#add(key, { response, storedAt: nowMs, endsAt: nowMs + lifetimeMs, cost, failedUntil: 0, failures: 0 });
+    this.#add(key, {
+      response,
+      storedAt: nowMs,
+      endsAt: nowMs + lifetimeMs,
+      cost,
+      used: false,
+      failedUntil: 0,
+      failures: 0,
+    });
   }
 
   /** Asking failed: for a while, longer with each time, `get` says so, or gives what is stale. */
@@ -129,7 +139,7 @@ export class AnswerCache {
     const failedUntil = nowMs + Math.min(FIRST_FAILURE_MS * 2 ** (failures - 1), LONGEST_FAILURE_MS);
     if (known === undefined) {
       const cost = costOf(key, undefined);
-      this.#add(key, { response: undefined, storedAt: nowMs, endsAt: 0, cost, failedUntil, failures });
+      this.#add(key, { response: undefined, storedAt: nowMs, endsAt: 0, cost, used: false, failedUntil, failures });
     } else {
       known.failures = failures;
       known.failedUntil = failedUntil;
@@ -146,7 +156,7 @@ export class AnswerCache {
     this.#bytes = 0;
   }
 
-  /** What is there, the most recently used first. */
+  /** What is there, the newest first. */
   *list(nowMs: number): Generator<CacheListing> {
     for (const key of [...this.#entries.keys()].reverse()) {
       const { response, endsAt, failedUntil, cost } = this.#entries.get(key) as Entry;
@@ -172,9 +182,16 @@ export class AnswerCache {
   }
 
   #evict(): void {
-    for (const oldest of this.#entries.keys()) {
+    // Who is spared comes up again at the end, and is not spared twice.
+    for (const [key, entry] of this.#entries) {
       if (this.#bytes <= this.#limits.bytes) break;
-      this.#remove(oldest);
+      if (!entry.used) {
+        this.#remove(key);
+        continue;
+      }
+      entry.used = false;
+      this.#entries.delete(key);
+      this.#entries.set(key, entry);
     }
   }
 

@@ -19,7 +19,7 @@ export interface KeptAnswer {
 }
 
 export interface KeptAnswers {
-  /** The most recently used first; no more than were asked for. */
+  /** The newest first; no more than were asked for. */
   readonly entries: readonly KeptAnswer[];
   /** How many there are. */
   readonly total: number;

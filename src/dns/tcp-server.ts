@@ -190,47 +190,65 @@ export class TcpServer {
     this.#answerAll(connection, arena, kept + length);
   }
 
-  /** Answers the whole messages in `bytes[0, end)`, as long as the client takes the answers; the rest is kept. */
+  /**
+   * Answers the whole messages in `bytes[0, end)`, as long as the client takes the answers; the rest is kept. What can be
+   * answered at once goes out together.
+   */
   #answerAll(connection: Connection, bytes: Uint8Array, end: number): void {
+    const { out } = this.#responder;
     let at = 0;
+    let ready = 0;
     connection.answering = true;
     while (end - at >= LENGTH_BYTES && this.#takesMore(connection)) {
       const size = readU16(bytes, at);
       if (end - at < LENGTH_BYTES + size) break;
       connection.lastQuestionAt = this.#loop.now();
-      this.#answer(connection, bytes, at + LENGTH_BYTES, size);
-      if (!this.#isOpen(connection)) return;
+      ready = this.#answer(connection, bytes, at + LENGTH_BYTES, size, ready);
       at += LENGTH_BYTES + size;
+      if (out.length - ready < LENGTH_BYTES + MAX_MESSAGE_BYTES) {
+        this.#send(connection, out.subarray(0, ready));
+        ready = 0;
+      }
+      if (!this.#isOpen(connection)) return;
     }
     connection.answering = false;
     connection.received = at === end ? NOTHING : Uint8Array.from(bytes.subarray(at, end));
+    if (ready > 0) this.#send(connection, out.subarray(0, ready));
   }
 
   #takesMore({ unsent, asking }: Connection): boolean {
     return unsent.length <= this.#limits.unsentBytes && asking < this.#limits.asking;
   }
 
-  #answer(connection: Connection, bytes: Uint8Array, start: number, size: number): void {
+  /** Writes the answer behind what is `ready` to be sent, and returns how much that is then; or asks an upstream. */
+  #answer(connection: Connection, bytes: Uint8Array, start: number, size: number, ready: number): number {
     const responder = this.#responder;
     const scope = responder.scope(connection.listener.scope);
-    const length = responder.respond(bytes, start, size, scope, true, LENGTH_BYTES);
+    const length = responder.respond(bytes, start, size, scope, true, ready + LENGTH_BYTES);
     if (length > NO_REPLY) {
-      writeU16(responder.out, 0, length);
-      this.#send(connection, responder.out.subarray(0, LENGTH_BYTES + length));
-    } else if (length === ASK_UPSTREAM) {
-      connection.asking++;
-      responder.forward(true, (message, messageLength) => {
-        connection.asking--;
-        if (!this.#isOpen(connection)) return;
-        const framed = new Uint8Array(LENGTH_BYTES + messageLength);
-        writeU16(framed, 0, messageLength);
-        framed.set(message.subarray(0, messageLength), LENGTH_BYTES);
-        this.#send(connection, framed);
-        if (connection.answering || !this.#isOpen(connection)) return;
-        this.#answerAll(connection, connection.received, connection.received.length);
-        this.#settle(connection);
-      });
+      writeU16(responder.out, ready, length);
+      return ready + LENGTH_BYTES + length;
     }
+    if (length !== ASK_UPSTREAM) return ready;
+    // What fails at once is answered at once, and then stands behind what was asked before.
+    if (ready > 0) this.#send(connection, responder.out.subarray(0, ready));
+    if (this.#isOpen(connection)) this.#forward(connection);
+    return 0;
+  }
+
+  #forward(connection: Connection): void {
+    connection.asking++;
+    this.#responder.forward(true, (message, length) => {
+      connection.asking--;
+      if (!this.#isOpen(connection)) return;
+      const framed = new Uint8Array(LENGTH_BYTES + length);
+      writeU16(framed, 0, length);
+      framed.set(message.subarray(0, length), LENGTH_BYTES);
+      this.#send(connection, framed);
+      if (connection.answering || !this.#isOpen(connection)) return;
+      this.#answerAll(connection, connection.received, connection.received.length);
+      this.#settle(connection);
+    });
   }
 
   #send(connection: Connection, bytes: Uint8Array): void {
