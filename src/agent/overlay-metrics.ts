@@ -6,7 +6,7 @@ import type { Metrics } from '../runtime/metrics.ts';
 export function registerOverlayMetrics(metrics: Metrics, overlay: Pick<OverlayDriver, 'framesDropped'>): void {
   metrics.registerCollector(
     'vipmesh_overlay_frames_dropped_total',
-    'Frames that did not get into an overlay network; stranger: they came from an address that is no node',
+    "Frames that did not get into an overlay network: from no node, in another's name, or of a network that is not here",
     'counter',
     ['reason'],
     async () => {

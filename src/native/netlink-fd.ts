@@ -1,7 +1,7 @@
-// The descriptors of netlink sockets that a library made and does not tell, for the two things that it does not offer. See
+// The descriptors of netlink sockets that a library made and does not tell, for what it does not offer. See
 // native-notes/netlink.md.
 import { readdirSync } from 'node:fs';
-import { SOL_SOCKET } from './constants.ts';
+import { SO_SNDBUFFORCE, SOL_SOCKET } from './constants.ts';
 import { check } from './errno.ts';
 import { close, eventfd, type Fd, getsockname, getsockopt, setsockopt } from './libc.ts';
 
@@ -31,6 +31,13 @@ export function makeAndFind<T>(
   const isIt = (fd: Fd): boolean => !known.has(fd) && netlinkPort(fd) === port;
   const fd = isIt(lowest) ? lowest : readdirSync('/proc/self/fd').map(Number).find(isIt);
   return { made, fd };
+}
+
+/** A message that is longer than the buffer for what is sent is refused, and a batch is one message. Throws NativeError. */
+export function makeRoomToSend(fd: Fd, bytes: number): void {
+  const room = Buffer.alloc(4);
+  room.writeInt32LE(bytes, 0);
+  check(setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, room, room.length), 'setsockopt', `descriptor ${fd}`);
 }
 
 /** Messages that find no room are lost without an error; `messagesLost` tells how many. Throws NativeError. */

@@ -1,7 +1,7 @@
 // The port to the kernel's network configuration: what there is, and what can be changed. The overlay room plans in these
 // words; linux-kernel.ts carries them out.
 import type { IpAddress, Subnet } from '../model/address.ts';
-import type { NftSet, Ruleset } from './nftables.ts';
+import type { NftSet, Ruleset, SetChange, TableFamily } from './nftables.ts';
 
 declare const macBrand: unique symbol;
 /** `02:42:0a:40:00:02`, lower case. */
@@ -127,11 +127,18 @@ export type Operation =
   | ({ readonly kind: 'set-forwarding' | 'remove-forwarding' } & { readonly link: string; readonly entry: FdbEntry })
   /** `path` below /proc/sys/net, such as `ipv4/ip_forward`. A kernel without that setting is no error. */
   | { readonly kind: 'set-sysctl'; readonly path: string; readonly value: string }
-  /** A whole nftables table of the family `inet`, in place of whatever has its name. */
+  /** A whole nftables table, in place of whatever has its name. */
   | { readonly kind: 'set-ruleset'; readonly name: string; readonly ruleset: Ruleset }
+  /** Of the family `inet`. */
   | { readonly kind: 'remove-ruleset'; readonly name: string }
-  /** All elements of one of a table's sets, in place of those that it has. */
-  | { readonly kind: 'set-elements'; readonly name: string; readonly set: NftSet };
+  /** All elements of one of a table's sets, in place of those that it has. The table is of the family `inet`. */
+  | { readonly kind: 'set-elements'; readonly name: string; readonly set: NftSet }
+  | {
+      readonly kind: 'change-elements';
+      readonly name: string;
+      readonly family: TableFamily;
+      readonly changes: readonly SetChange[];
+    };
 
 /** Where a subnet is routed to. */
 export type RoutedSubnet = OnLink<{ readonly destination: Subnet }>;
@@ -140,6 +147,8 @@ export type RoutedSubnet = OnLink<{ readonly destination: Subnet }>;
 export type Notice =
   /** Anything, or several things. */
   | { readonly kind: 'any' }
+  /** Tables of nftables, which `observe` does not tell of. */
+  | { readonly kind: 'rules' }
   /** `mac`: whose the address is now, for good; undefined when it is nobody's for good. */
   | {
       readonly kind: 'neighbour';
@@ -181,12 +190,14 @@ export interface Namespace {
   routed(): Promise<readonly RoutedSubnet[]>;
   /** Whether there is such an nftables table of the family `inet`. */
   hasRuleset(name: string): Promise<boolean>;
-  /** Packets that a named counter of such a table has counted; undefined when there is no such counter. */
-  packetsCounted(table: string, counter: string): Promise<number | undefined>;
+  /** Packets that a named counter of a table has counted; undefined when there is no such counter. `family`: `inet` when absent. */
+  packetsCounted(table: string, counter: string, family?: TableFamily): Promise<number | undefined>;
+  /** Another number after each change of nftables here, by whomever. */
+  rulesGeneration(): Promise<number>;
   /** Undefined when the kernel has no such setting. */
   sysctl(path: string): string | undefined;
   /**
-   * Calls back after something that `observe` and `hasRuleset` tell of changed, or may have; often several times for one change.
+   * Calls back after something that `observe`, `hasRuleset` and `rulesGeneration` tell of changed, or may have; often several times for one change.
    * Links in notices have the names that they had when last observed.
    */
   watch(changed: (notice: Notice) => void): StopWatching;

@@ -17,15 +17,8 @@ import type {
 import { KernelError } from './kernel-error.ts';
 import type { Message, Request } from './message.ts';
 import { codeOf, failure, netnsPath, openIfThere } from './netns-names.ts';
-import {
-  type Batch,
-  getCounterRequest,
-  getTableRequest,
-  readCounter,
-  removeTable,
-  replaceElements,
-  replaceTable,
-} from './nftables.ts';
+import { NamespaceRules } from './namespace-rules.ts';
+import type { TableFamily } from './nftables.ts';
 import { objectOf } from './operation-object.ts';
 import {
   addBridgeRequest,
@@ -117,13 +110,10 @@ export class LinuxNamespace implements Namespace {
           this.#setSysctl(operation.path, operation.value);
           break;
         case 'set-ruleset':
-          await this.#batch(replaceTable(operation.name, operation.ruleset), purpose);
-          break;
         case 'remove-ruleset':
-          await this.#batch(removeTable(operation.name), purpose);
-          break;
         case 'set-elements':
-          await this.#batch(replaceElements(operation.name, operation.set), purpose);
+        case 'change-elements':
+          await this.#rules().apply(operation, purpose);
           break;
         case 'add-vxlan':
           await this.#addVxlan(operation, purpose);
@@ -144,32 +134,16 @@ export class LinuxNamespace implements Namespace {
     }
   }
 
-  async hasRuleset(name: string): Promise<boolean> {
-    const purpose = { operation: 'look up', object: `nftables table inet ${name}${this.#where()}` };
-    const socket = new NetlinkSocket(this.fd, 'netfilter');
-    try {
-      await socket.request(getTableRequest(name), purpose);
-      return true;
-    } catch (error) {
-      if (error instanceof KernelError && error.code === 'absent') return false;
-      throw error;
-    } finally {
-      socket.close();
-    }
+  hasRuleset(name: string): Promise<boolean> {
+    return this.#rules().has(name);
   }
 
-  async packetsCounted(table: string, counter: string): Promise<number | undefined> {
-    const purpose = { operation: 'read', object: `counter ${counter} of nftables table inet ${table}${this.#where()}` };
-    const socket = new NetlinkSocket(this.fd, 'netfilter');
-    try {
-      const [answer] = await socket.request(getCounterRequest(table, counter), purpose);
-      return answer === undefined ? undefined : readCounter(answer.body);
-    } catch (error) {
-      if (error instanceof KernelError && error.code === 'absent') return undefined;
-      throw error;
-    } finally {
-      socket.close();
-    }
+  packetsCounted(table: string, counter: string, family?: TableFamily): Promise<number | undefined> {
+    return this.#rules().packetsCounted(table, counter, family);
+  }
+
+  rulesGeneration(): Promise<number> {
+    return this.#rules().generation();
   }
 
   sysctl(path: string): string | undefined {
@@ -182,10 +156,13 @@ export class LinuxNamespace implements Namespace {
   }
 
   watch(changed: (notice: Notice) => void): StopWatching {
-    // The agent has a table in the node's own namespace only, and no routes and forwarding entries there.
-    const kinds = this.#isOwn ? (['links', 'nftables'] as const) : (['links', 'routes', 'neighbours'] as const);
+    // In the node's own namespace the agent has no routes and forwarding entries.
+    const kinds: readonly NoticeKind[] = this.#isOwn
+      ? ['links', 'nftables']
+      : ['links', 'routes', 'neighbours', 'nftables'];
     const tell = (kind: NoticeKind, messages: readonly Message[]): void => {
-      if (kind !== 'neighbours' || messages.length === 0) changed({ kind: 'any' });
+      if (kind === 'nftables') changed({ kind: 'rules' });
+      else if (kind !== 'neighbours' || messages.length === 0) changed({ kind: 'any' });
       else for (const notice of messages.flatMap((one) => this.#readNotice(one) ?? [])) changed(notice);
     };
     const sockets = kinds.map((kind) => NetlinkSocket.watching(this.fd, kind, (messages) => tell(kind, messages)));
@@ -289,13 +266,8 @@ export class LinuxNamespace implements Namespace {
     return index;
   }
 
-  async #batch({ requests, acknowledged }: Batch, purpose: Purpose): Promise<void> {
-    const socket = new NetlinkSocket(this.fd, 'netfilter');
-    try {
-      await socket.batch(requests, acknowledged, purpose);
-    } finally {
-      socket.close();
-    }
+  #rules(): NamespaceRules {
+    return new NamespaceRules(this.fd, this.#where());
   }
 
   get #isOwn(): boolean {
@@ -370,7 +342,17 @@ export class LinuxNamespace implements Namespace {
 /** Operations that are one rtnetlink request on one link. */
 type LinkOperation = Exclude<
   Operation,
-  { kind: 'set-sysctl' | 'set-ruleset' | 'remove-ruleset' | 'set-elements' | 'add-veth' | 'add-vxlan' | 'set-link' }
+  {
+    kind:
+      | 'set-sysctl'
+      | 'set-ruleset'
+      | 'remove-ruleset'
+      | 'set-elements'
+      | 'change-elements'
+      | 'add-veth'
+      | 'add-vxlan'
+      | 'set-link';
+  }
 >;
 
 const PLURAL: Readonly<Record<Dumpable, string>> = {

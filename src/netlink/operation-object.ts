@@ -18,7 +18,10 @@ export function objectOf(operation: Operation): string {
       return `${operation.entry.mac} on ${operation.link}`;
     case 'set-elements':
       return `set ${operation.set.name} of nftables table inet ${operation.name}`;
+    case 'change-elements':
+      return `sets ${operation.changes.map(({ name }) => name).join(', ')} of nftables table ${operation.family} ${operation.name}`;
     case 'set-ruleset':
+      return `nftables table ${operation.ruleset.family ?? 'inet'} ${operation.name}`;
     case 'remove-ruleset':
       return `nftables table inet ${operation.name}`;
     case 'set-sysctl':

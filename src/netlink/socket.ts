@@ -6,13 +6,15 @@
 // knows neither bridge ports nor nf_tables. See native-notes/netlink.md.
 import { createNetlink, type NetlinkMessage, type NetlinkSocket as LibrarySocket } from 'node-netlink';
 import type { Fd } from '../native/libc.ts';
-import { makeAndFind, messagesLost, tolerateLoss } from '../native/netlink-fd.ts';
+import { makeAndFind, makeRoomToSend, messagesLost, tolerateLoss } from '../native/netlink-fd.ts';
 import { inNetns } from '../native/netns.ts';
 import { KernelError, refusal } from './kernel-error.ts';
 import { FLAG, frame, MESSAGE_ERROR, type Message, type Request, readError } from './message.ts';
 
 /** The kernel answers before the send returns; a reply that takes this long was lost, because the buffer was full. */
 const REPLY_TIMEOUT_MS = 5000;
+/** For longer batches room is made; net.core.wmem_default is 208 KiB nearly everywhere. */
+const USUAL_BATCH_BYTES = 32_768;
 /** A dump during which something changed says so; it is made anew this often, then taken as it is. */
 const DUMP_ATTEMPTS = 5;
 const DUMP_INTERRUPTED = 0x10;
@@ -102,7 +104,9 @@ export class NetlinkSocket {
       const frames = requests.map((request, i) =>
         frame(i === acknowledged ? { ...request, flags: request.flags | FLAG.ack } : request, seqs[i] ?? 0),
       );
-      const errno = await this.#batchResult(Buffer.concat(frames), seqs, seqs[acknowledged] ?? 0, purpose);
+      const bytes = Buffer.concat(frames);
+      if (bytes.length > USUAL_BATCH_BYTES && this.#fd !== undefined) makeRoomToSend(this.#fd, bytes.length);
+      const errno = await this.#batchResult(bytes, seqs, seqs[acknowledged] ?? 0, purpose);
       if (errno !== 0) throw refusal(purpose.operation, purpose.object, errno);
     });
   }

@@ -7,7 +7,7 @@ import { EMPTY_SNAPSHOT, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
-import type { Kernel } from '../netlink/kernel.ts';
+import type { Kernel, Notice } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import type { Log } from '../runtime/log.ts';
 import { overlayChanges } from './changes.ts';
@@ -59,6 +59,8 @@ export interface Applied {
  * each of the driver's own.
  */
 const NOTICE_SETTLE_MS = 50;
+/** `node`: the node's own namespace. Of nftables another part of it tells than of links. */
+type Suspect = NetworkId | 'node' | `rules of ${NetworkId | 'node'}`;
 /** Until what failed is tried again: twice as long each time. */
 const RETRY_MS = { first: 1000, longest: 60_000 } as const;
 
@@ -75,8 +77,8 @@ export class OverlayDriver {
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
   #noticed: NodeJS.Timeout | undefined;
-  /** Where something was changed that has not been looked at yet; `node` for the node's own namespace. */
-  readonly #suspects = new Set<NetworkId | 'node'>();
+  /** Where something was changed that has not been looked at yet. */
+  readonly #suspects = new Set<Suspect>();
   #retry: NodeJS.Timeout | undefined;
   #retryMs: number = RETRY_MS.first;
   #isWatchingNode = false;
@@ -93,11 +95,12 @@ export class OverlayDriver {
     this.#kernel = options.kernel;
     this.#log = options.log;
     this.#node = options.node;
-    this.#egress = new EgressBridge(options, () => this.#scheduleRepair('node'));
+    this.#egress = new EgressBridge(options, (notice) => this.#nodeChanged(notice));
     this.#networks = new Networks({
       ...options,
       containers: () => this.#containers.specs,
       changed: (id) => this.#scheduleRepair(id),
+      rulesChanged: (id) => this.#scheduleRepair(`rules of ${id}`),
     });
     this.#containers = new ContainerSet({ ...options, networks: this.#networks, egress: this.#egress });
   }
@@ -111,7 +114,7 @@ export class OverlayDriver {
     return this.#inTurn(async () => {
       const found = new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance)));
       await this.#takeOver(snapshot);
-      if (this.#node.cluster === undefined) await new TunnelGuard(this.#kernel, this.#instance, 0).remove();
+      if (this.#node.cluster === undefined) await TunnelGuard.removeTable(this.#kernel, this.#instance);
       for (const wanted of wantedNetworks(snapshot, this.#node))
         (await this.#networks.open(wanted, snapshot)).isWanted = true;
       const open = await this.#containers.reopen(containers, found);
@@ -235,7 +238,7 @@ export class OverlayDriver {
       for (const { taskId } of this.#containers.specs) await this.#containers.detach(taskId);
       for (const id of [...this.#networks.ids]) await this.#removeNetwork(id);
       await this.#egress.remove();
-      await new TunnelGuard(this.#kernel, this.#instance, 0).remove();
+      await TunnelGuard.removeTable(this.#kernel, this.#instance);
       await this.#removeStrangers(new Set(this.#kernel.listNamespaces(namespacePrefix(this.#instance))));
       this.#close();
     });
@@ -265,7 +268,7 @@ export class OverlayDriver {
   async #takeOver(snapshot: Snapshot): Promise<void> {
     this.#snapshot = snapshot;
     if (this.#node.cluster === undefined) return;
-    if (!this.#isWatchingNode) this.#kernel.own.watch(() => this.#scheduleRepair('node'));
+    if (!this.#isWatchingNode) this.#kernel.own.watch((notice) => this.#nodeChanged(notice));
     this.#isWatchingNode = true;
     await this.#networks.readUnderlay();
     await this.#setNodes();
@@ -345,7 +348,11 @@ export class OverlayDriver {
     return strangers;
   }
 
-  #scheduleRepair(where: NetworkId | 'node'): void {
+  #nodeChanged({ kind }: Notice): void {
+    this.#scheduleRepair(kind === 'rules' ? 'rules of node' : 'node');
+  }
+
+  #scheduleRepair(where: Suspect): void {
     if (this.#isClosed) return;
     this.#suspects.add(where);
     this.#noticed ??= setTimeout(() => {
@@ -358,21 +365,23 @@ export class OverlayDriver {
     }, NOTICE_SETTLE_MS).unref();
   }
 
-  async #repair(where: ReadonlySet<NetworkId | 'node'>): Promise<number> {
+  async #repair(where: ReadonlySet<Suspect>): Promise<number> {
     // Another size of packets concerns everything.
     const resized = where.has('node') && (await this.#networks.readUnderlay());
     let mended = 0;
     for (const state of this.#networks.all) {
       const { id, spec } = state.network;
       if (resized || where.has(id)) mended += this.#report(await this.#networks.reconcile(state), spec.name);
+      else if (where.has(`rules of ${id}`))
+        mended += this.#report(await this.#networks.reconcileRules(state), spec.name);
     }
     if (resized) for (const { taskId } of this.#containers.specs) await this.#containers.settle(taskId);
-    if (!where.has('node')) return mended;
+    if (!where.has('node') && !where.has('rules of node')) return mended;
     if (await this.#networks.guard?.repair()) {
       this.#log.warn('made the nftables table of the tunnels anew, which something else had removed');
       mended++;
     }
-    const outcome = await this.#egress.repair();
+    const outcome = where.has('node') ? await this.#egress.repair() : await this.#egress.repairTable();
     return mended + (outcome === undefined ? 0 : this.#report(outcome, 'egress'));
   }
 

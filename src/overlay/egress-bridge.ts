@@ -3,7 +3,7 @@
 import { type IpAddress, parseSubnet, type Subnet } from '../model/address.ts';
 import { gatewayOf } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
-import type { Kernel, Namespace, Observed, Operation } from '../netlink/kernel.ts';
+import type { Kernel, Namespace, Notice, Observed, Operation } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import type { Log } from '../runtime/log.ts';
 import {
@@ -44,7 +44,7 @@ export interface Egress {
 
 export class EgressBridge {
   readonly #options: Options;
-  readonly #changed: () => void;
+  readonly #changed: (notice: Notice) => void;
   readonly #places = new Map<TaskId, EgressPlace>();
   #subnet: Subnet | undefined;
   #lastNumber: number | undefined;
@@ -53,7 +53,7 @@ export class EgressBridge {
   #isWatching = false;
 
   /** `changed` is called after something changed the node's links, addresses or routes. Throws OverlayError. */
-  constructor(options: Options, changed: () => void) {
+  constructor(options: Options, changed: (notice: Notice) => void) {
     const { egressSubnet } = options;
     const problem = egressSubnet === undefined ? undefined : egressSubnetProblem(egressSubnet);
     if (problem !== undefined) throw new OverlayError('bad-setting', `the egress subnet ${egressSubnet} ${problem}`);
@@ -101,7 +101,7 @@ export class EgressBridge {
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       log.warn('cannot remove a container from the egress bridge', { taskId, error });
-      this.#changed();
+      this.#changed({ kind: 'any' });
     }
   }
 
@@ -115,20 +115,22 @@ export class EgressBridge {
     return this.#isUp && this.#subnet !== undefined ? this.#reconcile(this.#subnet) : undefined;
   }
 
+  /** The same when only nftables has been changed. */
+  async repairTable(): Promise<Outcome | undefined> {
+    const { kernel, instance } = this.#options;
+    return this.#isUp && (await kernel.own.hasRuleset(tableName(instance))) ? undefined : this.repair();
+  }
+
   /** The bridge with all its ports, and the table. net.ipv4.ip_forward stays: others may have come to rely on it. */
   async remove(): Promise<void> {
     const { kernel, instance } = this.#options;
     const bridge = egressBridge(instance);
     this.#isUp = false;
-    const links = await kernel.own.observeLinks();
-    // The table is made after the bridge and removed before it, so without the bridge there is none.
-    if (links.some(({ name }) => name === bridge)) {
-      await kernel.own.apply({ kind: 'remove-ruleset', name: tableName(instance) });
-      for (const { name, master } of links) {
-        if (master === bridge) await kernel.own.apply({ kind: 'remove-link', name });
-      }
-      await kernel.own.apply({ kind: 'remove-link', name: bridge });
-    }
+    // Something else may have removed the bridge alone.
+    await kernel.own.apply({ kind: 'remove-ruleset', name: tableName(instance) });
+    for (const { name, master } of await kernel.own.observeLinks())
+      if (master === bridge) await kernel.own.apply({ kind: 'remove-link', name });
+    await kernel.own.apply({ kind: 'remove-link', name: bridge });
     this.#places.clear();
     this.#subnet = undefined;
   }

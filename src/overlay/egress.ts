@@ -11,7 +11,8 @@ import {
 import { gatewayOf } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { Observed, RoutedSubnet } from '../netlink/kernel.ts';
-import type { Match, Ruleset } from '../netlink/nftables.ts';
+import type { Match } from '../netlink/nft-rule.ts';
+import type { Ruleset } from '../netlink/nftables.ts';
 import { containerNamespace, EGRESS_LINK, egressBridge, egressPort, type Instance, macOf } from './names.ts';
 import { type EgressPlace, linkIpv6, type Plan } from './plan.ts';
 

@@ -1,6 +1,6 @@
 // How everything that the overlay makes is called, so that what a killed agent left can be recognised as its own. PURE.
 // Interface names have at most 15 characters (IFNAMSIZ less the closing NUL).
-import { type IpAddress, ipToBytes } from '../model/address.ts';
+import { type IpAddress, ipFromBytes, ipToBytes } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
 import type { TaskId } from '../model/task.ts';
 import type { MacAddress } from '../netlink/kernel.ts';
@@ -12,6 +12,8 @@ export type Instance = string;
 export const BRIDGE = 'br0';
 /** The VXLAN device of an overlay network, a port of its bridge. */
 export const TUNNEL = 'vx0';
+/** The nftables table of an overlay network, within its namespace, of the family `bridge`. */
+export const PORT_TABLE = 'vipmesh';
 /** A container's link to the node-local bridge, through which it reaches the outside. */
 export const EGRESS_LINK = 'egress';
 
@@ -81,4 +83,11 @@ export function macOf(address: IpAddress): MacAddress {
   const family = bytes.length === 4 ? 0x42 : 0x43;
   const hex = [0x02, family, ...bytes.subarray(-4)].map((byte) => byte.toString(16).padStart(2, '0'));
   return hex.join(':') as MacAddress;
+}
+
+/** The address that a link with IPv6 gives itself besides (RFC 4291 section 2.5.6 and appendix A, modified EUI-64). */
+export function linkLocalOf(mac: MacAddress): IpAddress {
+  const [first = 0, ...rest] = mac.split(':').map((part) => Number.parseInt(part, 16));
+  const id = [first ^ 0x02, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)];
+  return ipFromBytes(Uint8Array.from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, ...id]));
 }

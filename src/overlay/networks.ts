@@ -1,6 +1,6 @@
 // The overlay networks of this node: what each is to be like, and making it so.
 import type { Snapshot } from '../catalog/snapshot.ts';
-import type { IpAddress } from '../model/address.ts';
+import { type IpAddress, ipVersion } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { Kernel, Namespace, Operation, Tunnel } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
@@ -8,6 +8,8 @@ import { networkMtu, underlayMtu } from './mtu.ts';
 import { BRIDGE, type Instance, macOf, networkNamespace, portLink, TUNNEL } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
 import { type ContainerSpec, planNetwork, planPort } from './plan.ts';
+import { PortGuard } from './port-guard.ts';
+import { senderElements } from './port-rules.ts';
 import { addLinks, type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
 import { isAsPlanned, portsOn } from './notice.ts';
 import { type Remote, type RemoteId, RemoteTable, remoteOf, remoteOperations, remotesOn } from './remotes.ts';
@@ -23,12 +25,18 @@ export interface NetworkState {
   own: readonly IpAddress[];
   vips: readonly IpAddress[];
   remotes: RemoteTable;
+  readonly ports: PortGuard;
   /** This node needs it for more than the containers that it has on it. */
   isWanted: boolean;
 }
 
-/** `stranger`: from an address that is no node's. */
-export type FramesDropped = Readonly<Record<'stranger', number>>;
+/**
+ * `stranger`: from an address that is no node's; `forged-by-node`: from a node, in the name of what is not on it; `forged-by-container`:
+ * likewise, of a container here; `unknown-network`: from a node, and no network here has that number.
+ */
+export type FramesDropped = Readonly<
+  Record<'stranger' | 'forged-by-node' | 'forged-by-container' | 'unknown-network', number>
+>;
 
 interface Options {
   readonly instance: Instance;
@@ -38,6 +46,8 @@ interface Options {
   readonly containers: () => readonly ContainerSpec[];
   /** Called after something was changed in a network's namespace that is not as planned, or may not be. */
   readonly changed: (id: NetworkId) => void;
+  /** The same of nftables there. */
+  readonly rulesChanged: (id: NetworkId) => void;
 }
 
 export class Networks {
@@ -46,12 +56,15 @@ export class Networks {
   readonly #problems = new Map<NetworkId, KernelError>();
   readonly guard: TunnelGuard | undefined;
   #underlayMtu: number | undefined;
+  /** Of networks that are here no longer. */
+  #forgedBefore = 0;
 
   constructor(options: Options) {
     this.#options = options;
     const { kernel, instance, node } = options;
-    if (node.cluster !== undefined)
-      this.guard = new TunnelGuard(kernel, instance, node.cluster.vxlanPort ?? VXLAN_PORT);
+    if (node.cluster === undefined) return;
+    const { dataAddress, vxlanPort: port = VXLAN_PORT } = node.cluster;
+    this.guard = new TunnelGuard({ kernel, instance, port, version: ipVersion(dataAddress) });
   }
 
   get problems(): ReadonlyMap<NetworkId, KernelError> {
@@ -83,12 +96,14 @@ export class Networks {
     const remotes = this.#remotesOn(snapshot, network);
     const known = this.#states.get(network.id);
     if (known !== undefined) return Object.assign(known, { network, own, vips, remotes });
-    const { kernel, instance, containers, changed } = this.#options;
+    const { kernel, instance, containers, changed, rulesChanged } = this.#options;
     const namespace = await kernel.ensureNamespace(networkNamespace(instance, network.id));
-    const state: NetworkState = { namespace, network, own, vips, remotes, isWanted: false };
+    const ports = new PortGuard(namespace);
+    const state: NetworkState = { namespace, network, own, vips, remotes, ports, isWanted: false };
     this.#states.set(network.id, state);
     namespace.watch((notice) => {
-      if (!isAsPlanned(notice, state, containers())) changed(network.id);
+      if (notice.kind === 'rules') rulesChanged(network.id);
+      else if (!isAsPlanned(notice, state, containers())) changed(network.id);
     });
     return state;
   }
@@ -117,22 +132,40 @@ export class Networks {
   async reconcile(state: NetworkState): Promise<Outcome> {
     const { instance, containers } = this.#options;
     const tunnel = this.#tunnelOf(state.network);
-    if (tunnel !== undefined) await this.guard?.admit(tunnel.vni);
+    if (tunnel !== undefined) await this.guard?.admit(tunnel.vni, state.remotes.all());
+    const senders = senderElements(state.network.id, containers());
+    const admitted = await attempted(() => state.ports.admit(senders));
     const connected = { ...state, tunnel, mtu: this.mtuOf(state.network), remotes: state.remotes.all() };
     const outcome = await reconcile(state.namespace, planNetwork(instance, connected, containers()));
+    const retained = await attempted(() => state.ports.retain(senders));
+    return this.#noted(state, {
+      applied: [...admitted.applied, ...outcome.applied, ...retained.applied],
+      failures: [...admitted.failures, ...outcome.failures, ...retained.failures],
+    });
+  }
+
+  /** Only who may send there, which is not to be seen by looking at links. */
+  async reconcileRules(state: NetworkState): Promise<Outcome> {
+    const outcome = await attempted(() => state.ports.repair());
+    return outcome.failures.length === 0 ? outcome : this.#noted(state, outcome);
+  }
+
+  #noted({ network }: NetworkState, outcome: Outcome): Outcome {
     const [problem] = outcome.failures;
-    if (problem === undefined) this.#problems.delete(state.network.id);
-    else this.#problems.set(state.network.id, problem);
+    if (problem === undefined) this.#problems.delete(network.id);
+    else this.#problems.set(network.id, problem);
     return outcome;
   }
 
   /** Makes a container's port be there, at a price that does not depend on how many others there are. Rejects with KernelError. */
   async addPort(state: NetworkState, container: ContainerSpec): Promise<void> {
-    const { namespace, network, remotes } = state;
+    const { namespace, network, ports, remotes } = state;
     const plan = planPort(this.#options.instance, network, container, this.mtuOf(network));
     // What is here has been elsewhere until now, or is still told of as being there.
     const hasMoved = plan.forwarding.some(({ mac }) => remotes.withMac(mac) !== undefined);
-    if (!hasMoved && (await addLinks(namespace, plan)).failures.length === 0) return;
+    const senders = senderElements(network.id, [container]);
+    const isAdded = async () => (await ports.add(senders)) && (await addLinks(namespace, plan)).failures.length === 0;
+    if (!hasMoved && (await succeeds(isAdded))) return;
     // Or something else has changed what it builds on. What then fails may be another container's.
     const port = portLink(container.taskId);
     await throwUnlessPort(namespace, await this.reconcile(state), { port, bridge: BRIDGE });
@@ -151,7 +184,12 @@ export class Networks {
           return { kind: 'remove-neighbour', link: BRIDGE, neighbour: { address, mac: macOf(address) } };
         }),
       ];
-      if (await this.#applyAll(state.namespace, operations)) return [];
+      const isRemoved = async () => {
+        for (const operation of operations) await state.namespace.apply(operation);
+        await state.ports.remove(senderElements(network.id, [container]));
+        return true;
+      };
+      if (await succeeds(isRemoved)) return [];
     }
     return (await this.reconcile(state)).failures;
   }
@@ -174,14 +212,24 @@ export class Networks {
     const here = portsOn(state.network.id, containers());
     const isElsewhere = ({ mac }: Remote): boolean => !here.has(mac);
     const operations = remoteOperations(before.filter(isElsewhere), after.filter(isElsewhere));
-    if (!(await this.#applyAll(state.namespace, operations))) await this.settle(state);
+    const tunnel = this.#tunnelOf(state.network);
+    // Another may have the place of one that is gone.
+    const there = [...after, ...before.flatMap(({ mac }) => state.remotes.withMac(mac) ?? [])];
+    const hasMoved = async () => {
+      if (tunnel !== undefined) await this.guard?.move(tunnel.vni, before, there);
+      for (const operation of operations) await state.namespace.apply(operation);
+      return true;
+    };
+    // Something else may have changed what they build on.
+    if (!(await succeeds(hasMoved))) await this.settle(state);
   }
 
   /** Everything of a network. */
   async remove(state: NetworkState): Promise<void> {
-    const { network, namespace } = state;
+    const { network, namespace, ports } = state;
     this.#states.delete(network.id);
     this.#problems.delete(network.id);
+    this.#forgedBefore += await ports.dropped();
     // The kernel takes its time over a namespace, and until then nobody could make a tunnel for that network again.
     await namespace.apply({ kind: 'remove-link', name: TUNNEL });
     namespace.close();
@@ -208,24 +256,22 @@ export class Networks {
     );
   }
 
+  /** Rejects with KernelError. */
   async framesDropped(): Promise<FramesDropped> {
-    return { stranger: (await this.guard?.dropped()) ?? 0 };
+    const counts = await this.guard?.counts();
+    let forged = this.#forgedBefore;
+    for (const { ports } of this.#states.values()) forged += await ports.dropped();
+    return {
+      stranger: counts?.strangers ?? 0,
+      'forged-by-node': counts?.forged ?? 0,
+      'forged-by-container': forged,
+      'unknown-network': counts?.unknown ?? 0,
+    };
   }
 
   close(): void {
     for (const { namespace } of this.#states.values()) namespace.close();
     this.#states.clear();
-  }
-
-  /** False when one of them failed, because something else had changed what they build on. */
-  async #applyAll(namespace: Namespace, operations: readonly Operation[]): Promise<boolean> {
-    try {
-      for (const operation of operations) await namespace.apply(operation);
-      return true;
-    } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
-      return false;
-    }
   }
 
   #remotesOn(snapshot: Snapshot, network: Network): RemoteTable {
@@ -242,4 +288,24 @@ export class Networks {
 
 function addressesOn(id: NetworkId, { attachments }: ContainerSpec): readonly IpAddress[] {
   return attachments.flatMap(({ network, addresses }) => (network.id === id ? addresses : []));
+}
+
+/** False also when it ended with a KernelError. */
+async function succeeds(work: () => Promise<boolean>): Promise<boolean> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    return false;
+  }
+}
+
+/** What was done, or the KernelError that it ended with. */
+async function attempted(work: () => Promise<readonly Operation[]>): Promise<Outcome> {
+  try {
+    return { applied: await work(), failures: [] };
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    return { applied: [], failures: [error] };
+  }
 }

@@ -297,9 +297,13 @@ function portsOf(instance: Instance, network: Network, container: ContainerSpec)
   });
 }
 
-/** Router advertisements are never taken: whoever is on the network could redirect its traffic by one. */
+/**
+ * Router advertisements are never taken: whoever is on the network could redirect its traffic by one. The address that the link gives
+ * itself is made of its MAC address (IN6_ADDR_GEN_MODE_EUI64), so that all nodes know it.
+ */
 export function linkIpv6(link: string, enabled: boolean): readonly PlannedSysctl[] {
   return [
+    ...(enabled ? [{ path: `ipv6/conf/${link}/addr_gen_mode`, value: '0', link }] : []),
     { path: `ipv6/conf/${link}/accept_ra`, value: '0', link },
     { path: `ipv6/conf/${link}/disable_ipv6`, value: enabled ? '0' : '1', link },
   ];

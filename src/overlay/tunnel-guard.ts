@@ -1,27 +1,48 @@
-// Keeps strangers from the tunnels, by a table of the agent's own in the node's namespace. It is there as long as the node has a
-// tunnel.
+// Keeps strangers and forgers from the tunnels, by a table of the agent's own in the node's namespace. It is there as long as the
+// node has a tunnel.
 import type { IpAddress } from '../model/address.ts';
-import type { Kernel } from '../netlink/kernel.ts';
+import type { Kernel, Operation } from '../netlink/kernel.ts';
 import { KernelError } from '../netlink/kernel-error.ts';
 import type { NftSet } from '../netlink/nftables.ts';
-import { guardRuleset, nodeSets, STRANGERS, vniSet } from './guard.ts';
+import { type Elements, elementsOf, type FamilyElement, setChanges, without } from './elements.ts';
+import { COUNTERS, frameElements, frameSets, guardRuleset, nodeSets, vniSet } from './guard.ts';
 import { guardTable, type Instance } from './names.ts';
+import type { Remote } from './remotes.ts';
+
+export interface TunnelGuardOptions {
+  readonly kernel: Kernel;
+  readonly instance: Instance;
+  /** UDP. */
+  readonly port: number;
+  /** Of the tunnels' addresses. */
+  readonly version: 4 | 6;
+}
+
+export type Counts = Readonly<Record<keyof typeof COUNTERS, number>>;
+
+const NOTHING: Counts = { strangers: 0, forged: 0, unknown: 0 };
 
 export class TunnelGuard {
-  readonly #kernel: Kernel;
+  readonly #options: TunnelGuardOptions;
   readonly #table: string;
-  readonly #port: number;
-  readonly #vnis = new Set<number>();
+  /** By network. */
+  readonly #frames = new Map<number, Map<string, FamilyElement>>();
   #nodes: readonly IpAddress[] = [];
   /** The table is as wanted, as far as is known. */
   #isUp = false;
-  /** The nodes in it are not those that there are. */
+  /** What is in it is not what is wanted. */
   #isStale = false;
+  /** By tables that are there no longer. */
+  #counted = NOTHING;
 
-  constructor(kernel: Kernel, instance: Instance, port: number) {
-    this.#kernel = kernel;
-    this.#table = guardTable(instance);
-    this.#port = port;
+  constructor(options: TunnelGuardOptions) {
+    this.#options = options;
+    this.#table = guardTable(options.instance);
+  }
+
+  /** Also what an earlier run left. Rejects with KernelError. */
+  static async removeTable(kernel: Kernel, instance: Instance): Promise<void> {
+    await kernel.own.apply({ kind: 'remove-ruleset', name: guardTable(instance) });
   }
 
   /** The tunnel addresses of all nodes. Rejects with KernelError. */
@@ -29,47 +50,82 @@ export class TunnelGuard {
     const nodes = [...new Set(addresses)].sort();
     if (nodes.join() === this.#nodes.join()) return;
     this.#nodes = nodes;
-    if (!this.#isUp) return;
-    this.#isStale = true;
-    await this.#update(nodeSets(nodes));
-    this.#isStale = false;
+    if (this.#isUp) await this.#update(nodeSets(nodes).map(setElements(this.#table)));
   }
 
-  /** To be called before the network's tunnel is made. Rejects with KernelError. */
-  async admit(vni: number): Promise<void> {
-    if (this.#vnis.has(vni) && this.#isUp) return;
-    this.#vnis.add(vni);
-    await (this.#isUp ? this.#update([vniSet([...this.#vnis])]) : this.#make());
+  /** All that is on a network elsewhere; to be called before its tunnel is made. Rejects with KernelError. */
+  async admit(vni: number, remotes: Iterable<Remote>): Promise<void> {
+    const { version } = this.#options;
+    const [before, after] = [this.#frames.get(vni), frameElements(vni, version, remotes)];
+    this.#frames.set(vni, after);
+    if (!this.#isUp || this.#isStale) return this.#make();
+    if (before === undefined) await this.#update([this.#vnis()]);
+    await this.#change(without(after, before ?? NONE), without(before ?? NONE, after));
+  }
+
+  /** Some of what is on a network elsewhere, at a price that depends on them alone. Rejects with KernelError. */
+  async move(vni: number, before: Iterable<Remote>, after: Iterable<Remote>): Promise<void> {
+    const { version } = this.#options;
+    const known = this.#frames.get(vni);
+    if (known === undefined || !this.#isUp) return;
+    const [was, is] = [frameElements(vni, version, before), frameElements(vni, version, after)];
+    const [add, remove] = [without(is, known), without(was, is)];
+    for (const key of remove.keys()) known.delete(key);
+    for (const [key, element] of add) known.set(key, element);
+    await this.#change(add, remove);
   }
 
   /** After the network's tunnel has gone. */
   async dismiss(vni: number): Promise<void> {
-    if (!this.#vnis.delete(vni)) return;
-    if (this.#vnis.size === 0) await this.remove();
-    else if (this.#isUp) await this.#update([vniSet([...this.#vnis])]);
+    const frames = this.#frames.get(vni);
+    if (!this.#frames.delete(vni)) return;
+    if (this.#frames.size === 0) await this.#remove();
+    else if (this.#isUp) {
+      await this.#update([this.#vnis()]);
+      await this.#change(NONE, frames ?? NONE);
+    }
   }
 
   /** Resolves with true when the table had gone, or could not be changed before, and was made anew. */
   async repair(): Promise<boolean> {
-    if (!this.#isUp || (!this.#isStale && (await this.#kernel.own.hasRuleset(this.#table)))) return false;
+    const { own } = this.#options.kernel;
+    if (!this.#isUp || (!this.#isStale && (await own.hasRuleset(this.#table)))) return false;
     await this.#make();
     return true;
   }
 
-  /** Also what an earlier run left. */
-  async remove(): Promise<void> {
+  /** How many frames were dropped, or taken by no tunnel, since the first tunnel was made. Rejects with KernelError. */
+  async counts(): Promise<Counts> {
+    const { own } = this.#options.kernel;
+    const counts: Record<keyof Counts, number> = { ...this.#counted };
+    for (const [what, counter] of Object.entries(COUNTERS) as [keyof Counts, string][])
+      counts[what] += (await own.packetsCounted(this.#table, counter)) ?? 0;
+    return counts;
+  }
+
+  async #remove(): Promise<void> {
+    const counts = await this.counts();
     this.#isUp = false;
-    await this.#kernel.own.apply({ kind: 'remove-ruleset', name: this.#table });
+    await TunnelGuard.removeTable(this.#options.kernel, this.#options.instance);
+    this.#counted = counts;
   }
 
-  /** How many frames of strangers were dropped since the table was made. */
-  async dropped(): Promise<number> {
-    return (await this.#kernel.own.packetsCounted(this.#table, STRANGERS)) ?? 0;
+  #vnis(): Operation {
+    return setElements(this.#table)(vniSet([...this.#frames.keys()]));
   }
 
-  async #update(sets: readonly NftSet[]): Promise<void> {
+  async #change(add: Elements, remove: Elements): Promise<void> {
+    const changes = setChanges(frameSets(this.#options.version), add, remove);
+    if (changes.length === 0) return;
+    await this.#update([{ kind: 'change-elements', name: this.#table, family: 'inet', changes }]);
+  }
+
+  async #update(operations: readonly Operation[]): Promise<void> {
+    const wasStale = this.#isStale;
+    this.#isStale = true;
     try {
-      for (const set of sets) await this.#kernel.own.apply({ kind: 'set-elements', name: this.#table, set });
+      for (const operation of operations) await this.#options.kernel.own.apply(operation);
+      this.#isStale = wasStale;
     } catch (error) {
       if (!(error instanceof KernelError && error.code === 'absent')) throw error;
       await this.#make();
@@ -77,9 +133,19 @@ export class TunnelGuard {
   }
 
   async #make(): Promise<void> {
-    const ruleset = guardRuleset(this.#port, [...this.#vnis], this.#nodes);
-    await this.#kernel.own.apply({ kind: 'set-ruleset', name: this.#table, ruleset });
+    const { kernel, port, version } = this.#options;
+    const frames = new Map([...this.#frames.values()].flatMap((one) => [...one]));
+    const ruleset = guardRuleset({ port, version, vnis: [...this.#frames.keys()], nodes: this.#nodes, frames });
+    const counts = this.#isUp ? await this.counts() : this.#counted;
+    await kernel.own.apply({ kind: 'set-ruleset', name: this.#table, ruleset });
+    this.#counted = counts;
     this.#isUp = true;
     this.#isStale = false;
   }
+}
+
+const NONE = elementsOf([]);
+
+function setElements(name: string): (set: NftSet) => Operation {
+  return (set) => ({ kind: 'set-elements', name, set });
 }

@@ -1,10 +1,23 @@
 // The batches as a tree of names and values, read back from the bytes.
 import t from 'tap';
 import { FLAG } from '../../src/netlink/message.ts';
-import { type Batch, removeTable, replaceElements, replaceTable } from '../../src/netlink/nftables.ts';
+import { type Batch, changeElements, removeTable, replaceElements, replaceTable } from '../../src/netlink/nftables.ts';
+import { familySets, setChanges } from '../../src/overlay/elements.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
-import { guardRuleset } from '../../src/overlay/guard.ts';
+import { frameElements, frameSets, guardRuleset } from '../../src/overlay/guard.ts';
+import { macOf } from '../../src/overlay/names.ts';
 import { ip, subnet } from '../support/builders.ts';
+
+const FRAMES = frameElements(4097, 4, [
+  { addresses: [ip('10.64.0.3'), ip('fd00:64::3')], mac: macOf(ip('10.64.0.3')), vtep: ip('192.0.2.1') },
+]);
+const GUARDED = {
+  port: 4789,
+  version: 4,
+  vnis: [4097],
+  nodes: [ip('192.0.2.1'), ip('2001:db8::1')],
+  frames: FRAMES,
+} as const;
 
 const NAMES: Readonly<Record<number, string>> = {
   16: 'begin',
@@ -69,34 +82,59 @@ t.test('a subnet is compared under its mask', async (t) => {
 });
 
 t.test('the table of the tunnels: sets and a counter before the rules that name them', async (t) => {
-  const ruleset = guardRuleset(4789, [4097], [ip('192.0.2.1'), ip('2001:db8::1')]);
+  const ruleset = guardRuleset(GUARDED);
+  const accepted = 'meta cmp payload cmp payload payload payload payload lookup';
   t.strictSame(outline(replaceTable('t_tunnels', ruleset)).slice(4, -1), [
-    'new counter t_tunnels strangers',
-    'new set t_tunnels vnis',
-    'new elements t_tunnels vnis',
-    'new set t_tunnels nodes_ipv4',
-    'new elements t_tunnels nodes_ipv4',
-    'new set t_tunnels nodes_ipv6',
-    'new elements t_tunnels nodes_ipv6',
+    ...['strangers', 'forged', 'unknown_networks'].map((name) => `new counter t_tunnels ${name}`),
+    ...['vnis', 'nodes_ipv4', 'nodes_ipv6', 'frames_ipv4', 'frames_ipv6'].flatMap((name) => [
+      `new set t_tunnels ${name}`,
+      `new elements t_tunnels ${name}`,
+    ]),
     'new chain t_tunnels input filter',
-    ...['nodes_ipv4', 'nodes_ipv6'].map((set) =>
-      [
-        'new rule t_tunnels input meta cmp payload cmp payload lookup vnis',
-        `meta cmp payload lookup ${set} objref strangers immediate`,
-      ].join(' '),
-    ),
+    ...[
+      'meta cmp immediate',
+      'payload cmp immediate',
+      `${accepted} frames_ipv4 immediate`,
+      `${accepted} frames_ipv6 immediate`,
+      `${accepted} frames_ipv4 payload payload payload payload lookup frames_ipv4 immediate`,
+      'payload lookup vnis meta cmp payload lookup nodes_ipv4 objref unknown_networks immediate',
+      'payload lookup vnis meta cmp payload lookup nodes_ipv6 objref unknown_networks immediate',
+      'payload lookup vnis immediate',
+      'meta cmp payload lookup nodes_ipv4 objref strangers immediate',
+      'meta cmp payload lookup nodes_ipv6 objref strangers immediate',
+      'payload lookup vnis objref forged immediate',
+    ].map((rule) => `new rule t_tunnels input ${rule}`),
   ]);
 });
 
+t.test('a key of several parts fills up each of them', async (t) => {
+  const hex = (requests: Batch) => requests.requests.map(({ body }) => body.toString('hex')).join('\n');
+  const made = hex(replaceTable('t', { chains: [], sets: familySets(frameSets(4), FRAMES) }));
+  t.match(made, /0800050000000014/, '20 bytes: address, VNI, MAC address, address');
+  t.match(made, /c0000201001001000242[0-9a-f]{8}00000a400003/, 'of which three and two are nothing');
+  t.match(made, /0800050000000020/, '32 bytes with IPv6');
+  const [first, second] = [...FRAMES.keys()].map((key) => new Map([[key, FRAMES.get(key) as never]]));
+  if (first === undefined || second === undefined) throw new Error('no elements');
+  const changes = setChanges(frameSets(4), first, second);
+  t.strictSame(outline(changeElements('t', changes)), [
+    'begin',
+    'new elements frames_ipv4',
+    'new elements frames_ipv6',
+    'delete elements frames_ipv6',
+    'end',
+  ]);
+  t.throws(() => changeElements('t', [{ name: 'x', of: ['mac'], add: [['02:42']], remove: [] }]), /02:42 is no mac/);
+});
+
 t.test('elements in place of those that were there; a large set in parts', async (t) => {
-  const elements = Array.from({ length: 2500 }, (_, i) => i);
-  t.strictSame(outline(replaceElements('t_tunnels', { name: 'vnis', of: 'vni', elements })), [
+  const elements = Array.from({ length: 2500 }, (_, i) => [i]);
+  t.strictSame(outline(replaceElements('t_tunnels', { name: 'vnis', of: ['vni'], elements })), [
     'begin',
     'delete elements t_tunnels vnis',
     ...Array(3).fill('new elements t_tunnels vnis'),
     'end',
   ]);
-  t.strictSame(outline(replaceElements('t_tunnels', { name: 'vnis', of: 'vni', elements: [] })).length, 3);
+  t.strictSame(outline(replaceElements('t_tunnels', { name: 'vnis', of: ['vni'], elements: [] })).length, 3);
 });
 
 t.test('removing', async (t) => {

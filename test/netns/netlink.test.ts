@@ -170,15 +170,21 @@ t.test('sets and counters of a ruleset', async (t) => {
   t.teardown(() => kernel.close());
   const { own } = kernel;
   const name = 'vipmesh_sets';
-  const ruleset = guardRuleset(4789, [4097], [ip('192.0.2.1'), ip('2001:db8::1')]);
+  const ruleset = guardRuleset({
+    port: 4789,
+    version: 4,
+    vnis: [4097],
+    nodes: [ip('192.0.2.1'), ip('2001:db8::1')],
+    frames: new Map(),
+  });
   t.equal(await own.packetsCounted(name, 'strangers'), undefined, 'no table');
   await own.apply({ kind: 'set-ruleset', name, ruleset });
   t.equal(await own.packetsCounted(name, 'strangers'), 0);
   t.equal(await own.packetsCounted(name, 'others'), undefined, 'no such counter');
-  const elements = Array.from({ length: 2500 }, (_, i) => ip(`10.0.${i >> 8}.${i & 255}`));
+  const elements = Array.from({ length: 2500 }, (_, i) => [ip(`10.0.${i >> 8}.${i & 255}`)]);
   for (const some of [elements, [], elements.slice(0, 1)])
-    await own.apply({ kind: 'set-elements', name, set: { name: 'nodes_ipv4', of: 'ipv4', elements: some } });
-  await t.rejects(own.apply({ kind: 'set-elements', name, set: { name: 'nodes', of: 'ipv4', elements } }), {
+    await own.apply({ kind: 'set-elements', name, set: { name: 'nodes_ipv4', of: ['ipv4'], elements: some } });
+  await t.rejects(own.apply({ kind: 'set-elements', name, set: { name: 'nodes', of: ['ipv4'], elements } }), {
     code: 'absent',
     message: /set nodes of nftables table inet vipmesh_sets/,
   });

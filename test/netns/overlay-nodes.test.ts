@@ -108,6 +108,7 @@ t.test('O1: networks with the same subnet are strangers to each other, on all no
 t.test('O2: frames of strangers and of unknown networks are never delivered', async (t) => {
   if (!(await mayBeNode(t))) return;
   const nodes = await meshOf(t, 2, back);
+  await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(2, back, '10.64.0.3');
   const server = serverIn(t, serveUdp, b, 53);
   const stranger = await nodes.machine(9);

@@ -205,6 +205,7 @@ t.test('a task elsewhere costs a few operations, and no look at the network', as
   t.strictSame(
     kernel.history.slice(since).map((line) => line.replace('vipmesh-ab12cd-net-back: ', '')),
     [
+      ': change-elements vipmesh_ab12cd_tunnels',
       'set-forwarding vx0',
       'set-forwarding vx0',
       'set-neighbour br0',
@@ -244,25 +245,49 @@ t.test('the table of the tunnels follows nodes and networks, and goes with the l
   const driver = new OverlayDriver({ instance: 'ab12cd', node: SELF_NODE, kernel, log: SILENT_LOG });
   const sets = () =>
     (kernel.own.rulesets.get('vipmesh_ab12cd_tunnels')?.sets ?? []).map(
-      (set) => `${set.name}: ${set.elements.join(' ')}`,
+      (set) => `${set.name}: ${set.elements.map((element) => element.join(' . ')).join(', ')}`,
     );
+  const bridgeFrames = [
+    '192.0.2.2 . 4097 . 02:42:0a:40:00:fe . fd00:64::254, 192.0.2.2 . 4097 . 02:42:0a:40:00:fe . fe80::42:aff:fe40:fe',
+    '192.0.2.2 . 4097 . 02:42:0a:40:00:fe . 10.64.0.254',
+  ] as const;
+  const taskFrame = (vtep: string) => `${vtep} . 4097 . 02:42:0a:40:00:03 . 10.64.0.3`;
+  const frames = (...v4: readonly string[]) => [
+    `frames_ipv4: ${v4.join(', ')}`,
+    `frames_ipv6: ${v4.includes(bridgeFrames[1]) ? bridgeFrames[0] : ''}`,
+  ];
   let snapshot = snapshotOf(...CLUSTER);
   await driver.applySnapshot(snapshot);
-  t.strictSame(sets(), ['vnis: 4097', 'nodes_ipv4: 192.0.2.1 192.0.2.2', 'nodes_ipv6: ']);
+  const ofOther = frames(taskFrame('192.0.2.2'), bridgeFrames[1]);
+  t.strictSame(sets(), ['vnis: 4097', 'nodes_ipv4: 192.0.2.1, 192.0.2.2', 'nodes_ipv6: ', ...ofOther]);
   const commit = (...changes: readonly Change[]) => {
     const previous = snapshot;
     snapshot = applyChanges(previous, previous.revision + 1, changes);
     return driver.applyChanges(snapshot, previous, changes);
   };
   await commit({ kind: 'presence', after: presence('third' as NodeId, '2001:db8::3') });
-  t.strictSame(sets(), ['vnis: 4097', 'nodes_ipv4: 192.0.2.1 192.0.2.2', 'nodes_ipv6: 2001:db8::3']);
+  t.strictSame(sets(), ['vnis: 4097', 'nodes_ipv4: 192.0.2.1, 192.0.2.2', 'nodes_ipv6: 2001:db8::3', ...ofOther]);
+  const moved = { ...there, nodeId: 'fourth' as NodeId };
+  await commit(
+    { kind: 'presence', after: presence('fourth' as NodeId, '192.0.2.4') },
+    { kind: 'task', before: there, after: moved },
+  );
+  t.strictSame(sets().slice(3), frames(bridgeFrames[1], taskFrame('192.0.2.4')), 'only from where it is');
+  await commit({ kind: 'task', before: moved, after: { ...moved, nodeId: 'third' as NodeId } });
+  t.strictSame(
+    sets().slice(3),
+    frames(bridgeFrames[1]),
+    'there is no way from a node whose address is of the other kind',
+  );
+  await commit({ kind: 'presence', before: presence(OTHER, '192.0.2.2') });
+  t.strictSame(sets().slice(3), frames(), 'nor from one that is gone');
   await commit({ kind: 'bridge', after: bridge(SELF, front, '10.65.0.1') });
-  t.strictSame(sets()[0], 'vnis: 4097 4098');
+  t.strictSame(sets()[0], 'vnis: 4097, 4098');
   const { idle } = await commit(
     ...[back, front].map((one) => ({ kind: 'bridge', before: bridge(SELF, one) }) as const),
   );
   t.strictSame(idle, [back.id, front.id]);
-  t.equal(sets().length, 3, 'as long as there is a tunnel');
+  t.equal(sets().length, 5, 'as long as there is a tunnel');
   for (const id of idle) await driver.removeNetwork(id);
   t.equal(kernel.own.rulesets.size, 0);
 });

@@ -48,6 +48,7 @@ t.test('from nothing: links, settings, up, addresses, routes, neighbours', async
     'set-sysctl ipv4/ip_forward=0',
     'set-sysctl ipv4/conf/all/arp_ignore=0',
     'set-sysctl ipv4/conf/br0/arp_ignore=0',
+    'set-sysctl ipv6/conf/br0/addr_gen_mode=0',
     'set-sysctl ipv6/conf/br0/accept_ra=0',
     'set-sysctl ipv6/conf/br0/disable_ipv6=0',
     'set-sysctl ipv6/conf/t-task2xxx/accept_ra=0',

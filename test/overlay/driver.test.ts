@@ -93,6 +93,15 @@ t.test('an attachment that fails leaves nothing, and can be tried again', async 
   t.match(await driver.attachContainer(container(2)), { egressGateway: '100.127.0.1' });
 });
 
+t.test('the egress table goes although something else has removed its bridge', async (t) => {
+  const { kernel, driver } = make();
+  await driver.attachContainer(container(2));
+  t.ok(kernel.own.rulesets.has('vipmesh_ab12cd'));
+  kernel.own.removeLink('vmeg-ab12cd');
+  await driver.removeAll();
+  t.same([...kernel.own.rulesets.keys()], []);
+});
+
 t.test('half a link is replaced by a whole one', async (t) => {
   const { kernel, driver } = make();
   const spec = container(2);

@@ -113,6 +113,7 @@ t.test('the plans name its namespace and links, and leave its settings alone', a
     'address fd00:65::2/64 on vm2',
     'sysctl ipv6/conf/vm1/accept_ra = 0',
     'sysctl ipv6/conf/vm1/disable_ipv6 = 1',
+    'sysctl ipv6/conf/vm2/addr_gen_mode = 0',
     'sysctl ipv6/conf/vm2/accept_ra = 0',
     'sysctl ipv6/conf/vm2/disable_ipv6 = 0',
   ]);

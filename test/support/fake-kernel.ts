@@ -13,7 +13,7 @@ import type {
   RoutedSubnet,
   StopWatching,
 } from '../../src/netlink/kernel.ts';
-import type { Ruleset } from '../../src/netlink/nftables.ts';
+import type { Ruleset, TableFamily } from '../../src/netlink/nftables.ts';
 import { KernelError } from '../../src/netlink/kernel-error.ts';
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -62,7 +62,9 @@ export class FakeNamespace implements Namespace {
   neighbours: Observed['neighbours'] = [];
   forwarding: Observed['forwarding'] = [];
   readonly sysctls = new Map<string, string>([['ipv4/ip_forward', '1']]);
+  /** By name; those of the family `bridge` as `bridge NAME`. */
   readonly rulesets = new Map<string, Ruleset>();
+  #generation = 1;
   readonly watchers = new Set<(notice: Notice) => void>();
   routedElsewhere: readonly RoutedSubnet[] = [];
   readonly #kernel: FakeKernel;
@@ -115,8 +117,19 @@ export class FakeNamespace implements Namespace {
     return this.rulesets.has(name);
   }
 
-  async packetsCounted(table: string): Promise<number | undefined> {
-    return this.rulesets.has(table) ? 0 : undefined;
+  async packetsCounted(table: string, _counter: string, family?: TableFamily): Promise<number | undefined> {
+    return this.rulesets.has(tableKey(table, family)) ? 0 : undefined;
+  }
+
+  async rulesGeneration(): Promise<number> {
+    return this.#generation;
+  }
+
+  /** As when something else does. */
+  removeRuleset(key: string): void {
+    this.rulesets.delete(key);
+    this.#generation++;
+    for (const told of this.watchers) told({ kind: 'rules' });
   }
 
   sysctl(path: string): string | undefined {
@@ -222,9 +235,26 @@ export class FakeNamespace implements Namespace {
         this.sysctls.set(operation.path, operation.value);
         return;
       case 'set-ruleset':
-        this.rulesets.set(operation.name, operation.ruleset);
+        this.#generation++;
+        this.rulesets.set(tableKey(operation.name, operation.ruleset.family), operation.ruleset);
         return;
+      case 'change-elements': {
+        this.#generation++;
+        const key = tableKey(operation.name, operation.family);
+        const table = this.rulesets.get(key);
+        if (table === undefined) throw new KernelError('absent', operation.kind, key, 'there is no such table');
+        const sets = (table.sets ?? []).map((set) => {
+          const change = operation.changes.find(({ name }) => name === set.name);
+          if (change === undefined) return set;
+          const [add, gone] = [change.add.map(String), new Set(change.remove.map(String))];
+          const stays = set.elements.filter((one) => !gone.has(String(one)) && !add.includes(String(one)));
+          return { ...set, elements: [...stays, ...change.add] };
+        });
+        this.rulesets.set(key, { ...table, sets });
+        return;
+      }
       case 'set-elements': {
+        this.#generation++;
         const { name, set } = operation;
         const table = this.rulesets.get(name);
         if (table === undefined) throw new KernelError('absent', operation.kind, name, 'there is no such table');
@@ -233,6 +263,7 @@ export class FakeNamespace implements Namespace {
         return;
       }
       case 'remove-ruleset':
+        this.#generation++;
         this.rulesets.delete(operation.name);
         return;
     }
@@ -248,6 +279,10 @@ export class FakeNamespace implements Namespace {
     if (link === undefined) throw new KernelError('absent', 'find', name, 'there is no such link');
     return link;
   }
+}
+
+function tableKey(name: string, family: TableFamily = 'inet'): string {
+  return family === 'inet' ? name : `${family} ${name}`;
 }
 
 function objectOf(operation: Operation): string {

@@ -1,11 +1,14 @@
-// What passes on a link, as raw frames: the kernel queues them for a packet socket, and they are read when the test asks.
+// What passes on a link, as raw frames: the kernel queues them for a packet socket, and they are read when the test asks; and frames
+// that say what the test likes.
+import { readFileSync } from 'node:fs';
 import { SO_RCVBUFFORCE, SOCK_CLOEXEC, SOL_SOCKET, MSG_DONTWAIT } from '../../../src/native/constants.ts';
 import { check } from '../../../src/native/errno.ts';
-import { close, recv, socket } from '../../../src/native/libc.ts';
+import { bindSocket, close, recv, send, socket } from '../../../src/native/libc.ts';
 import { inNetns } from '../../../src/native/netns.ts';
-import { ipFromBytes } from '../../../src/model/address.ts';
+import { ipFromBytes, ipToBytes } from '../../../src/model/address.ts';
 import { setOption } from '../../../src/native/stream-socket.ts';
 import { macFromBytes } from '../../../src/netlink/wire-address.ts';
+import { ip } from '../../support/builders.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
@@ -72,27 +75,12 @@ export class Capture {
   }
 }
 
-/** A VXLAN packet (RFC 7348 section 5) with a UDP datagram from one container to another in it. */
-export function vxlanPacket(vni: number, inner: InnerDatagram): Buffer {
+/** A VXLAN packet (RFC 7348 section 5) with a frame in it. */
+export function vxlanPacket(vni: number, frame: InnerDatagram | Buffer): Buffer {
   const header = Buffer.alloc(8);
   header[0] = 0x08;
   header.writeUInt32BE(vni << 8, 4);
-  const data = Buffer.from(inner.text);
-  const udp = Buffer.alloc(8);
-  udp.writeUInt16BE(4000, 0);
-  udp.writeUInt16BE(inner.port, 2);
-  // A checksum of zero: none (RFC 768).
-  udp.writeUInt16BE(8 + data.length, 4);
-  const ip = Buffer.alloc(20);
-  ip[0] = 0x45;
-  ip.writeUInt16BE(28 + data.length, 2);
-  ip[8] = 64;
-  ip[9] = IPPROTO_UDP;
-  ip.set(inner.from.split('.').map(Number), 12);
-  ip.set(inner.to.split('.').map(Number), 16);
-  ip.writeUInt16BE(checksum(ip), 10);
-  const ethernet = Buffer.from([...macBytes(inner.toMac), ...macBytes(inner.fromMac), 0x08, 0x00]);
-  return Buffer.concat([header, ethernet, ip, udp, data]);
+  return Buffer.concat([header, Buffer.isBuffer(frame) ? frame : udpFrame(frame)]);
 }
 
 export interface InnerDatagram {
@@ -102,6 +90,87 @@ export interface InnerDatagram {
   readonly toMac: string;
   readonly port: number;
   readonly text: string;
+}
+
+/** A UDP datagram from one container to another. */
+export function udpFrame({ from, fromMac, to, toMac, port, text }: InnerDatagram): Buffer {
+  const data = Buffer.from(text);
+  const udp = Buffer.alloc(8);
+  udp.writeUInt16BE(4000, 0);
+  udp.writeUInt16BE(port, 2);
+  udp.writeUInt16BE(8 + data.length, 4);
+  const carried = Buffer.concat([udp, data]);
+  if (from.includes(':')) {
+    const packet = ipv6Packet(from, to, IPPROTO_UDP, carried, 6);
+    return Buffer.concat([ethernet(toMac, fromMac, ETHERTYPE.ipv6), packet]);
+  }
+  // A checksum of zero: none (RFC 768).
+  const header = Buffer.alloc(20);
+  header[0] = 0x45;
+  header.writeUInt16BE(20 + carried.length, 2);
+  header[8] = 64;
+  header[9] = IPPROTO_UDP;
+  header.set(ipToBytes(ip(from)), 12);
+  header.set(ipToBytes(ip(to)), 16);
+  header.writeUInt16BE(checksum(header), 10);
+  return Buffer.concat([ethernet(toMac, fromMac, ETHERTYPE.ipv4), header, carried]);
+}
+
+/** Says that an address is somebody's: an ARP reply (RFC 826), or a neighbour advertisement (RFC 4861 section 4.4). */
+export function claimFrame(claim: {
+  readonly address: string;
+  readonly mac: string;
+  /** Who sends it, who is `mac` and `address` when absent. */
+  readonly fromMac?: string;
+  readonly from?: string;
+  readonly to: string;
+  readonly toMac: string;
+}): Buffer {
+  const { address, mac, fromMac = mac, from = address, to, toMac } = claim;
+  const [macs, said] = [macBytes(mac), ipToBytes(ip(address))];
+  if (!address.includes(':')) {
+    const arp = Buffer.from([0, 1, 8, 0, 6, 4, 0, 2, ...macs, ...said, ...macBytes(toMac), ...ipToBytes(ip(to))]);
+    return Buffer.concat([ethernet(toMac, fromMac, ETHERTYPE.arp), arp]);
+  }
+  // Solicited and override, then the target's link-layer address as the only option.
+  const message = Buffer.from([136, 0, 0, 0, 0x60, 0, 0, 0, ...said, 2, 1, ...macs]);
+  const packet = ipv6Packet(from, to, IPPROTO_ICMPV6, message, 2);
+  return Buffer.concat([ethernet(toMac, fromMac, ETHERTYPE.ipv6), packet]);
+}
+
+/** Sends a frame out of a link as it is, whoever it says that it is from. */
+export function sendFrame(netns: number, link: string, frame: Buffer): void {
+  const fd = inNetns(netns, () => {
+    const raw = check(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), 'socket', link);
+    const place = Buffer.alloc(20);
+    place.writeUInt16LE(AF_PACKET, 0);
+    place.writeInt32LE(indexOf(link), 4);
+    check(bindSocket(raw, place, place.length), 'bind', link);
+    return raw;
+  });
+  check(send(fd, frame, frame.length, 0), 'send', link);
+  close(fd);
+}
+
+/** Of a link of the thread's namespace that is up. /proc lists what each listens to: `2 eth0 1 0 01005e000001`. */
+function indexOf(link: string): number {
+  const lines = readFileSync('/proc/thread-self/net/dev_mcast', 'latin1').split('\n');
+  const [index] = lines.map((line) => line.trim().split(/\s+/)).find(([, name]) => name === link) ?? [];
+  if (index === undefined) throw new RangeError(`there is no link ${link} that is up`);
+  return Number(index);
+}
+
+function ethernet(toMac: string, fromMac: string, type: number): Buffer {
+  return Buffer.from([...macBytes(toMac), ...macBytes(fromMac), type >> 8, type & 0xff]);
+}
+
+/** `sum`: where what is carried has its checksum, over itself and the pseudo header (RFC 8200 section 8.1). */
+function ipv6Packet(from: string, to: string, protocol: number, carried: Buffer, sum: number): Buffer {
+  const addresses = Buffer.concat([ipToBytes(ip(from)), ipToBytes(ip(to))]);
+  const pseudo = Buffer.concat([addresses, Buffer.from([0, 0, 0, carried.length, 0, 0, 0, protocol]), carried]);
+  carried.writeUInt16BE(checksum(Buffer.concat([pseudo, Buffer.alloc(pseudo.length % 2)])), sum);
+  const header = Buffer.from([0x60, 0, 0, 0, 0, carried.length, protocol, 255]);
+  return Buffer.concat([header, addresses, carried]);
 }
 
 function readTunnelFrame(frame: Buffer): TunnelFrame | undefined {
