@@ -30,6 +30,9 @@ export const FORWARDER_LIMITS: ForwarderLimits = { questions: 1000, clients: 400
 /** RFC 8767 section 5: a client is not kept waiting longer for what can be had stale. Most give up, or ask again, after 2 s. */
 export const STALE_AFTER_MS = 1800;
 
+/** What this process or machine has run out of: descriptors, memory, ports. */
+const OF_OUR_OWN: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EADDRNOTAVAIL']);
+
 /** Called with the finished message; it is valid only during the call. */
 export type Deliver = (message: Uint8Array, length: number) => void;
 
@@ -204,6 +207,12 @@ export class Forwarder {
         return;
       } catch (error) {
         if (!(error instanceof NativeError)) throw error;
+        if (OF_OUR_OWN.has(error.code)) {
+          // No upstream is to blame, and the next question may be more fortunate.
+          this.#count(TOTAL.dnsOverCap);
+          this.#end(pending, undefined);
+          return;
+        }
         step = pending.state.unreachable(upstream, manner.overTcp, this.#loop.now());
         this.#showHealth(upstream);
       }

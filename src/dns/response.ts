@@ -2,6 +2,7 @@
 import type { Asked } from './query.ts';
 import { writeOpt } from './reply.ts';
 import {
+  FLAG_AD,
   FLAG_CD,
   FLAG_QR,
   FLAG_RA,
@@ -107,8 +108,10 @@ export function writeResponse(
   out.set(end === response.bytes.length ? response.bytes : response.bytes.subarray(0, end), at);
   for (let i = HEADER_BYTES; i < asked.questionEnd; i++) out[at + i] = asked.bytes[asked.start + i] as number;
   const truncated = kept < answers + authorities ? FLAG_TC : 0;
-  // AA is the upstream's word about itself, and we are not it; RA is true of us whatever it says.
-  const theirs = response.flags & ~(0x0400 | FLAG_TC | FLAG_RD | FLAG_CD | RCODE_MASK);
+  // AA is the upstream's word about itself, and we are not it; RA is true of us whatever it says. Only who asks for AD knows
+  // what it says (RFC 6840 section 5.8).
+  const authentic = asked.dnssecOk || (asked.flags & FLAG_AD) !== 0 ? FLAG_AD : 0;
+  const theirs = response.flags & (FLAG_QR | authentic);
   writeU16(out, at, asked.id);
   writeU16(
     out,

@@ -202,6 +202,16 @@ t.test('a question that comes back to us is refused at once, and the next upstre
   t.equal(summary((await echoed)[0]), 'SERVFAIL');
 });
 
+t.test('flags: AD is for those who ask for it, and reserved bits are for nobody', async (t) => {
+  const [RA, Z, AD] = [0x0080, 0x0040, 0x0020] as const;
+  const upstream = await startMockUpstream((asked) => [reply(asked, { flags: RA | Z | AD, authorities: [SOA] })]);
+  const worker = await startDnsWorker({ upstreams: [upstream] });
+  const flagsOf = async (message: Buffer) => (await askUdp(worker, message)).readUInt16BE(2).toString(16);
+  t.equal(await flagsOf(question('www.example.com', 'A')), '8180');
+  t.equal(await flagsOf(question('www.example.com', 'A', { flags: 0x0120 })), '81a0');
+  t.equal(await flagsOf(question('www.example.com', 'A', { edns: { dnssecOk: true } })), '81a0');
+});
+
 t.test('what is kept stays what it was while other answers come in', async (t) => {
   const upstream = await startMockUpstream((asked) => [addressReply(asked, asked.name.startsWith('a') ? ONE : TWO)]);
   const worker = await startDnsWorker({ upstreams: [upstream] });

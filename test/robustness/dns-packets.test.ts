@@ -9,6 +9,7 @@ import { Forwarder } from '../../src/dns/forwarder.ts';
 import { Query } from '../../src/dns/query.ts';
 import { NO_REPLY, Responder } from '../../src/dns/responder.ts';
 import { readResponse, writeResponse } from '../../src/dns/response.ts';
+import { judgeReply } from '../../src/dns/upstream-reply.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
 import { TOTAL } from '../../src/runtime/worker-env.ts';
@@ -81,7 +82,7 @@ t.test(`${FROM_CLIENTS} from clients`, (t) => {
 
 t.test(`${FROM_UPSTREAMS} from upstreams`, (t) => {
   const random = seededRandom(SEED + 1);
-  const seeds = [...corpus('responses.txt').values()];
+  const seeds = [...corpus('responses.txt').values(), ...corpus('replies.txt').values()];
   const asked = question('www.example.com', 'A', { edns: {} });
   const query = new Query();
   query.read(asked, 0, asked.length);
@@ -90,8 +91,10 @@ t.test(`${FROM_UPSTREAMS} from upstreams`, (t) => {
   let before = 0;
   for (let i = 0; i < FROM_UPSTREAMS; i++) {
     if (i === WARM_UP) before = bytesInUse();
-    const response = readResponse(mutate(seeds[i % seeds.length] as Buffer, () => random.unit()));
-    if (response === undefined || response.questionEnd !== query.questionEnd) continue;
+    const mutated = mutate(seeds[i % seeds.length] as Buffer, () => random.unit());
+    const judged = judgeReply(mutated, asked.subarray(0, query.questionEnd), true);
+    if (judged.kind !== 'answer') continue;
+    const { response } = judged;
     good++;
     const length = writeResponse(response, 10, query, out, 0, query.udpLimit);
     if (length > query.udpLimit || readResponse(out.subarray(0, length)) === undefined)
