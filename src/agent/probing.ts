@@ -1,4 +1,5 @@
 // One health probe, from where it has to be made: the node, inside an overlay network, or inside the task.
+import { ownHeader } from '../balancer/proxy-protocol.ts';
 import type { ProbeResult } from '../health/check.ts';
 import type { CheckPlan } from '../health/plan.ts';
 import { probeHttp, probeTcp } from '../health/probes.ts';
@@ -22,6 +23,8 @@ export function probeTask(
   }
   const netns = target.networkId === undefined ? OWN_NETNS : mesh.overlaySockets.netnsOf(target.networkId);
   if (netns === undefined) return Promise.resolve({ ok: false, reason: 'its network is not on this node' });
-  const address = { address: target.address, port: target.port, netns };
+  const { proxyProtocol } = target;
+  const preface = proxyProtocol === undefined ? {} : { preface: ownHeader(proxyProtocol) };
+  const address = { address: target.address, port: target.port, netns, ...preface };
   return probe.kind === 'http' ? probeHttp(address, probe, signal) : probeTcp(address, signal);
 }

@@ -1,7 +1,7 @@
 // What clients send, and what commands and streams answer. Docker's names where Docker has the request; its clients send empty
 // fields as null, as "" or not at all, so all three mean the same here. What is not named in a schema is refused in our own
 // requests, and kept or passed over in Docker's.
-import { BALANCE_METHODS } from '../model/service.ts';
+import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { z } from 'zod';
 
 const port = z.number().int().min(1).max(65535);
@@ -87,6 +87,10 @@ const vipmeshRequest = z
       })
       .nullish()
       .describe('How connections are shared out among the endpoints; null: each in turn.'),
+    ProxyProtocol: z
+      .enum(PROXY_PROTOCOLS)
+      .nullish()
+      .describe('With which version of the PROXY protocol connections to its tasks begin; null: with none.'),
     DNSTTL: duration
       .nullish()
       .describe('How long clients may keep answers about its names, nanoseconds; null: as its network says.'),

@@ -1,7 +1,7 @@
 // The API's JSON, both ways. What Docker Engine has keeps Docker's paths and field names (API 1.41); what it lacks is under
 // /vipmesh/ and in the fields named `Vipmesh`. The client validates answers with the same schemas, so that an agent of
 // another version is a clear error and not an undefined somewhere.
-import { BALANCE_METHODS } from '../model/service.ts';
+import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { z } from 'zod';
 
 const labels = z.record(z.string(), z.string());
@@ -79,6 +79,8 @@ const dockerServiceSpec = z.looseObject({
     DNSTTL: z.number().optional(),
     /** How connections are shared out; Affinity in nanoseconds, 0: none. */
     Balance: z.object({ Method: z.enum(BALANCE_METHODS), Affinity: z.number(), LocalFirst: z.boolean() }),
+    /** Absent: none. */
+    ProxyProtocol: z.enum(PROXY_PROTOCOLS).optional(),
     /** What becomes of connections to a task that becomes unhealthy. */
     OnUnhealthy: z.enum(['keep', 'close']),
   }),

@@ -33,6 +33,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   const health = healthOf(request, before);
   const dnsTtlS = dnsTtlOf(Vipmesh?.DNSTTL, before);
   const balance = Vipmesh?.Balance === undefined ? before?.balance : balanceOf(Vipmesh.Balance);
+  const proxyProtocol = Vipmesh?.ProxyProtocol === undefined ? before?.proxyProtocol : Vipmesh.ProxyProtocol;
   const docker = keptOfSpec(request);
   const networks = filled(request.TaskTemplate?.Networks) ?? filled(request.Networks) ?? [];
   return {
@@ -50,6 +51,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
         ? milliseconds(Vipmesh.DrainTimeout)
         : (before?.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS),
     ...(balance === undefined ? {} : { balance }),
+    ...(proxyProtocol === undefined || proxyProtocol === null ? {} : { proxyProtocol }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...((Vipmesh?.OnUnhealthy ?? before?.onUnhealthy) === 'close' ? { onUnhealthy: 'close' as const } : {}),
     ...(docker === undefined ? {} : { docker }),

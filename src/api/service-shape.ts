@@ -85,6 +85,7 @@ function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {
     DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
     ...(spec.dnsTtlS === undefined ? {} : { DNSTTL: spec.dnsTtlS * NANOSECONDS_PER_S }),
     OnUnhealthy: spec.onUnhealthy ?? 'keep',
+    ...(spec.proxyProtocol === undefined ? {} : { ProxyProtocol: spec.proxyProtocol }),
     Balance: {
       Method: spec.balance?.method ?? 'round-robin',
       Affinity: (spec.balance?.affinityMs ?? 0) * NANOSECONDS_PER_MS,

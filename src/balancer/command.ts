@@ -1,6 +1,6 @@
 // What the main thread tells the balancer of a worker. Plain data, so that it can be posted; numbers stand for objects,
 // because the data path looks them up in arrays.
-import type { BalanceMethod } from '../model/service.ts';
+import type { BalanceMethod, ProxyProtocol } from '../model/service.ts';
 
 /** A service on one network: the endpoints among which its connections are shared out. */
 export interface Backend {
@@ -14,6 +14,8 @@ export interface Backend {
   readonly method?: BalanceMethod;
   /** How long after its last connection a client comes back to the same endpoint, in milliseconds; absent: it does not. */
   readonly affinityMs?: number;
+  /** TCP connections to endpoints begin with this; absent: with what the client sends. */
+  readonly proxyProtocol?: ProxyProtocol;
 }
 
 export interface BackendEndpoint {

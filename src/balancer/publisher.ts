@@ -179,7 +179,12 @@ export class BalancerPublisher {
       return [{ slot, address, portMap, netns, weight: 1, ...(isPreferred && { isPreferred }) }];
     });
     const { method, affinityMs } = spec.balance ?? {};
-    const sharing = { ...(method && { method }), ...(affinityMs && { affinityMs }) };
+    const { proxyProtocol } = spec;
+    const sharing = {
+      ...(method && { method }),
+      ...(affinityMs && { affinityMs }),
+      ...(proxyProtocol && { proxyProtocol }),
+    };
     this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints, ...sharing } });
   }
 

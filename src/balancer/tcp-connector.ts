@@ -3,6 +3,8 @@
 import {
   EPOLLERR,
   EPOLLHUP,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
   SO_ERROR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -11,12 +13,12 @@ import {
 } from '../native/constants.ts';
 import { EINPROGRESS, EMFILE, ENFILE, errno, NativeError } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
-import { addressOf, close, connect, type Fd, getsockopt, socket } from '../native/libc.ts';
+import { addressOf, close, connect, type Fd, getsockopt, send, socket } from '../native/libc.ts';
 import { keepAlive } from '../native/stream-socket.ts';
 import { enterNetns, leaveNetns, OWN_NETNS } from '../native/netns.ts';
 import type { Failure } from './ejection.ts';
 import type { EndpointChooser } from './endpoint-chooser.ts';
-import { hashPeer } from './peer-hash.ts';
+import { hashPeer, headerFor } from './peer.ts';
 import { AttemptQueue } from './tcp-attempts.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 import type { TcpEjector } from './tcp-ejector.ts';
@@ -36,6 +38,8 @@ export interface TcpConnectorPort {
   established(client: Fd): void;
   /** No endpoint takes this client. */
   refuse(client: Fd): void;
+  /** The connection cannot go on. */
+  abort(client: Fd): void;
   /** A socket could not be made for want of descriptors; the client waits for `retryStarved`. */
   short(error: number): void;
 }
@@ -120,8 +124,26 @@ export class TcpConnector {
     const client = (connections.peer[fd] as number) - 1;
     connections.established(fd);
     this.forget(client);
+    if (!this.#introduce(client, fd)) return false;
     this.#port.established(client);
     return connections.flags[fd] !== 0;
+  }
+
+  /** Tells the endpoint who the client is, where its service wants that. False when the connection has ended over it. */
+  #introduce(client: Fd, fd: Fd): boolean {
+    const { connections, targets } = this.#port;
+    const version = targets.backend(connections.backend[client] as number)?.proxyProtocol;
+    if (version === undefined) return true;
+    const header = headerFor(version, client);
+    // A socket that has just been connected takes more than this at once. A server that speaks first waits for it, so it is not
+    // held back for the client's own data, which then goes without delay.
+    const sent = header === undefined ? -1 : send(fd, header, header.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent !== header?.length) {
+      this.#port.abort(client);
+      return false;
+    }
+    connections.flags[fd] = (connections.flags[fd] as number) | FLAG.written;
+    return true;
   }
 
   endBatch(): void {

@@ -90,6 +90,7 @@ export class TcpProxy {
       watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),
       established: (client) => this.#relay.start(client),
       refuse: (client) => this.#refuse(client),
+      abort: (client) => this.#relay.reset(client),
       short: (error) => this.#runShort(error),
     });
     loop.onBatchEnd(() => this.#endBatch());

@@ -1,5 +1,6 @@
 // What a new TCP connection needs to know: backends with their order of endpoints and ready socket addresses, and which
 // backend a VIP stands for. One per worker, changed by commands.
+import type { ProxyProtocol } from '../model/service.ts';
 import { AF_INET, AF_INET6 } from '../native/constants.ts';
 import { addressOf, type Pointer } from '../native/libc.ts';
 import { isMapped, readIpv6, SOCKADDR_BYTES, writeSockaddr } from '../native/sockaddr.ts';
@@ -20,6 +21,7 @@ export interface TcpEndpoint {
 export interface TcpBackend {
   readonly roundRobinSlot: number;
   readonly choice: Choice;
+  readonly proxyProtocol: ProxyProtocol | undefined;
   readonly endpoints: readonly TcpEndpoint[];
 }
 
@@ -32,6 +34,7 @@ export class TcpTargets {
     this.#backends[backend.id] = {
       roundRobinSlot: backend.roundRobinSlot,
       choice: choiceOf(backend),
+      proxyProtocol: backend.proxyProtocol,
       endpoints: backend.endpoints.map(compileEndpoint),
     };
   }

@@ -24,6 +24,7 @@ export function prettyService(service: ServiceDetail): string {
       ? []
       : [field('DNS TTL', formatDuration(Spec.Vipmesh.DNSTTL / NANOSECONDS_PER_MS))]),
     ...balanceLines(service),
+    ...(Spec.Vipmesh.ProxyProtocol === undefined ? [] : [field('PROXY protocol', Spec.Vipmesh.ProxyProtocol)]),
     ...healthLines(service),
     ...published.map(({ one, text }) => field(`Ports (${one})`, text)),
     ...Vipmesh.VIPs.map((vip) =>

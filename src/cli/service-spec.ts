@@ -4,7 +4,7 @@ import type { DockerPort, DockerService, DockerServiceSpec } from '../api/schema
 import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parseIp } from '../model/address.ts';
 import { parsePort } from '../model/port.ts';
-import { BALANCE_METHODS } from '../model/service.ts';
+import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { changeLabels, parseLabels } from './flag-fields.ts';
 import { applyHealthFlags, type HealthFlags, parseNanoseconds } from './health-flags.ts';
 import { type NetworkTarget, parseNetwork } from './network-flag.ts';
@@ -20,6 +20,7 @@ interface CommonFlags extends HealthFlags {
   readonly dnsTtl?: string;
   readonly balance?: string;
   readonly affinity?: string;
+  readonly proxyProtocol?: string;
   readonly localFirst?: boolean;
   readonly updateOrder?: 'start-first' | 'stop-first';
 }
@@ -71,6 +72,7 @@ export function createdSpec(words: readonly string[], flags: CreateFlags): Servi
       ...dnsTtl(flags),
       ...onUnhealthy(flags),
       ...balance(flags),
+      ...proxyProtocol(flags),
     },
   };
 }
@@ -115,6 +117,7 @@ export function updatedSpec(
       ...dnsTtl(flags),
       ...onUnhealthy(flags),
       ...balance(flags, Vipmesh.Balance),
+      ...proxyProtocol(flags),
     },
   };
   return { spec, notes };
@@ -274,6 +277,15 @@ function balance(
     ...(localFirst === undefined ? {} : { LocalFirst: localFirst }),
   };
   return Object.keys(said).length === 0 ? {} : { Balance: { ...before, ...said } };
+}
+
+/** `off` takes back what was said before. */
+function proxyProtocol({ proxyProtocol: text }: CommonFlags) {
+  if (text === undefined) return {};
+  const version = PROXY_PROTOCOLS.find((one) => one === text);
+  if (version === undefined && text !== 'off')
+    throw new CliError('USAGE', `--proxy-protocol should be ${PROXY_PROTOCOLS.join(', ')} or off, not "${text}"`);
+  return { ProxyProtocol: version ?? null };
 }
 
 /** `network` takes back what was said before. */

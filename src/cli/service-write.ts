@@ -153,6 +153,10 @@ function commonOptions(command: Command): Command {
       '--affinity <DURATION>',
       'a client comes back to its endpoint for this long after its last connection; "off"',
     )
+    .option(
+      '--proxy-protocol <v1|v2|off>',
+      "tell tasks the client's address at the begin of each TCP connection (default: off)",
+    )
     .option('--local-first', "on each node its own tasks before all others'")
     .option('--no-local-first', 'all alike (the default)')
     .option('--drain-timeout <DURATION>', 'how long open connections of a leaving endpoint may take (default: 10s)')

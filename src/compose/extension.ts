@@ -1,7 +1,15 @@
 // `x-vipmesh` of a service: what Compose has no word for.
 import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parsePort, type TargetPort } from '../model/port.ts';
-import { type Balance, type HealthCheck, PROBE_DEFAULTS, type Probe, type StaticEndpoint } from '../model/service.ts';
+import {
+  type Balance,
+  type HealthCheck,
+  PROBE_DEFAULTS,
+  type Probe,
+  PROXY_PROTOCOLS,
+  type ProxyProtocol,
+  type StaticEndpoint,
+} from '../model/service.ts';
 import { BALANCE_KEYS, readBalance } from './balance.ts';
 import { quote } from './diagnostics.ts';
 import { readTiming } from './healthcheck.ts';
@@ -22,11 +30,12 @@ export interface Extension {
   readonly onUnhealthy?: 'close';
   readonly dnsTtlS?: number;
   readonly balance?: Balance;
+  readonly proxyProtocol?: ProxyProtocol;
 }
 
 const KEYS = {
   path: 'services.*.x-vipmesh',
-  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl', ...BALANCE_KEYS],
+  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl', 'proxy_protocol', ...BALANCE_KEYS],
   unused: [],
 } as const;
 
@@ -40,6 +49,8 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
   const ttl = fields?.get('dns_ttl')?.value;
   const dnsTtlS = ttl === undefined ? undefined : readDnsTtl(reader, ttl, `${what}.dns_ttl`);
   const closes = readOnUnhealthy(reader, fields?.get('on_unhealthy')?.value, `${what}.on_unhealthy`);
+  const proxy = fields?.get('proxy_protocol')?.value;
+  const proxyProtocol = proxy && readProxyProtocol(reader, proxy, `${what}.proxy_protocol`);
   const balance = fields && readBalance(reader, fields, what);
   return {
     endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
@@ -47,6 +58,7 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...(balance === undefined ? {} : { balance }),
+    ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     ...(closes ? { onUnhealthy: 'close' as const } : {}),
   };
 }
@@ -60,6 +72,14 @@ function readDnsTtl(reader: Reader, tree: Tree, what: string): number | undefine
       `${what} must be whole seconds from 0 to ${MAX_DNS_TTL_S}, such as 30s, not ${quote(text)}`,
     );
   return seconds;
+}
+
+function readProxyProtocol(reader: Reader, tree: Tree, what: string): ProxyProtocol | undefined {
+  const text = reader.text(tree, what);
+  const version = PROXY_PROTOCOLS.find((one) => one === text);
+  if (text !== undefined && version === undefined)
+    reader.diagnostics.error(tree.place, `${what} is ${PROXY_PROTOCOLS.join(' or ')}, not ${quote(text)}`);
+  return version;
 }
 
 function readOnUnhealthy(reader: Reader, tree: Tree | undefined, what: string): boolean {

@@ -81,6 +81,7 @@ function readService(
     expose: exposedTargets(ports, expose),
     endpoints: extension.endpoints.map((one) => one.endpoint),
     ...(health === undefined ? {} : { health }),
+    ...(extension.proxyProtocol === undefined ? {} : { proxyProtocol: extension.proxyProtocol }),
     ...(extension.balance === undefined ? {} : { balance: extension.balance }),
     ...(extension.onUnhealthy === undefined ? {} : { onUnhealthy: extension.onUnhealthy }),
     drainTimeoutMs: extension.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS,

@@ -2,7 +2,13 @@
 import { type IpAddress, formatHostPort } from '../model/address.ts';
 import { endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
-import { declaredTargets, type HealthCheck, PROBE_DEFAULTS, type Service } from '../model/service.ts';
+import {
+  declaredTargets,
+  type HealthCheck,
+  PROBE_DEFAULTS,
+  type ProxyProtocol,
+  type Service,
+} from '../model/service.ts';
 import { cannotRunCheck, servedPort, type Task } from '../model/task.ts';
 
 export interface CheckPlan {
@@ -12,7 +18,13 @@ export interface CheckPlan {
 
 export type ProbeTarget =
   /** From the node's own namespace, or (`networkId`) from inside that overlay network. */
-  | { readonly kind: 'address'; readonly address: IpAddress; readonly port: number; readonly networkId?: NetworkId }
+  | {
+      readonly kind: 'address';
+      readonly address: IpAddress;
+      readonly port: number;
+      readonly networkId?: NetworkId;
+      readonly proxyProtocol?: ProxyProtocol;
+    }
   /** Inside the task, by the process that runs it. */
   | { readonly kind: 'task' }
   /** The check was asked for, but there is nothing to probe: every probe fails, for this reason. */
@@ -70,7 +82,10 @@ function targetOf(
   const endpoint = on && endpointOf(task, on);
   if (port === undefined || endpoint === undefined) return undefined;
   const inside = endpoint.reach === 'network' ? { networkId: endpoint.networkId } : {};
-  return { kind: 'address', address: endpoint.address, port: servedPort(task, port), ...inside };
+  // A port that nobody is sent to is the check's alone, where nobody expects it.
+  const { proxyProtocol } = declared.length === 0 || declared.some((one) => one.port === port) ? service.spec : {};
+  const introduced = proxyProtocol === undefined ? {} : { proxyProtocol };
+  return { kind: 'address', address: endpoint.address, port: servedPort(task, port), ...inside, ...introduced };
 }
 
 function missingPort(service: Service, task: Task): string {

@@ -14,6 +14,8 @@ export interface ProbeAddress {
   readonly address: IpAddress;
   readonly port: number;
   readonly netns: number;
+  /** What has to be sent before a request. */
+  readonly preface?: Uint8Array;
 }
 
 export interface HttpExpectation {
@@ -48,10 +50,12 @@ export function probeTcp(to: ProbeAddress, signal: AbortSignal): Promise<ProbeRe
 export function probeHttp(to: ProbeAddress, expect: HttpExpectation, signal: AbortSignal): Promise<ProbeResult> {
   return new Promise((resolve) => {
     const asked = request({
-      ...placement(to),
-      port: to.port,
+      createConnection: () => {
+        const socket = connect({ ...placement(to), port: to.port });
+        if (to.preface !== undefined) socket.write(to.preface);
+        return socket;
+      },
       path: expect.path,
-      agent: false,
       headers: { host: where(to), 'user-agent': 'vipmesh-health', accept: '*/*' },
     });
     const finish = (result: ProbeResult) => {

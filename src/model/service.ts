@@ -28,6 +28,10 @@ export interface Balance {
   readonly localFirst?: true;
 }
 
+/** Versions of the PROXY protocol, by which an endpoint learns its client's address. */
+export const PROXY_PROTOCOLS = ['v1', 'v2'] as const;
+export type ProxyProtocol = (typeof PROXY_PROTOCOLS)[number];
+
 /** How many tasks are wanted. Displayed as running/wanted; it starts and limits nothing. */
 export type ServiceMode = { readonly kind: 'replicated'; readonly replicas: number } | { readonly kind: 'global' };
 
@@ -77,6 +81,8 @@ export interface ServiceSpec {
   /** `close`: connections to a task that becomes unhealthy are reset. Absent: they are kept, and may recover with it. */
   readonly onUnhealthy?: 'close';
   readonly balance?: Balance;
+  /** What every connection that is balanced to a task begins with. Absent: nothing. */
+  readonly proxyProtocol?: ProxyProtocol;
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */
   readonly drainTimeoutMs: number;
   /** How long clients may keep what they were told about its names, in seconds. Absent: as its network says. */

@@ -5,7 +5,7 @@ import { type IpAddress, parseIp, parseSubnet, type Subnet } from '../model/addr
 import type { Network, NetworkId } from '../model/network.ts';
 import { type Bridge, type BridgeId, bridgeId, type Node, type NodeId, type Presence } from '../model/node.ts';
 import { isPortNumber, type PortNumber } from '../model/port.ts';
-import { BALANCE_METHODS, type Service, type ServiceId, type ServiceSpec } from '../model/service.ts';
+import { BALANCE_METHODS, PROXY_PROTOCOLS, type Service, type ServiceId, type ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { StoreError } from './errors.ts';
 import type { Key } from './store.ts';
@@ -168,6 +168,7 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
       localFirst: optional(z.literal(true)),
     }),
   ),
+  proxyProtocol: optional(z.enum(PROXY_PROTOCOLS)),
   drainTimeoutMs: time,
   dnsTtlS: optional(count),
   docker: optional(z.record(text, z.unknown())),

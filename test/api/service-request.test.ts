@@ -109,6 +109,7 @@ const specs: fc.Arbitrary<ServiceSpec> = fc.record(
       { affinityMs: 1500 },
       { method: 'random' as const, affinityMs: 1, localFirst: true as const },
     ),
+    proxyProtocol: fc.constantFrom('v1' as const, 'v2' as const),
     drainTimeoutMs: fc.nat(100_000),
     dnsTtlS: fc.nat(3600),
     docker: fc.constantFrom(

@@ -195,6 +195,16 @@ t.test('update: only what was said changes', (t) => {
   t.end();
 });
 
+t.test('--proxy-protocol', (t) => {
+  t.equal(createdSpec(['web'], { proxyProtocol: 'v2' }).Vipmesh?.ProxyProtocol, 'v2');
+  t.equal(update({ proxyProtocol: 'off' }).spec.Vipmesh?.ProxyProtocol, null);
+  t.throws(() => update({ proxyProtocol: 'v3' }), {
+    code: 'USAGE',
+    message: /--proxy-protocol should be v1, v2 or off/,
+  });
+  t.end();
+});
+
 t.test('how connections are shared out', (t) => {
   t.notOk('Balance' in (createdSpec(['web'], {}).Vipmesh ?? {}), 'nothing said');
   t.same(createdSpec(['web'], { balance: 'random', affinity: '10m', localFirst: true }).Vipmesh?.Balance, {

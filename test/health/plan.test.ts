@@ -138,6 +138,18 @@ t.test('on an overlay, tasks are probed from inside, static endpoints from the n
   t.notMatch(checkOf(web, task({ source: 'static' }, 'overlay'), network)?.target, { networkId: 'overlay' });
 });
 
+t.test('a check introduces itself on the ports that clients are introduced on', async (t) => {
+  const http = (port?: number): HealthCheck => ({
+    probe: { kind: 'http', path: '/up', ...(port === undefined ? {} : { port }) },
+    ...PROBE_DEFAULTS,
+  });
+  const plan = (health: HealthCheck, proxyProtocol?: 'v2') =>
+    checkOf(service({ health, expose: [port(80)], ...(proxyProtocol && { proxyProtocol }) }), task({}), network)?.target;
+  t.match(plan(http(), 'v2'), { kind: 'address', port: 80, proxyProtocol: 'v2' });
+  t.match(plan(http(80), 'v2'), { proxyProtocol: 'v2' });
+  for (const target of [plan(http(9000), 'v2'), plan(http())]) t.notOk(target && 'proxyProtocol' in target);
+});
+
 t.test('what cannot be probed says why', async (t) => {
   const plan = checkOf(service({ health: tcp }), task({}), network);
   t.match(plan?.target, { kind: 'missing', reason: /service web declares no TCP port/ });

@@ -31,6 +31,19 @@ t.test('tcp', async (t) => {
   t.match(await probeTcp(to, AbortSignal.abort()), { ok: false, reason: /no answer/ });
 });
 
+t.test('http to a server that wants to be told who comes', async (t) => {
+  const heard: string[] = [];
+  const server = createServer((socket) =>
+    socket.on('data', (data) => {
+      heard.push(data.toString());
+      if (heard.join('').endsWith('\r\n\r\n')) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+    }),
+  );
+  const to = await listening(t, server);
+  t.same(await probeHttp({ ...to, preface: Buffer.from('PROXY UNKNOWN\r\n') }, { path: '/up' }, never), { ok: true });
+  t.match(heard.join(''), /^PROXY UNKNOWN\r\nGET \/up HTTP\/1\.1\r\n/);
+});
+
 t.test('tcp over IPv6', async (t) => {
   const to = await listening(t, createServer(), '::1');
   t.same(await probeTcp(to, never), { ok: true });

@@ -1,10 +1,13 @@
-// The address of whoever is at the other end of a connection, as the balancer's choices go by it.
+// Who is at the other end of a client's connection, for whoever chooses endpoints by it, and for the endpoints.
 import { AF_INET } from '../native/constants.ts';
-import { type Fd, getpeername } from '../native/libc.ts';
+import { type Fd, getpeername, getsockname } from '../native/libc.ts';
 import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
+import type { ProxyProtocol } from '../model/service.ts';
+import { proxyHeader } from './proxy-protocol.ts';
 import { hashAddress } from './selection.ts';
 
 const name = Buffer.alloc(SOCKADDR_BYTES);
+const ownName = Buffer.alloc(SOCKADDR_BYTES);
 const length = new Uint32Array(1);
 /** ::ffff:0:0/96 as its third word, as it lies in memory. */
 const MAPPED = -65_536;
@@ -15,4 +18,13 @@ export function hashPeer(fd: Fd): number {
   if (getpeername(fd, name, length) < 0) return 0;
   if (name.readUInt16LE(0) === AF_INET) return hashAddress(0, 0, MAPPED, name.readInt32LE(4));
   return hashAddress(name.readInt32LE(8), name.readInt32LE(12), name.readInt32LE(16), name.readInt32LE(20));
+}
+
+/** What a connection to the client's endpoint begins with; undefined when the client has gone. */
+export function headerFor(version: ProxyProtocol, client: Fd): Buffer | undefined {
+  length[0] = SOCKADDR_BYTES;
+  if (getpeername(client, name, length) < 0) return undefined;
+  length[0] = SOCKADDR_BYTES;
+  if (getsockname(client, ownName, length) < 0) return undefined;
+  return proxyHeader(version, name, ownName);
 }
