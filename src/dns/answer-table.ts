@@ -6,7 +6,7 @@ import { addressRecord, pointerRecord } from './message.ts';
 import { doubled, NameIndex } from './name-index.ts';
 import type { Query } from './query.ts';
 import { type AddressRange, rangeOf, reverseName } from './reverse.ts';
-import { encodePorts, findTargets, isServiceName } from './service-ports.ts';
+import { findTargets, isServiceName } from './service-ports.ts';
 import {
   encodeLabels,
   hashLabels,
@@ -183,7 +183,7 @@ export class AnswerTable {
       1,
       v6.map((address) => addressRecord(address, ttl)),
     );
-    this.#setPorts(row, record.ports === undefined ? NO_BYTES : encodePorts(record.ports), ttl);
+    this.#setPorts(row, record.ports === undefined ? NO_BYTES : Buffer.from(record.ports, 'latin1'), ttl);
   }
 
   /** Takes over which name an address has now. */

@@ -7,8 +7,8 @@ export interface NameRecord {
   readonly addresses: readonly string[];
   /** The name exists (so that it is NODATA, never NXDOMAIN, while `addresses` is empty). */
   readonly exists: boolean;
-  /** What `_PORT._PROTO.NAME` answers; absent: nothing. */
-  readonly ports?: readonly ServicePort[];
+  /** What `_PORT._PROTO.NAME` answers, as encodePorts writes it: posting text costs little, objects a lot. */
+  readonly ports?: string;
   /** Seconds; absent: as the zone says. */
   readonly ttl?: number;
 }

@@ -17,29 +17,48 @@ export function isServiceName({ bytes, start, labelAt, labelCount }: Query): boo
 
 /**
  * For each port: bytes of the whole entry (16 bits), the protocol as a label, the count of labels and those, the count of
- * targets (16 bits) and of each its port (16 bits), the bytes of its labels, and those.
+ * targets (16 bits) and of each its port (16 bits), the bytes of its labels, and those. As text of a character a byte.
  */
-export function encodePorts(ports: readonly ServicePort[]): Uint8Array {
-  const entries = ports.map(({ protocol, labels, targets }) => {
-    const usable = labels.filter((label) => label.length > 0 && label.length < MAX_LABEL_BYTES);
-    const reached = targets.flatMap(({ name, port }) => {
+export function encodePorts(ports: readonly ServicePort[]): string {
+  const bytes = Buffer.alloc(ports.reduce((sum, port) => sum + mostBytes(port), 0));
+  let at = 0;
+  for (const { protocol, labels, targets } of ports) {
+    const entry = at;
+    at = writeLabel(bytes, at + 2, protocol);
+    const countAt = at++;
+    for (const label of labels) {
+      if (label.length === 0 || label.length >= MAX_LABEL_BYTES) continue;
+      at = writeLabel(bytes, at, label);
+      bytes[countAt] = (bytes[countAt] as number) + 1;
+    }
+    const targetsAt = at;
+    at += 2;
+    let count = 0;
+    for (const { name, port } of targets) {
       const encoded = encodeLabels(name);
-      return encoded === undefined ? [] : [[port >> 8, port & 0xff, encoded.length, ...encoded]];
-    });
-    const body = [
-      ...asLabel(protocol),
-      usable.length,
-      ...usable.flatMap(asLabel),
-      reached.length >> 8,
-      reached.length & 0xff,
-      ...reached.flat(),
-    ];
-    const entry = new Uint8Array(2 + body.length);
-    writeU16(entry, 0, entry.length);
-    entry.set(body, 2);
-    return entry;
-  });
-  return Uint8Array.from(Buffer.concat(entries));
+      if (encoded === undefined) continue;
+      writeU16(bytes, at, port);
+      bytes[at + 2] = encoded.length;
+      bytes.set(encoded, at + 3);
+      at += 3 + encoded.length;
+      count++;
+    }
+    writeU16(bytes, targetsAt, count);
+    writeU16(bytes, entry, at - entry);
+  }
+  return bytes.toString('latin1', 0, at);
+}
+
+/** Of an entry, when nothing of it is left out. */
+function mostBytes({ protocol, labels, targets }: ServicePort): number {
+  const named = labels.reduce((sum, label) => sum + 1 + label.length, 0);
+  return targets.reduce((sum, { name }) => sum + 4 + name.length, 2 + 1 + protocol.length + 1 + named + 2);
+}
+
+function writeLabel(bytes: Uint8Array, at: number, text: string): number {
+  bytes[at] = text.length;
+  for (let i = 0; i < text.length; i++) bytes[at + 1 + i] = text.charCodeAt(i);
+  return at + 1 + text.length;
 }
 
 /** Where the targets of the port that the question names begin among `bytes[from, end)`; -1 when no port is called that. */
@@ -67,10 +86,6 @@ export function targetsAt(bytes: Uint8Array, at: number): readonly number[] {
     next += 3 + (bytes[next + 2] as number);
   }
   return offsets;
-}
-
-function asLabel(text: string): readonly number[] {
-  return [text.length, ...Buffer.from(text, 'latin1')];
 }
 
 /** The question's label number `label` is an underscore and the label at `at`, in any case. */

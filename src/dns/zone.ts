@@ -16,6 +16,7 @@ import { type Service, type ServiceId, serviceNames, vipsOn } from '../model/ser
 import type { Attachment, Task, TaskId } from '../model/task.ts';
 import { type Claim, Claims, type Meaning } from './claims.ts';
 import type { DnsCommand, NameRecord, PointerRecord } from './command.ts';
+import { encodePorts } from './service-ports.ts';
 import { servicePorts } from './zone-ports.ts';
 
 const RANK = { serviceName: 0, stackShortName: 1, serviceAlias: 2, taskName: 3, taskAlias: 4 } as const;
@@ -219,7 +220,12 @@ interface TaskHere extends TaskThere {
 function nameRecord(name: string, meaning: Meaning | undefined): NameRecord {
   if (meaning === undefined) return { name, addresses: [], exists: false };
   const { values, ports = [], ttl } = meaning;
-  const record = { name, addresses: values, exists: true, ...(ports.length === 0 ? {} : { ports }) };
+  const record = {
+    name,
+    addresses: values,
+    exists: true,
+    ...(ports.length === 0 ? {} : { ports: encodePorts(ports) }),
+  };
   return ttl === undefined ? record : { ...record, ttl };
 }
 

@@ -4,7 +4,7 @@ import t from 'tap';
 import { AnswerTable, NO_RECORDS } from '../../src/dns/answer-table.ts';
 import { Query } from '../../src/dns/query.ts';
 import { writeAnswer, writeApex, writeError, writeNegative } from '../../src/dns/reply.ts';
-import { isServiceName } from '../../src/dns/service-ports.ts';
+import { encodePorts, isServiceName } from '../../src/dns/service-ports.ts';
 import { writeServices } from '../../src/dns/service-reply.ts';
 import { APEX, authorityAt, FORWARD, NO_NAME, REFUSE, resolve } from '../../src/dns/resolve.ts';
 import { NOERROR, NXDOMAIN, REFUSED } from '../../src/dns/wire.ts';
@@ -122,7 +122,7 @@ function servedTable(): AnswerTable {
     { protocol: 'udp' as const, labels: ['53', 'dns'], targets: [] },
   ];
   const set = (name: string, addresses: readonly string[], targets: readonly { name: string; port: number }[]) =>
-    table.setName(BACKEND, { name, addresses, exists: true, ports: ports(targets) });
+    table.setName(BACKEND, { name, addresses, exists: true, ports: encodePorts(ports(targets)) });
   set('web', ['10.64.0.2', 'fd00::2'], [{ name: 'web', port: 80 }]);
   set('www', ['10.64.0.2', 'fd00::2'], [{ name: 'web', port: 80 }]);
   set('tasks.web', ['10.64.0.11', '10.64.0.12', '10.64.0.13'], tasks);
@@ -182,7 +182,7 @@ t.test('SRV in wire form: type 33, targets turn, addresses go before answers whe
   const many = Array.from({ length: 40 }, (_, i) => ({ name: `web.${1 + (i % 3)}.abc`, port: 9000 + i }));
   const port = (targets: typeof many) => [{ protocol: 'tcp' as const, labels: ['http'], targets }];
   const cut = (targets: typeof many, options: AskOptions) => {
-    table.setName(BACKEND, { name: 'many', addresses: [], exists: true, ports: port(targets) });
+    table.setName(BACKEND, { name: 'many', addresses: [], exists: true, ports: encodePorts(port(targets)) });
     const text = answer(table, '_http._tcp.many', 'SRV', options) as Buffer;
     return [text.length <= (options.limit ?? 512), text.readUInt16BE(6), (text.readUInt16BE(2) & 0x0200) !== 0];
   };
@@ -251,7 +251,13 @@ t.test('D26: five seconds, or what the network or the service says', (t) => {
   t.strictSame(ttls('2.0.64.10.in-addr.arpa', 'PTR'), [5]);
   t.strictSame(ttls('_http._tcp.web', 'SRV'), [5, 5, 5]);
   const ports = [{ protocol: 'tcp' as const, labels: ['http'], targets: [{ name: 'web', port: 80 }] }];
-  table.setName(BACKEND, { name: 'web', addresses: ['10.64.0.2', 'fd00::2'], exists: true, ports, ttl: 70_000 });
+  table.setName(BACKEND, {
+    name: 'web',
+    addresses: ['10.64.0.2', 'fd00::2'],
+    exists: true,
+    ports: encodePorts(ports),
+    ttl: 70_000,
+  });
   table.setPointer(BACKEND, { address: '10.64.0.2', name: 'web', ttl: 0 });
   t.strictSame(ttls('web', 'AAAA'), [70_000]);
   t.strictSame(ttls('2.0.64.10.in-addr.arpa', 'PTR'), [0]);
