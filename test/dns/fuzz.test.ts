@@ -6,6 +6,7 @@ import { Forwarder } from '../../src/dns/forwarder.ts';
 import { Query } from '../../src/dns/query.ts';
 import { NO_REPLY, Responder } from '../../src/dns/responder.ts';
 import { readResponse, writeResponse } from '../../src/dns/response.ts';
+import { encodePorts } from '../../src/dns/service-ports.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
 import { TOTAL } from '../../src/runtime/worker-env.ts';
@@ -15,6 +16,14 @@ import { askUdp, startDnsWorker } from '../support/dns-worker.ts';
 const CLIENT_MESSAGES = 100_000;
 const UPSTREAM_MESSAGES = 30_000;
 const WIRE_MESSAGES = 5000;
+const portsOf = (targets: number) =>
+  encodePorts([
+    {
+      protocol: 'tcp',
+      labels: ['80', 'http'],
+      targets: Array.from({ length: targets }, (_, i) => ({ name: i % 2 === 0 ? 'web' : `web.${i}`, port: 80 + i })),
+    },
+  ]);
 const zone = [
   { kind: 'zone-add', network: 0, name: 'backend', subnets: ['10.64.0.0/24', 'fd00::/64'] },
   {
@@ -22,8 +31,13 @@ const zone = [
     update: {
       network: 0,
       names: [
-        { name: 'web', addresses: ['10.64.0.2', '10.64.0.3', 'fd00::2'], exists: true },
-        { name: 'tasks.web', addresses: Array.from({ length: 100 }, (_, i) => `10.64.0.${i}`), exists: true },
+        { name: 'web', addresses: ['10.64.0.2', '10.64.0.3', 'fd00::2'], exists: true, ports: portsOf(1) },
+        {
+          name: 'tasks.web',
+          addresses: Array.from({ length: 100 }, (_, i) => `10.64.0.${i}`),
+          exists: true,
+          ports: portsOf(100),
+        },
       ],
       pointers: [{ address: '10.64.0.2', name: 'web' }],
     },
@@ -37,7 +51,14 @@ t.test('clients', (t) => {
   const random = seededRandom(20_260_101);
   const responder = new Responder(new Forwarder(loop, random, totals), totals);
   for (const command of zone) responder.handle(command);
-  const seeds = [...corpus('queries.txt').values()];
+  const seeds = [
+    ...corpus('queries.txt').values(),
+    question('_http._tcp.web', 'SRV', { edns: {} }),
+    question('_80._tcp.tasks.web.backend', 'SRV', { edns: { size: 4096 } }),
+    question('_http._tcp.tasks.web', 'SRV'),
+    question('backend', 'SOA'),
+    question('0.64.10.in-addr.arpa', 'NS'),
+  ];
   const scope = { id: 1, networks: [0], forward: true };
   const arena = Buffer.alloc(4096);
   let answers = 0;
