@@ -1,8 +1,7 @@
 // Containers with no process in them: a network namespace alone, attached over the API. Hundreds of them cost little.
-import { execFile } from 'node:child_process';
 import { attached, attachment } from '../../../src/api/requests.ts';
 import { type ApiClient, apiPath, createClient } from '../../../src/api/client.ts';
-import { findProgram } from '../../support/requirements.ts';
+import { LinuxKernel } from '../../../src/netlink/linux-kernel.ts';
 
 export interface Hollow {
   readonly name: string;
@@ -14,14 +13,21 @@ export interface Place {
   readonly address: string;
 }
 
-/** Makes them all, by iproute2 in one go. */
+/** Makes them all, with their loopback up, as attaching leaves it. */
 export async function makeHollows(names: readonly string[]): Promise<readonly Hollow[]> {
-  await ipNetns(names.map((name) => `netns add ${name}`));
+  const kernel = new LinuxKernel();
+  try {
+    for (const name of names) (await kernel.ensureNamespace(name)).close();
+  } finally {
+    kernel.close();
+  }
   return names.map((name) => ({ name, path: `/run/netns/${name}` }));
 }
 
-export function removeHollows(all: readonly Hollow[]): Promise<void> {
-  return ipNetns(all.map(({ name }) => `netns delete ${name}`));
+export function removeHollows(all: readonly Hollow[]): void {
+  const kernel = new LinuxKernel();
+  for (const { name } of all) kernel.deleteNamespace(name);
+  kernel.close();
 }
 
 /** Hollow containers by the API of one agent. */
@@ -48,14 +54,4 @@ export class Attacher {
   async list(): Promise<readonly string[]> {
     return (await this.#client.get('/vipmesh/attachments', attachment.array())).map(({ Name }) => Name).sort();
   }
-}
-
-function ipNetns(lines: readonly string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = execFile(findProgram('ip') ?? 'ip', ['-batch', '-'], (error) => {
-      if (error === null) resolve();
-      else reject(error);
-    });
-    child.stdin?.end(lines.map((line) => `${line}\n`).join(''));
-  });
 }
