@@ -193,6 +193,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   const overlay = privileged
     ? openOverlay({ config, nodeId, log, opened }, cluster?.dataAddress, () => containers.isEmpty)
     : undefined;
+  if (cluster !== undefined && overlay !== undefined) cluster.moveTunnels = (address) => overlay.moveTunnels(address);
   const mesh = new Mesh({
     nodeId,
     plane,
@@ -313,6 +314,7 @@ function runtimeStatus(
     })),
     ...(cluster === undefined ? {} : { cluster: cluster.status() }),
     warnings: [
+      ...(cluster?.addressProblems ?? []),
       ...resolverWarnings(dns),
       ...catalog.problems,
       ...mesh.overlayProblems,

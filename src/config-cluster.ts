@@ -11,7 +11,7 @@ export interface ClusterConfig {
   readonly key?: string;
   /** Its first line is the password of the URL's user. */
   readonly passwordFile?: string;
-  /** Where other agents reach this one. Absent: the machine's first address that is none of its own alone. */
+  /** Where other agents reach this one. Absent: the machine's own way to others, which is followed. */
   readonly advertise?: IpAddress;
   /** Where other nodes send overlay traffic. Absent: the same. */
   readonly dataAddress?: IpAddress;
@@ -33,7 +33,7 @@ export const CLUSTER_SETTINGS = [
   {
     flag: '--advertise <ADDR>',
     help: 'address at which other agents reach this one',
-    defaultText: "the machine's first address that is not a loopback one",
+    defaultText: "one of the machine's that lead to others, and when it gets another, that",
   },
   {
     flag: '--data-address <ADDR>',

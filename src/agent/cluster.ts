@@ -1,7 +1,6 @@
 // This agent as one of several: which node it is, what lies under its lease, which of the others answer, and what they have in
 // effect.
 import { randomBytes } from 'node:crypto';
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { ID_BYTES, idFromBytes } from '../allocate/ids.ts';
 import { Catalog } from '../catalog/catalog.ts';
@@ -15,11 +14,12 @@ import { News } from '../cluster/news.ts';
 import type { AppliedState } from '../cluster/probe-message.ts';
 import { Prober } from '../cluster/prober.ts';
 import type { Config } from '../config.ts';
-import { type ClusterConfig, reachableAddress } from '../config-cluster.ts';
+import type { ClusterConfig } from '../config-cluster.ts';
 import type { OwnLease } from '../control/commit.ts';
 import type { Control } from '../control/control.ts';
-import { type IpAddress, parseIp } from '../model/address.ts';
+import type { IpAddress } from '../model/address.ts';
 import type { NodeId, Presence } from '../model/node.ts';
+import { LinuxKernel } from '../netlink/linux-kernel.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import { systemRandom } from '../runtime/random.ts';
@@ -30,6 +30,7 @@ import { LastKnownStore } from '../store/last-known.ts';
 import type { LeaseId, Revision, Store } from '../store/store.ts';
 import { formerRecords, missingFrom } from './former-self.ts';
 import { type Identity, readIdentity, writeIdentity } from './identity.ts';
+import { findAddress, OwnAddress } from './own-address.ts';
 import type { Teardown } from './teardown.ts';
 
 /** Under this key the store holds what all agents of a cluster share: JSON with `probeKey`, 32 random bytes as base64. */
@@ -58,18 +59,23 @@ export class Cluster implements OwnLease {
   readonly prober: Prober;
   readonly #settings: ClusterConfig;
   readonly #lastKnown: LastKnownStore;
-  readonly #presence: Presence;
+  #presence: Presence;
   /** No earlier run is on record any more. */
   #onRecord: (() => void) | undefined;
+  #addresses: OwnAddress | undefined;
   readonly #log: Log;
   #membership: Membership | undefined;
   /** The newest commit that is in effect here. */
   applied: () => number = () => 0;
+  /** The tunnels are to end elsewhere from now on. */
+  moveTunnels: (dataAddress: IpAddress) => Promise<void> = async () => {};
 
   /** Reads the store, or what is known of it, and finds out which node this is. Rejects when another agent is that. */
   static async enter({ config, settings, log, opened }: Parts): Promise<Cluster> {
     const saved = readIdentity(config.stateDir);
-    const address = settings.advertise ?? ownAddress();
+    const kernel = new LinuxKernel();
+    opened.add('addresses of the machine', () => kernel.close());
+    const address = settings.advertise ?? (await ownAddress(kernel));
     const etcd = openEtcdStore({
       address: settings.store,
       ...(settings.ca === undefined ? {} : { ca: settings.ca }),
@@ -123,6 +129,7 @@ export class Cluster implements OwnLease {
     writeIdentity(config.stateDir, self);
     const onRecord = () => writeIdentity(config.stateDir, { ...self, earlier: [] });
     cluster = new Cluster(settings, etcd, lastKnown, catalog, prober, presence, onRecord, log);
+    await cluster.#followAddresses(kernel, opened);
     return cluster;
   }
 
@@ -148,6 +155,11 @@ export class Cluster implements OwnLease {
     this.#log = log;
   }
 
+  /** What of this machine's addresses is not as other nodes are told, as whole sentences. */
+  get addressProblems(): readonly string[] {
+    return this.#addresses?.problems ?? [];
+  }
+
   /** Where this node's tunnels end. */
   get dataAddress(): IpAddress {
     return this.#presence.dataAddress;
@@ -168,7 +180,7 @@ export class Cluster implements OwnLease {
       store: this.store,
       clock: systemClock,
       log: this.#log,
-      presence: this.#presence,
+      presence: () => this.#presence,
       announce: async (presence, lease) => {
         if (catalog.snapshot.nodes.get(this.nodeId)?.name !== nodeName) await control.register(nodeName);
         const lost = await control.announce(presence, lease);
@@ -264,6 +276,23 @@ export class Cluster implements OwnLease {
     this.#onRecord = undefined;
   }
 
+  async #followAddresses({ own: namespace }: LinuxKernel, opened: Teardown): Promise<void> {
+    const { advertise, dataAddress } = this.#settings;
+    const given = {
+      ...(advertise === undefined ? {} : { advertise }),
+      ...(dataAddress === undefined ? {} : { dataAddress }),
+    };
+    const moved = async (address: IpAddress): Promise<void> => {
+      await this.prober.moveTo(address);
+      this.#presence = { ...this.#presence, address, dataAddress: dataAddress ?? address };
+      await this.moveTunnels(this.#presence.dataAddress);
+      this.#membership?.changed();
+    };
+    this.#addresses = new OwnAddress({ namespace, given, log: this.#log, moved }, this.#presence.address);
+    opened.add('watch of addresses', () => this.#addresses?.close());
+    await this.#addresses.start();
+  }
+
   #hasTasks(): boolean {
     const here = this.catalog.snapshot.tasksByPlace.get(this.nodeId);
     return here !== undefined && [...here.values()].some((task) => task.source !== 'static');
@@ -325,9 +354,8 @@ async function refuseTwin(
   throw new Error(`${inUse}, or wait until \`vipmesh node ls\` shows it as down`);
 }
 
-function ownAddress(): IpAddress {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  const address = reachableAddress(all.flatMap((one) => parseIp(one.address) ?? []));
+async function ownAddress(kernel: LinuxKernel): Promise<IpAddress> {
+  const address = await findAddress(kernel.own);
   if (address !== undefined) return address;
   throw new Error('this machine has no address that other nodes could reach; say which by --advertise');
 }

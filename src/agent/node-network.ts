@@ -57,7 +57,7 @@ export async function readNodeNetwork(isRoot: boolean, dataAddress: IpAddress | 
 }
 
 /** Bridges and ports for egress. */
-function isOfAgents(link: string): boolean {
+export function isOfAgents(link: string): boolean {
   return /^vmeg-|^vm[a-z0-9]{6}-[0-9a-f]+$/.test(link) || link === EGRESS_LINK;
 }
 

@@ -264,7 +264,7 @@ async function store({ isRoot, status, settings, shell }: Subject): Promise<read
   });
 }
 
-async function underlay({ isCluster, network, parts, status }: Subject): Promise<readonly Finding[]> {
+async function underlay({ isCluster, network, parts, settings, status }: Subject): Promise<readonly Finding[]> {
   const others = (status?.Cluster?.Nodes ?? []).filter(({ Self, State }) => !Self && State !== 'down');
   const nodes = others.flatMap(({ Name, Address }) => {
     const address = parseIp(Address);
@@ -274,7 +274,8 @@ async function underlay({ isCluster, network, parts, status }: Subject): Promise
   const addresses = tried.map(({ address }) => address);
   const results = tried.length === 0 ? [] : await parts.doctor.paths(addresses, VXLAN_PORT, network.underlay?.mtu ?? 0);
   const paths = results.map((result, i) => ({ node: tried[i]?.node ?? '', ...result }));
-  return checkUnderlay({ underlay: network.underlay, isCluster, tunnels: network.tunnels, paths });
+  const told = dataAddress(status, settings);
+  return checkUnderlay({ underlay: network.underlay, told, isCluster, tunnels: network.tunnels, paths });
 }
 
 async function addresses({ client, isRoots, network, settings, status }: Subject): Promise<readonly Finding[]> {

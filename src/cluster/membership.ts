@@ -17,7 +17,8 @@ export interface MembershipOptions {
   readonly store: Pick<Store, 'grantLease' | 'keepAlive' | 'revokeLease'>;
   readonly clock: Clock;
   readonly log: Log;
-  readonly presence: Presence;
+  /** As it is now. */
+  readonly presence: () => Presence;
   /** Puts all that is this node's under a lease; resolves with what cannot come back. */
   announce(presence: Presence, lease: LeaseId): Promise<readonly string[]>;
   /** Something was changed that the store has not been told. */
@@ -70,6 +71,13 @@ export class Membership {
     this.#schedule(0);
   }
 
+  /** This node's presence has become another. Told when the store answers. */
+  changed(): void {
+    if (this.#closed || this.#lease === undefined) return;
+    this.#isAnnounced = false;
+    this.#schedule(0);
+  }
+
   /** `leave`: nothing of this node is to stay on record; otherwise its lease runs out, unless an agent is back by then. */
   async close(leave: boolean): Promise<void> {
     this.#closed = true;
@@ -87,7 +95,7 @@ export class Membership {
     this.#isAnnounced = false;
     const lease = await store.grantLease(LEASE_MS);
     this.#lease = lease;
-    for (const what of await announce(presence, lease)) log.error('not put on record again', { what });
+    for (const what of await announce(presence(), lease)) log.error('not put on record again', { what });
     this.#isAnnounced = true;
     if (this.#isAway) log.info('this node is on record again');
     this.#isAway = false;

@@ -19,19 +19,10 @@ import {
   type ProbeRequest,
   type Unreadable,
 } from './probe-message.ts';
+import { type Peer, type PeerView, viewOf } from './peer.ts';
 import { type Place, ProbeSocket } from './probe-socket.ts';
 import { RecentSet } from './recent-set.ts';
 import * as suspicion from './suspicion.ts';
-
-export interface PeerView extends Place {
-  readonly suspected: boolean;
-  /** Clock.now(); absent before the first. */
-  readonly lastAnswerAt?: number;
-  /** Smoothed milliseconds from probe to answer. */
-  readonly rttMs?: number;
-  /** The last one. */
-  readonly answer?: Answer;
-}
 
 /** Why a datagram was passed over. */
 export type DropReason =
@@ -73,13 +64,6 @@ export interface ProberOptions {
   readonly applied: () => AppliedState;
   /** Never called from within a call of the prober. A suspected peer that is removed is no longer suspected. */
   readonly onSuspicion: (nodeId: NodeId, suspected: boolean) => void;
-}
-
-interface Peer {
-  readonly place: Place;
-  watch: suspicion.PeerWatch;
-  lastAnswerAt?: number;
-  answer?: Answer;
 }
 
 interface Asked {
@@ -130,13 +114,7 @@ export class Prober {
   /** Answers from then on; asks nobody until it is told whom. Rejects with ClusterError. */
   static async open(options: ProberOptions): Promise<Prober> {
     const prober = new Prober(options);
-    prober.#socket = await ProbeSocket.open(options.bind.address, options.bind.port, {
-      onMessage: (bytes, source) => prober.#receive(bytes, source),
-      onError: (error) => {
-        prober.#counts.sendErrors++;
-        prober.#logSeldom('probe not sent', { error });
-      },
-    });
+    prober.#socket = await prober.#bind(options.bind.address, options.bind.port);
     return prober;
   }
 
@@ -151,6 +129,26 @@ export class Prober {
   /** Where it really listens. */
   get place(): Place {
     return this.#socket?.place ?? { address: this.#options.bind.address, port: this.#options.bind.port as PortNumber };
+  }
+
+  /** Asks and answers at another of this machine's addresses, at the same port. Rejects with ClusterError, and then goes on as before. */
+  async moveTo(address: IpAddress): Promise<void> {
+    if (address === this.place.address) return;
+    const former = this.#socket;
+    const next = await this.#bind(address, this.place.port);
+    this.#socket = next;
+    await former?.close();
+    if (this.#closed) await next.close();
+  }
+
+  #bind(address: IpAddress, port: number): Promise<ProbeSocket> {
+    return ProbeSocket.open(address, port, {
+      onMessage: (bytes, source) => this.#receive(bytes, source),
+      onError: (error) => {
+        this.#counts.sendErrors++;
+        this.#logSeldom('probe not sent', { error });
+      },
+    });
   }
 
   get counts(): ProberCounts {
@@ -404,14 +402,4 @@ function checkedKey(key: Buffer): Buffer {
 
 function samePlace(a: Place, b: Place): boolean {
   return a.address === b.address && a.port === b.port;
-}
-
-function viewOf({ place, watch, lastAnswerAt, answer }: Peer): PeerView {
-  return {
-    ...place,
-    suspected: watch.suspected,
-    ...(lastAnswerAt === undefined ? {} : { lastAnswerAt }),
-    ...(watch.rttMs === undefined ? {} : { rttMs: watch.rttMs }),
-    ...(answer === undefined ? {} : { answer }),
-  };
 }

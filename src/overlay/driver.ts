@@ -181,6 +181,15 @@ export class OverlayDriver {
     });
   }
 
+  /** The tunnels of this node of a cluster end at another of its addresses from now on. What fails is told by `problems`. */
+  moveTunnels(dataAddress: IpAddress): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#networks.moveTunnels(dataAddress);
+      for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
+      for (const { taskId } of this.#containers.specs) await this.#containers.settle(taskId);
+    });
+  }
+
   /** The networks that this node has and needs no longer, now. */
   get idleNetworks(): readonly NetworkId[] {
     return this.#networks.all

@@ -56,6 +56,7 @@ export class Networks {
   readonly #problems = new Map<NetworkId, KernelError>();
   readonly guard: TunnelGuard | undefined;
   #underlayMtu: number | undefined;
+  #cluster: { readonly dataAddress: IpAddress; readonly port: number } | undefined;
   /** Of networks that are here no longer. */
   #forgedBefore = 0;
 
@@ -64,7 +65,8 @@ export class Networks {
     const { kernel, instance, node } = options;
     if (node.cluster === undefined) return;
     const { dataAddress, vxlanPort: port = VXLAN_PORT } = node.cluster;
-    this.guard = new TunnelGuard({ kernel, instance, port, version: ipVersion(dataAddress) });
+    this.#cluster = { dataAddress, port };
+    this.guard = new TunnelGuard({ kernel, instance, port }, ipVersion(dataAddress));
   }
 
   get problems(): ReadonlyMap<NetworkId, KernelError> {
@@ -240,20 +242,27 @@ export class Networks {
 
   /** True when the underlay has changed how large packets may be. */
   async readUnderlay(): Promise<boolean> {
-    const { kernel, node } = this.#options;
-    if (node.cluster === undefined) return false;
-    const mtu = underlayMtu(await kernel.own.observe(), node.cluster.dataAddress);
+    if (this.#cluster === undefined) return false;
+    const mtu = underlayMtu(await this.#options.kernel.own.observe(), this.#cluster.dataAddress);
     if (mtu === undefined || mtu === this.#underlayMtu) return false;
     this.#underlayMtu = mtu;
     return true;
   }
 
   mtuOf(network: Network): number | undefined {
-    const { cluster } = this.#options.node;
+    const cluster = this.#cluster;
     return networkMtu(
       network,
       cluster === undefined ? undefined : { dataAddress: cluster.dataAddress, underlay: this.#underlayMtu },
     );
+  }
+
+  /** The tunnels are as wanted once all networks are settled. Rejects with KernelError when the node cannot be read. */
+  async moveTunnels(dataAddress: IpAddress): Promise<void> {
+    if (this.#cluster === undefined) return;
+    this.#cluster = { ...this.#cluster, dataAddress };
+    this.guard?.useVersion(ipVersion(dataAddress));
+    await this.readUnderlay();
   }
 
   /** Rejects with KernelError. */
@@ -280,9 +289,8 @@ export class Networks {
   }
 
   #tunnelOf({ vni }: Network): Tunnel | undefined {
-    const { cluster } = this.#options.node;
-    if (cluster === undefined || vni === undefined) return undefined;
-    return { vni, port: cluster.vxlanPort ?? VXLAN_PORT, local: cluster.dataAddress };
+    if (this.#cluster === undefined || vni === undefined) return undefined;
+    return { vni, port: this.#cluster.port, local: this.#cluster.dataAddress };
   }
 }
 

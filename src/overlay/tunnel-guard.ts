@@ -14,8 +14,6 @@ export interface TunnelGuardOptions {
   readonly instance: Instance;
   /** UDP. */
   readonly port: number;
-  /** Of the tunnels' addresses. */
-  readonly version: 4 | 6;
 }
 
 export type Counts = Readonly<Record<keyof typeof COUNTERS, number>>;
@@ -25,6 +23,7 @@ const NOTHING: Counts = { strangers: 0, forged: 0, unknown: 0 };
 export class TunnelGuard {
   readonly #options: TunnelGuardOptions;
   readonly #table: string;
+  #version: 4 | 6;
   /** By network. */
   readonly #frames = new Map<number, Map<string, FamilyElement>>();
   #nodes: readonly IpAddress[] = [];
@@ -35,8 +34,10 @@ export class TunnelGuard {
   /** By tables that are there no longer. */
   #counted = NOTHING;
 
-  constructor(options: TunnelGuardOptions) {
+  /** `version`: of the tunnels' addresses. */
+  constructor(options: TunnelGuardOptions, version: 4 | 6) {
     this.#options = options;
+    this.#version = version;
     this.#table = guardTable(options.instance);
   }
 
@@ -53,9 +54,17 @@ export class TunnelGuard {
     if (this.#isUp) await this.#update(nodeSets(nodes).map(setElements(this.#table)));
   }
 
+  /** What is on the networks has to be told anew then, network by network. */
+  useVersion(version: 4 | 6): void {
+    if (version === this.#version) return;
+    this.#version = version;
+    this.#isStale = true;
+    for (const frames of this.#frames.values()) frames.clear();
+  }
+
   /** All that is on a network elsewhere; to be called before its tunnel is made. Rejects with KernelError. */
   async admit(vni: number, remotes: Iterable<Remote>): Promise<void> {
-    const { version } = this.#options;
+    const version = this.#version;
     const [before, after] = [this.#frames.get(vni), frameElements(vni, version, remotes)];
     this.#frames.set(vni, after);
     if (!this.#isUp || this.#isStale) return this.#make();
@@ -65,7 +74,7 @@ export class TunnelGuard {
 
   /** Some of what is on a network elsewhere, at a price that depends on them alone. Rejects with KernelError. */
   async move(vni: number, before: Iterable<Remote>, after: Iterable<Remote>): Promise<void> {
-    const { version } = this.#options;
+    const version = this.#version;
     const known = this.#frames.get(vni);
     if (known === undefined || !this.#isUp) return;
     const [was, is] = [frameElements(vni, version, before), frameElements(vni, version, after)];
@@ -115,7 +124,7 @@ export class TunnelGuard {
   }
 
   async #change(add: Elements, remove: Elements): Promise<void> {
-    const changes = setChanges(frameSets(this.#options.version), add, remove);
+    const changes = setChanges(frameSets(this.#version), add, remove);
     if (changes.length === 0) return;
     await this.#update([{ kind: 'change-elements', name: this.#table, family: 'inet', changes }]);
   }
@@ -133,7 +142,8 @@ export class TunnelGuard {
   }
 
   async #make(): Promise<void> {
-    const { kernel, port, version } = this.#options;
+    const { kernel, port } = this.#options;
+    const version = this.#version;
     const frames = new Map([...this.#frames.values()].flatMap((one) => [...one]));
     const ruleset = guardRuleset({ port, version, vnis: [...this.#frames.keys()], nodes: this.#nodes, frames });
     const counts = this.#isUp ? await this.counts() : this.#counted;

@@ -221,6 +221,10 @@ t.test('underlay', async (t) => {
     /^warn: .*too little for IPv6.*raise the MTU of eth0 to 1330/,
   );
   t.match(
+    lines(checkUnderlay({ ...facts, underlay: undefined, told: ip('192.0.2.9') }))[0],
+    /192\.0\.2\.9, at which other nodes are told to reach this one, is not on this machine/,
+  );
+  t.match(
     lines(checkUnderlay({ ...facts, underlay: undefined }))[0],
     /^bad: this machine has no address .*--advertise/,
   );

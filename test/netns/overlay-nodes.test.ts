@@ -162,6 +162,28 @@ t.test('a container comes back on another node, a node moves, a node goes', asyn
   for (const node of nodes.nodes) t.equal(await node.tell({ do: 'repair' }), 0, `node ${node.number} is as planned`);
 });
 
+t.test('a node gets another address', async (t) => {
+  if (!(await mayBeNode(t))) return;
+  const nodes = await meshOf(t, 2, back, twin);
+  const a = await nodes.run(1, back, '10.64.0.2');
+  await nodes.run(2, back, '10.64.0.3');
+  t.equal(await eventually('answered', () => ping(a.netns, '10.64.0.3')), 'answered');
+  const node = nodes.node(2);
+  const machine = await nodes.kernel.ensureNamespace('machine2');
+  const address = (end: number) => ({ address: nodes.addressOf(end), prefixLength: 24, deprecated: false });
+  await machine.apply({ kind: 'add-address', link: 'eth0', address: address(22) });
+  await machine.apply({ kind: 'remove-address', link: 'eth0', address: address(2) });
+  await machine.apply({ kind: 'add-address', link: 'eth0', address: address(22) });
+  await node.tell({ do: 'moveTunnels', dataAddress: nodes.addressOf(22) });
+  t.strictSame(await node.tell({ do: 'problems' }), []);
+  t.equal(await node.tell({ do: 'repair' }), 0, 'its tunnels end there');
+  const before = presence(node);
+  await nodes.commit({ kind: 'presence', before, after: { ...before, dataAddress: nodes.addressOf(22) } });
+  t.equal(await eventually('answered', () => ping(a.netns, '10.64.0.3')), 'answered', 'and the other follows');
+  t.equal(await nodes.node(1).tell({ do: 'repair' }), 0);
+  machine.close();
+});
+
 t.test('what something else changes is mended', async (t) => {
   if (!(await mayBeNode(t))) return;
   const nodes = await meshOf(t, 2, back);

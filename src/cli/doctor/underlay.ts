@@ -5,6 +5,8 @@ import { count, type Finding, findingsOf, some } from './finding.ts';
 export interface UnderlayFacts {
   /** Where other nodes send overlay traffic, and the link that has that address; undefined: there is no such address. */
   readonly underlay: { readonly address: IpAddress; readonly link: string; readonly mtu: number } | undefined;
+  /** The address that other nodes are told, as far as that is known. */
+  readonly told?: IpAddress | undefined;
   readonly isCluster: boolean;
   /** Of the overlay networks on this node that reach others. */
   readonly tunnels: readonly { readonly namespace: string; readonly mtu: number }[];
@@ -26,11 +28,18 @@ const OVERHEAD = { 4: 50, 6: 70 } as const;
 /** The least that IPv6 works with (RFC 8200 section 5). */
 const LEAST_IPV6 = 1280;
 
-export function checkUnderlay({ underlay, isCluster, tunnels, paths }: UnderlayFacts): readonly Finding[] {
+export function checkUnderlay({ underlay, told, isCluster, tunnels, paths }: UnderlayFacts): readonly Finding[] {
   const { ok, warn, bad } = findingsOf('mtu');
   if (underlay === undefined) {
     const what = 'this machine has no address that other nodes could reach';
     if (!isCluster) return [ok(`${what}, and the agent is alone`)];
+    if (told !== undefined)
+      return [
+        bad(
+          `${told}, at which other nodes are told to reach this one, is not on this machine`,
+          'give it to one of its links, or start the agent with another --advertise or --data-address, or without',
+        ),
+      ];
     return [bad(what, 'give it one, or say which by --advertise or --data-address')];
   }
   const { address, link, mtu } = underlay;

@@ -2,6 +2,7 @@
 // over IPC. `node overlay-node.js SETTINGS`; see nodes.ts.
 import type { Change } from '../../../src/catalog/change.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../../src/catalog/snapshot.ts';
+import type { IpAddress } from '../../../src/model/address.ts';
 import type { NetworkId } from '../../../src/model/network.ts';
 import type { TaskId } from '../../../src/model/task.ts';
 import { LinuxKernel } from '../../../src/netlink/linux-kernel.ts';
@@ -22,6 +23,7 @@ export type NodeCommand =
   | { readonly do: 'attach'; readonly spec: ContainerSpec }
   | { readonly do: 'detach'; readonly taskId: TaskId }
   | { readonly do: 'remove'; readonly network: NetworkId }
+  | { readonly do: 'moveTunnels'; readonly dataAddress: IpAddress }
   | { readonly do: 'repair' | 'dropped' | 'problems' | 'mended' | 'close' | 'removeAll' };
 
 /** What a node answers: `value`, or why it could not. */
@@ -71,6 +73,8 @@ async function carryOut(command: NodeCommand): Promise<unknown> {
       return driver.detachContainer(command.taskId);
     case 'remove':
       return driver.removeNetwork(command.network);
+    case 'moveTunnels':
+      return driver.moveTunnels(command.dataAddress);
     case 'repair':
       return driver.repair();
     case 'dropped':

@@ -172,7 +172,7 @@ function memberOf(id: NodeId, store: FakeLink, catalog: Catalog, control: Contro
     store,
     clock,
     log: SILENT_LOG,
-    presence: {
+    presence: () => ({
       id,
       instance: '0123456789abcdef',
       address,
@@ -180,7 +180,7 @@ function memberOf(id: NodeId, store: FakeLink, catalog: Catalog, control: Contro
       probePort: 7981 as Presence['probePort'],
       version: '0.1.0',
       startedAt: 0,
-    },
+    }),
     announce: async (presence, lease) => {
       if (catalog.snapshot.nodes.get(id)?.name !== id) await control.register(id);
       return control.announce(presence, lease);
