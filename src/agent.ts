@@ -27,6 +27,7 @@ import { Control } from './control/control.ts';
 import { poolWarnings } from './control/pools.ts';
 import { type IpAddress, isLoopback } from './model/address.ts';
 import { DataPlane } from './datapath/plane.ts';
+import { sharedQuestions } from './dns/sent-questions.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import type { NodeId } from './model/node.ts';
 import type { Protocol } from './model/port.ts';
@@ -189,6 +190,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     upstreams: config.upstreams,
     routes: config.dnsRoutes,
     cacheBytes: config.dnsCacheBytes,
+    sentQuestions: sharedQuestions(),
   });
   const overlay = privileged
     ? openOverlay({ config, nodeId, log, opened }, cluster?.dataAddress, () => containers.isEmpty)

@@ -85,6 +85,8 @@ export type DnsCommand =
       readonly upstreams: readonly Upstream[];
       readonly routes?: readonly UpstreamRoute[];
       readonly cacheBytes?: number;
+      /** Memory of `sharedQuestions`, the same for all workers; absent: each notices only what it sent itself. */
+      readonly sentQuestions?: Int32Array;
     }
   /** Forget what upstreams answered about this name and those below it; absent: everything. */
   | { readonly kind: 'dns-cache-flush'; readonly below?: string };

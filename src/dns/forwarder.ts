@@ -12,6 +12,7 @@ import type { Upstream, UpstreamRoute } from './command.ts';
 import type { Asked, Query } from './query.ts';
 import { writeError } from './reply.ts';
 import { type Response, writeResponse } from './response.ts';
+import { NO_UPSTREAM, SentQuestions, sharedQuestions } from './sent-questions.ts';
 import { UpstreamHealth } from './upstream-health.ts';
 import { type Manner, type Step, TRY_MS, UpstreamQuery } from './upstream-query.ts';
 import { UpstreamRoutes } from './upstream-routes.ts';
@@ -40,6 +41,7 @@ export interface Forwarding {
   readonly upstreams: readonly Upstream[];
   readonly routes?: readonly UpstreamRoute[];
   readonly cacheBytes?: number;
+  readonly sentQuestions?: Int32Array;
 }
 
 interface Waiting {
@@ -76,6 +78,7 @@ export class Forwarder {
   #routes = new UpstreamRoutes([], []);
   #health = new UpstreamHealth(0);
   #clients = 0;
+  #sent = new SentQuestions(sharedQuestions());
 
   /** `random` must be unpredictable: query ids are made of it (RFC 5452 section 4.5). `totals` is indexed by TOTAL. */
   constructor(loop: EventLoop, random: Random, totals: Float64Array, limits: ForwarderLimits = FORWARDER_LIMITS) {
@@ -92,7 +95,7 @@ export class Forwarder {
 
   /** From now on these are asked, in this order. Unless they are the same, what is under way fails and what was kept goes. */
   setUpstreams(forwarding: Forwarding): void {
-    const { upstreams, routes = [], cacheBytes = ANSWER_CACHE_LIMITS.bytes } = forwarding;
+    const { upstreams, routes = [], cacheBytes = ANSWER_CACHE_LIMITS.bytes, sentQuestions } = forwarding;
     const text = JSON.stringify([
       upstreams.map(placeOf),
       routes.map((one) => [one.suffix, one.upstreams.map(placeOf)]),
@@ -101,6 +104,7 @@ export class Forwarder {
     this.#countCache();
     if (text === this.#forwarding) return;
     this.#forwarding = text;
+    if (sentQuestions !== undefined) this.#sent = new SentQuestions(sentQuestions);
     for (const pending of [...this.#pending.values()]) this.#end(pending, undefined);
     for (const trial of [...this.#trials.keys()]) this.#endTrial(trial);
     this.#routes = new UpstreamRoutes(upstreams, routes);
@@ -141,6 +145,13 @@ export class Forwarder {
   /** Finds the answer and delivers it, exactly once, within DEADLINE_MS and a little; at once when it must fail. */
   ask(query: Query, limit: number, deliver: Deliver): void {
     const waiting: Waiting = { asked: query.keep(), limit, deliver };
+    const echo = this.#sent.find(waiting.asked.bytes);
+    if (echo !== NO_UPSTREAM) {
+      // Whoever asks this was asked by us: were it to wait, it would wait for itself.
+      this.#countUpstream(echo, UPSTREAM.loops);
+      this.#give(waiting, undefined, 'stale');
+      return;
+    }
     const key = cacheKey(query);
     const known = this.#pending.get(key);
     if (known !== undefined) {
@@ -176,12 +187,7 @@ export class Forwarder {
 
   /** One client more for a question that is under way. */
   #join(pending: Pending, waiting: Waiting): void {
-    const echo = [...pending.sockets].find(([, socket]) => socket.isEcho(waiting.asked.bytes));
-    if (echo !== undefined) {
-      // Whoever asks this was asked by us: were it to wait, it would wait for itself.
-      this.#countUpstream(echo[0], UPSTREAM.loops);
-      this.#give(waiting, undefined, 'stale');
-    } else if (this.#isFull()) {
+    if (this.#isFull()) {
       this.#count(TOTAL.dnsOverCap);
       this.#give(waiting, pending.stale, 'stale');
     } else if (pending.staleGiven) {
@@ -233,19 +239,25 @@ export class Forwarder {
       used.send();
       return;
     }
-    if (used !== undefined) this.#sockets.close(used);
+    if (used !== undefined) this.#close(used);
     pending.sockets.delete(upstream);
     const socket = this.#sockets.ask(this.#server(upstream), pending.asked, manner, (heard, told) => {
       this.#heard(pending, upstream, heard, told);
     });
     pending.sockets.set(upstream, socket);
+    if (manner.spelled) this.#sent.add(socket.question, upstream);
+  }
+
+  #close(socket: UpstreamSocket): void {
+    this.#sent.remove(socket.question);
+    this.#sockets.close(socket);
   }
 
   #heard(pending: Pending, upstream: number, socket: UpstreamSocket, told: Told): void {
     const { state, sockets } = pending;
     const now = this.#loop.now();
     if (told.kind === 'unreachable') {
-      this.#sockets.close(socket);
+      this.#close(socket);
       sockets.delete(upstream);
     } else {
       this.#countUpstream(upstream, UPSTREAM.answered);
@@ -293,7 +305,7 @@ export class Forwarder {
     this.#pending.delete(pending.key);
     this.#loop.clearTimer(pending.timer);
     this.#loop.clearTimer(pending.staleTimer);
-    for (const socket of pending.sockets.values()) this.#sockets.close(socket);
+    for (const socket of pending.sockets.values()) this.#close(socket);
     const { waiting } = pending;
     this.#clients -= waiting.length;
     for (const one of waiting) {

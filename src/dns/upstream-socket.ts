@@ -11,11 +11,13 @@ import type { Upstream } from './command.ts';
 import type { Manner } from './upstream-query.ts';
 import { judgeReply, type Reply } from './upstream-reply.ts';
 import {
+  CASE_BIT,
   EDNS_FLAG_DO,
   EDNS_UDP_BYTES,
   FLAG_CD,
   FLAG_RD,
   HEADER_BYTES,
+  isLetter,
   LOWER,
   MAX_MESSAGE_BYTES,
   OPT_BYTES,
@@ -33,12 +35,8 @@ const UNREACHABLE: Told = { kind: 'unreachable' };
 const TCP_LENGTH_BYTES = 2;
 /** Datagrams looked at for one event: spoofed ones must not hold up everybody else. */
 const DATAGRAMS_PER_EVENT = 16;
-/** What an ASCII letter's two cases differ in. */
-const CASE_BIT = 0x20;
 /** Of one draw; a double holds 53 exactly, and 31 stay positive in bit operations. */
 const SPELLING_BITS = 31;
-/** Fewer letters are spelled alike by chance too often. */
-const TELLING_LETTERS = 12;
 
 // One message at a time is read, and copied when it is kept.
 const arena = Buffer.alloc(MAX_MESSAGE_BYTES);
@@ -116,17 +114,9 @@ export class UpstreamSocket {
     this.#listen = listen;
   }
 
-  /** The question comes back to us: this is our own message, spelling and all, asked of us by somebody else. */
-  isEcho(asked: Uint8Array): boolean {
-    const question = this.#question;
-    if (!this.manner.spelled || asked.length !== question.length) return false;
-    let letters = 0;
-    for (let i = HEADER_BYTES; i < question.length; i++) {
-      const byte = question[i] as number;
-      if (asked[i] !== byte) return false;
-      if (isLetter(byte)) letters++;
-    }
-    return letters >= TELLING_LETTERS;
+  /** Header and question, as sent. */
+  get question(): Uint8Array {
+    return this.#question;
   }
 
   /** Sends the question, again if need be (UDP). Throws NativeError. */
@@ -218,11 +208,6 @@ function upstreamMessage(asked: QuestionToAsk, { edns, spelled }: Manner, random
     writeU16(message, end + 7, asked.dnssecOk ? EDNS_FLAG_DO : 0);
   }
   return message;
-}
-
-function isLetter(byte: number): boolean {
-  const lower = byte | CASE_BIT;
-  return lower >= 0x61 && lower <= 0x7a;
 }
 
 function endOfQuestion(message: Uint8Array): number {

@@ -123,3 +123,11 @@ export function hashLabels(labels: Uint8Array): number {
   for (const byte of labels) hash = Math.imul(hash ^ (LOWER[byte] as number), HASH_PRIME);
   return hash;
 }
+
+/** What an ASCII letter's two cases differ in. */
+export const CASE_BIT = 0x20;
+
+export function isLetter(byte: number): boolean {
+  const lower = byte | CASE_BIT;
+  return lower >= 0x61 && lower <= 0x7a;
+}

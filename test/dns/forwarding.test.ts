@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { decode } from 'dns-packet';
 import t from 'tap';
+import { sharedQuestions } from '../../src/dns/sent-questions.ts';
 import { addressesIn, corpus, question, summary } from '../support/dns-messages.ts';
 import { askTcp, askUdp, type DnsWorker, startDnsWorker } from '../support/dns-worker.ts';
 import { addressReply, type Asked, reply, SOA, startMockUpstream } from '../support/mock-upstream.ts';
@@ -196,10 +197,19 @@ t.test('a question that comes back to us is refused at once, and the next upstre
   });
   const echoed = once(back, 'message') as Promise<[Buffer]>;
   const good = await startMockUpstream((asked) => [addressReply(asked, TWO)]);
-  const worker = await startDnsWorker({ upstreams: [looping, good] });
+  let worker = await startDnsWorker({ upstreams: [looping, good] });
   t.strictSame(await addresses(worker, 'a-rather-long-name.example.com'), [TWO]);
   t.equal(worker.upstream(0, 'loops'), 1);
   t.equal(summary((await echoed)[0]), 'SERVFAIL');
+  t.strictSame(await addresses(worker, 'a-rather-long-name.example.com'), [TWO], 'it is asked no more than it was');
+  // It comes back to another worker of the same agent.
+  const sentQuestions = sharedQuestions();
+  const other = await startDnsWorker({ upstreams: [looping, good], sentQuestions });
+  worker = await startDnsWorker({ upstreams: [looping, good], sentQuestions });
+  const answer = once(back, 'message') as Promise<[Buffer]>;
+  t.strictSame(await addresses(other, 'another-rather-long-name.example.com'), [TWO]);
+  t.equal(summary((await answer)[0]), 'SERVFAIL');
+  t.equal(worker.upstream(0, 'loops'), 1);
 });
 
 t.test('flags: AD is for those who ask for it, and reserved bits are for nobody', async (t) => {

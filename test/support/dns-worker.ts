@@ -36,6 +36,7 @@ export interface DnsWorkerOptions {
   readonly routes?: readonly UpstreamRoute[];
   readonly cacheBytes?: number;
   readonly tcp?: Partial<TcpLimits>;
+  readonly sentQuestions?: Int32Array;
   readonly networks?: readonly number[];
   readonly forward?: boolean;
 }
@@ -78,6 +79,7 @@ export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<Dn
       kind: 'upstreams',
       upstreams: (options.upstreams ?? []).map(placeOf),
       routes: (options.routes ?? []).map(({ suffix, upstreams }) => ({ suffix, upstreams: upstreams.map(placeOf) })),
+      ...(options.sentQuestions === undefined ? {} : { sentQuestions: options.sentQuestions }),
       ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
     },
     { kind: 'dns-socket-add', fd: udpFd, protocol: 'udp', scope: SCOPE },
