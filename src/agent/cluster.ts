@@ -22,10 +22,12 @@ import type { NodeId, Presence } from '../model/node.ts';
 import { LinuxKernel } from '../netlink/linux-kernel.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
+import { makeDirectory } from '../runtime/directory.ts';
 import { systemRandom } from '../runtime/random.ts';
 import { programVersion } from '../runtime/version.ts';
 import { type EtcdStore, openEtcdStore } from '../store/etcd/store.ts';
 import { CopyDirectory } from '../store/copy-disk.ts';
+import { acquireLock } from '../store/lock-file.ts';
 import { LastKnownStore } from '../store/last-known.ts';
 import type { LeaseId, Revision, Store } from '../store/store.ts';
 import { formerRecords, missingFrom } from './former-self.ts';
@@ -72,6 +74,9 @@ export class Cluster implements OwnLease {
 
   /** Reads the store, or what is known of it, and finds out which node this is. Rejects when another agent is that. */
   static async enter({ config, settings, log, opened }: Parts): Promise<Cluster> {
+    makeDirectory(config.stateDir, 0o700);
+    const lock = acquireLock(join(config.stateDir, 'lock'));
+    opened.add('state directory', async () => lock.release());
     const saved = readIdentity(config.stateDir);
     const kernel = new LinuxKernel();
     opened.add('addresses of the machine', () => kernel.close());

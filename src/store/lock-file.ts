@@ -38,7 +38,7 @@ function locked(path: string, pid: number): StoreError {
   const who = pid === process.pid ? 'this process' : `process ${pid}`;
   return new StoreError(
     'locked',
-    `${path}: ${who} has this state directory open; stop it first, or choose another directory`,
+    `${path}: ${who} has this state directory open; stop it first, or choose another directory by --state-dir`,
   );
 }
 

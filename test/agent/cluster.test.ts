@@ -70,6 +70,16 @@ t.test('two agents on one etcd', async (t) => {
     t.match(refused.stderr, /the node name alpha is in use: an agent at 127\.0\.0\.2 has it/);
   });
 
+  await t.test('and one on the state directory of another, whatever its name', async (t) => {
+    const folder = { ...(await makeFolder()), path: alpha.folder.path };
+    const refused = await failingAgent({ ...joining(etcd, 'gamma', '127.0.0.4'), folder });
+    t.equal(refused.code, 1);
+    t.match(
+      refused.stderr,
+      `${alpha.folder.path}/state/lock: process ${alpha.process.pid} has this state directory open; stop it first`,
+    );
+  });
+
   await t.test('what both make at once never collides', async (t) => {
     await alpha.cli('network', 'create', '--driver', 'local', 'back');
     const made = await Promise.all(
