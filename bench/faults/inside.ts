@@ -1,6 +1,7 @@
 // The measuring itself, in the machine that faults.ts has made.
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { describeMachine } from '../machine.ts';
@@ -20,6 +21,7 @@ const RESULTS = fileURLToPath(new URL('../../../bench/FAULTS.md', import.meta.ur
 
 async function run(quick: boolean, parts: readonly Part[]): Promise<void> {
   const startedAt = performance.now();
+  const [load = 0] = loadavg();
   const sections: string[] = [];
   for (const part of parts) {
     const from = performance.now();
@@ -33,7 +35,9 @@ async function run(quick: boolean, parts: readonly Part[]): Promise<void> {
     `${new Date().toISOString().slice(0, 10)}, ${seconds} s in all. Where there are several runs: median (least–most). Goals are held against the worst.`,
     'How it is measured: [README.md](README.md).',
     '',
-    ...[...describeMachine(), etcdVersion()].map((line) => `- ${line}`),
+    ...[...describeMachine(), etcdVersion(), `load average when it began: ${load.toFixed(1)}`].map(
+      (line) => `- ${line}`,
+    ),
     '',
     ...sections.flatMap((section) => [section, '']),
   ].join('\n');

@@ -34,6 +34,8 @@ async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
   const config = parseConfig(flags, MACHINE);
   if (config.cluster === undefined) throw new Error('it is one of a cluster');
   const opened = new Teardown(log);
+  // Twice does no harm.
+  t.teardown(() => opened.all());
   const cluster = await Cluster.enter({ config, settings: config.cluster, log, opened });
   const control = await Control.open({
     store: cluster.store,
@@ -47,8 +49,6 @@ async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
   });
   opened.add('control', () => control.close());
   await cluster.join(control, config.nodeName, opened);
-  // Twice does no harm.
-  t.teardown(() => opened.all());
   const { prober, store } = cluster;
   return {
     cluster,
