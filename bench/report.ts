@@ -46,7 +46,8 @@ function verdict({ samples, goal }: Measure, subject: string): string {
   if (goal.kind === 'most') return `≤ ${goal.value}: ${own <= goal.value ? 'met' : 'missed'}`;
   const best = Math.max(...goal.of.map((name) => median(samples.get(name) ?? [])));
   const ratio = own / best;
-  return `${ratio.toFixed(2)} of the better peer, ≥ ${goal.atLeast}: ${ratio >= goal.atLeast ? 'met' : 'missed'}`;
+  const peer = goal.of.length === 1 ? goal.of[0] : 'the better peer';
+  return `${ratio.toFixed(2)} of ${peer}, ≥ ${goal.atLeast}: ${ratio >= goal.atLeast ? 'met' : 'missed'}`;
 }
 
 /** Columns with the same limit are judged together. */
