@@ -79,16 +79,18 @@ export function text(type: number, value: string): Buffer {
 
 export type Attributes = ReadonlyMap<number, Buffer>;
 
-/** The attributes of a message or of a nested attribute; of a repeated one the last. A cut-off one is left out. */
-export function readAttributes(bytes: Buffer, offset = 0): Attributes {
+/**
+ * The attributes of a message or of a nested attribute, all or those of some types; of a repeated one the last. A cut-off one is left
+ * out. A link has more than fifty, which are costly to take apart.
+ */
+export function readAttributes(bytes: Buffer, offset = 0, types?: ReadonlySet<number>): Attributes {
   const result = new Map<number, Buffer>();
   for (let at = offset; at + ATTRIBUTE_HEADER_BYTES <= bytes.length; ) {
     const length = bytes.readUInt16LE(at);
     if (length < ATTRIBUTE_HEADER_BYTES || at + length > bytes.length) break;
-    result.set(
-      bytes.readUInt16LE(at + 2) & ATTRIBUTE_TYPE_MASK,
-      bytes.subarray(at + ATTRIBUTE_HEADER_BYTES, at + length),
-    );
+    const type = bytes.readUInt16LE(at + 2) & ATTRIBUTE_TYPE_MASK;
+    if (types === undefined || types.has(type))
+      result.set(type, bytes.subarray(at + ATTRIBUTE_HEADER_BYTES, at + length));
     at += align(length);
   }
   return result;

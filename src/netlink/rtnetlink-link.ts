@@ -30,6 +30,7 @@ const IFLA = {
   group: 27,
   netnsFd: 28,
 } as const;
+const READ: ReadonlySet<number> = new Set(Object.values(IFLA));
 /** Operational state (RFC 2863): `unknown` is what links without a carrier, such as the loopback, have while they work. */
 const OPER_STATE = { unknown: 0, up: 6 } as const;
 const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
@@ -44,6 +45,7 @@ const IFLA_BRPORT: Readonly<Record<keyof PortSettings, number>> = {
   isolated: 33,
 };
 const PORT_SETTINGS = Object.keys(IFLA_BRPORT) as readonly (keyof PortSettings)[];
+const READ_OF_PORT: ReadonlySet<number> = new Set(Object.values(IFLA_BRPORT));
 const IFLA_VXLAN = {
   id: 1,
   local4: 4,
@@ -165,7 +167,7 @@ export function deleteFarEndsRequest(): Request {
 /** A link as the kernel shows it; undefined when the bytes are not one. */
 export function readLink(body: Buffer): (Link & { readonly index: number; readonly masterIndex: number }) | undefined {
   if (body.length < LINK_HEADER_BYTES) return undefined;
-  const attributes = readAttributes(body, LINK_HEADER_BYTES);
+  const attributes = readAttributes(body, LINK_HEADER_BYTES, READ);
   const name = readText(attributes.get(IFLA.name));
   if (name === undefined) return undefined;
   const info = readAttributes(attributes.get(IFLA.linkInfo) ?? Buffer.alloc(0));
@@ -207,7 +209,7 @@ function portSettings(port: Partial<PortSettings>): Buffer {
 
 /** What an older kernel does not tell is off. */
 function readPort(data: Buffer | undefined): PortSettings {
-  const attributes = readAttributes(data ?? Buffer.alloc(0));
+  const attributes = readAttributes(data ?? Buffer.alloc(0), 0, READ_OF_PORT);
   return Object.fromEntries(
     PORT_SETTINGS.map((name) => [name, attributes.get(IFLA_BRPORT[name])?.[0] === 1]),
   ) as unknown as PortSettings;

@@ -19,6 +19,7 @@ import { type FramesDropped, Networks, type NetworkState } from './networks.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { ContainerSpec } from './plan.ts';
 import type { Outcome } from './reconciler.ts';
+import { settleMs } from './settling.ts';
 import { removeStranger } from './strangers.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
 import { type OverlayNode, wantedAmong, wantedNetworks } from './wanted.ts';
@@ -54,11 +55,6 @@ export interface Applied {
   readonly idle: readonly NetworkId[];
 }
 
-/**
- * Changes settle this long before the driver looks at them: a change made by hand comes as several notices, and so does
- * each of the driver's own.
- */
-const NOTICE_SETTLE_MS = 50;
 /** `node`: the node's own namespace. Of nftables another part of it tells than of links. */
 type Suspect = NetworkId | 'node' | `rules of ${NetworkId | 'node'}`;
 /** Until what failed is tried again: twice as long each time. */
@@ -77,6 +73,8 @@ export class OverlayDriver {
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
   #noticed: NodeJS.Timeout | undefined;
+  /** How long the last look after notices took. */
+  #lookedMs = 0;
   /** Where something was changed that has not been looked at yet. */
   readonly #suspects = new Set<Suspect>();
   #retry: NodeJS.Timeout | undefined;
@@ -368,10 +366,14 @@ export class OverlayDriver {
       this.#noticed = undefined;
       const suspects = new Set(this.#suspects);
       this.#suspects.clear();
-      this.#inTurn(() => this.#repair(suspects)).catch((error: unknown) => {
+      this.#inTurn(async () => {
+        const begun = performance.now();
+        await this.#repair(suspects);
+        this.#lookedMs = performance.now() - begun;
+      }).catch((error: unknown) => {
         if (!this.#isClosed) this.#log.error('cannot compare the overlay with the kernel', { error });
       });
-    }, NOTICE_SETTLE_MS).unref();
+    }, settleMs(this.#lookedMs)).unref();
   }
 
   async #repair(where: ReadonlySet<Suspect>): Promise<number> {
