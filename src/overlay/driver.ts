@@ -73,10 +73,9 @@ export class OverlayDriver {
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
   #noticed: NodeJS.Timeout | undefined;
-  /** How long the last look after notices took. */
-  #lookedMs = 0;
-  /** Where something was changed that has not been looked at yet. */
+  /** Where something was changed that has not been looked at yet, and how long the last look took. */
   readonly #suspects = new Set<Suspect>();
+  #lookedMs = 0;
   #retry: NodeJS.Timeout | undefined;
   #retryMs: number = RETRY_MS.first;
   #isWatchingNode = false;
