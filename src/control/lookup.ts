@@ -26,6 +26,9 @@ export function findNetwork(snapshot: Snapshot, text: string): Network {
 
 /** Throws ControlError `not-found` or `ambiguous`. `SERVICE.SLOT` is taken too. */
 export function findTask(snapshot: Snapshot, text: string): Task {
+  // Programs use whole ids, and there may be tens of thousands of tasks. Nobody calls a task by 25 letters of another one's.
+  const found = snapshot.tasks.get(text as Task['id']);
+  if (found !== undefined) return found;
   const candidates = [...snapshot.tasks.values()].map((task) => {
     const service = snapshot.services.get(task.serviceId);
     return { value: task, id: task.id, name: task.name, short: service && `${service.spec.name}.${task.slot}` };
