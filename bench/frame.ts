@@ -27,9 +27,11 @@ const NOTHING: Belongings = { stop: async () => {}, kill: () => {} };
 export async function runBench(bench: (frame: Frame) => Promise<void>, belongings = NOTHING): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'vipmesh-bench-'));
   const processes = new Processes(directory);
-  const stop = async () => {
-    await processes.stopAll();
-    await belongings.stop();
+  let stopping: Promise<void> | undefined;
+  // A bench that is interrupted fails by that, and both want it to end.
+  const stop = (): Promise<void> => {
+    stopping ??= processes.stopAll().then(() => belongings.stop());
+    return stopping;
   };
   let interrupted = false;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

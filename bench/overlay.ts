@@ -25,6 +25,8 @@ const labs = new Labs();
 async function run({ quick, processes, directory, say }: Frame): Promise<void> {
   const startedAt = performance.now();
   await becomeMachine();
+  // What a lab writes goes with the rest.
+  process.env.TMPDIR = directory;
   const extent = quick ? QUICK : FULL;
   const stage = new Stage(processes, directory, CONNECTIONS);
   const [here, there] = await labs.up(processes, 2);

@@ -36,6 +36,7 @@ export class Labs {
 
   /** Whatever is called so before the first one is somebody else's. */
   #mayBeThere = false;
+  #leaving: Promise<unknown> | undefined;
 
   /** Resolves when all agents are ready. */
   async up(processes: Processes, count: number): Promise<readonly Node[]> {
@@ -44,8 +45,13 @@ export class Labs {
     return LabRecord.open(NAME)?.lab.nodes.map((node) => new Node(node, processes)) ?? [];
   }
 
+  /** Once at a time: who interrupts a bench may do so while it takes its lab down. */
   async down(): Promise<void> {
-    if (this.#mayBeThere) await takeDown(this.#world, NAME);
+    if (!this.#mayBeThere) return;
+    this.#leaving ??= takeDown(this.#world, NAME).finally(() => {
+      this.#leaving = undefined;
+    });
+    await this.#leaving;
   }
 
   /** For good, also while one is being made. */
