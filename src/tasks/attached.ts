@@ -74,7 +74,7 @@ export class AttachedTasks {
     const guest = this.#newGuest(task.id, found);
     try {
       await containers.attach(task);
-      if (!this.#isThere(guest, task)) throw gone(request);
+      if (!this.#isThere(guest, task)) throw this.#gone(request);
       await registry.setState(task.id, 'running');
     } catch (error) {
       await this.#end(guest, 'container was not attached', { error });
@@ -98,6 +98,17 @@ export class AttachedTasks {
       throw error;
     });
     return guest.detaching;
+  }
+
+  #gone(wanted: ContainerPlace): TaskError {
+    if (this.#options.namespaces.isHidden(pathOf(wanted)))
+      return new TaskError(
+        'UNAVAILABLE',
+        `the agent may not look into ${pathOf(wanted)}: that process may do more than the agent, which needs CAP_SYS_PTRACE for it, or the namespace by --netns`,
+      );
+    return wanted.Netns === undefined
+      ? new TaskError('NOT_FOUND', `no process ${wanted.PID} runs on this node; has the container ended?`)
+      : new TaskError('NOT_FOUND', `there is no network namespace at ${wanted.Netns}; has the container ended?`);
   }
 
   /** What is attached in the namespace of that place; also when it has just gone. */
@@ -158,7 +169,7 @@ export class AttachedTasks {
     const { processes, namespaces } = this.#options;
     const process = wanted.PID === undefined ? undefined : processes.find(wanted.PID);
     const identity = namespaces.identify(pathOf(wanted));
-    if (identity === undefined || (wanted.PID !== undefined && process === undefined)) throw gone(wanted);
+    if (identity === undefined || (wanted.PID !== undefined && process === undefined)) throw this.#gone(wanted);
     return { identity, process };
   }
 
@@ -248,10 +259,4 @@ function pathOf({ PID, Netns }: ContainerPlace): string {
 
 function place({ pid, netns }: Task): { readonly pid?: number; readonly netns?: string } {
   return { ...(pid === undefined ? {} : { pid }), ...(netns === undefined ? {} : { netns }) };
-}
-
-function gone(wanted: ContainerPlace): TaskError {
-  return wanted.Netns === undefined
-    ? new TaskError('NOT_FOUND', `no process ${wanted.PID} runs on this node; has the container ended?`)
-    : new TaskError('NOT_FOUND', `there is no network namespace at ${wanted.Netns}; has the container ended?`);
 }

@@ -81,7 +81,7 @@ class World {
         has: (id) => this.linked.has(id),
       },
       processes: { find: (pid) => this.live.get(pid) },
-      namespaces: { identify: (path) => this.paths.get(path) },
+      namespaces: { identify: (path) => this.paths.get(path), isHidden: () => false },
       activeConnections: () => this.connections,
       applied: async () => {
         this.asked.push('applied');
