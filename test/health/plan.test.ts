@@ -144,7 +144,8 @@ t.test('a check introduces itself on the ports that clients are introduced on', 
     ...PROBE_DEFAULTS,
   });
   const plan = (health: HealthCheck, proxyProtocol?: 'v2') =>
-    checkOf(service({ health, expose: [port(80)], ...(proxyProtocol && { proxyProtocol }) }), task({}), network)?.target;
+    checkOf(service({ health, expose: [port(80)], ...(proxyProtocol && { proxyProtocol }) }), task({}), network)
+      ?.target;
   t.match(plan(http(), 'v2'), { kind: 'address', port: 80, proxyProtocol: 'v2' });
   t.match(plan(http(80), 'v2'), { proxyProtocol: 'v2' });
   for (const target of [plan(http(9000), 'v2'), plan(http())]) t.notOk(target && 'proxyProtocol' in target);
