@@ -1,8 +1,9 @@
 // One network namespace on Linux: rtnetlink and nf_tables through netlink sockets, sysctls through /proc.
 import { fstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { parseSubnet } from '../model/address.ts';
+import { ipVersion, parseSubnet } from '../model/address.ts';
 import { closeNetns, inNetns, OWN_NETNS } from '../native/netns.ts';
 import type {
+  Address,
   FdbEntry,
   Link,
   Namespace,
@@ -49,6 +50,7 @@ import {
   setNeighbourRequest,
 } from './rtnetlink.ts';
 import { NetlinkSocket, type NoticeKind, type Purpose } from './socket.ts';
+import { untilJoined } from './solicited-nodes.ts';
 
 export class LinuxNamespace implements Namespace {
   readonly name: string;
@@ -127,11 +129,16 @@ export class LinuxNamespace implements Namespace {
         default:
           await this.#socket().request(await this.#requestFor(operation, purpose), purpose);
       }
+      if (operation.kind === 'add-address') await this.#untilHeard(operation.link, operation.address);
     } catch (error) {
       const isRemoval = operation.kind.startsWith('remove-');
       if (isRemoval && error instanceof KernelError && error.code === 'absent') return;
       throw error;
     }
+  }
+
+  async #untilHeard(link: string, { address }: Address): Promise<void> {
+    if (ipVersion(address) === 6) await untilJoined(this.fd, link, address);
   }
 
   hasRuleset(name: string): Promise<boolean> {
