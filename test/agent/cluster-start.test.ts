@@ -1,4 +1,6 @@
 // A node takes its place among the others while the store is away.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { Cluster } from '../../src/agent/cluster.ts';
 import { readIdentity } from '../../src/agent/identity.ts';
@@ -58,6 +60,8 @@ async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
     kill: async () => {
       await prober.close();
       await store.close();
+      // It is the same process that goes on, and a lock ends with its process.
+      rmSync(join(stateDir, 'lock'));
     },
   };
 }
