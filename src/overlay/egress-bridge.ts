@@ -66,7 +66,7 @@ export class EgressBridge {
     if (this.#places.has(taskId)) return;
     const subnet = await this.#ensureSubnet();
     const observed = await namespace.observe();
-    const place = this.#placeFor(subnet, observed);
+    const place = await this.#placeFor(subnet, observed);
     await this.#removeBrokenPair(place, namespace, observed);
     this.#places.set(taskId, { ...place, namespace: namespace.name });
     this.#lastNumber = place.number;
@@ -135,12 +135,19 @@ export class EgressBridge {
     this.#subnet = undefined;
   }
 
-  #placeFor(subnet: Subnet, observed: Observed): EgressPlace {
+  async #placeFor(subnet: Subnet, observed: Observed): Promise<EgressPlace> {
+    const { kernel, instance } = this.#options;
     const taken = new Set([...this.#places.values()].map(({ number }) => number));
     const held = observedEgressPlace(subnet, observed);
     if (held !== undefined && !taken.has(held.number)) return held;
-    const number = nextEgressNumber(subnet, taken, this.#lastNumber);
-    if (number !== undefined) return egressPlace(subnet, number);
+    let number = nextEgressNumber(subnet, taken, this.#lastNumber);
+    while (number !== undefined) {
+      // After a restart a container that runs may not have been admitted yet: its port tells that its place is its own.
+      if ((await kernel.own.observeLinks([egressPort(instance, number)])).length === 0)
+        return egressPlace(subnet, number);
+      taken.add(number);
+      number = nextEgressNumber(subnet, taken, number);
+    }
     throw new OverlayError(
       'egress-full',
       `all ${taken.size} addresses of the egress subnet ${subnet} are taken; stop containers, or start the agent with a larger one`,

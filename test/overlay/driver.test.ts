@@ -184,6 +184,22 @@ t.test('egress: an address stays with its container over a restart, and clashes 
   t.throws(() => make(new FakeKernel(), { instance: 'X' }), { code: 'bad-setting' });
 });
 
+t.test('egress: one that was half made when the agent died takes no address of one that runs', async (t) => {
+  const { kernel, driver } = make();
+  const [runs, broken] = [container(2), container(3)];
+  for (const spec of [runs, broken]) await driver.attachContainer(spec);
+  const homeOf = (number: number) => kernel.namespaces.get(`vipmesh-ab12cd-t-task${number}xxx`);
+  const addressOf = (number: number) => homeOf(number)?.addresses.find(({ link }) => link === 'egress')?.address;
+  const port = [...kernel.own.links.values()].find(({ name }) => name.endsWith('-3'))?.name ?? '';
+  kernel.own.removeLink(port);
+  homeOf(3)?.removeLink('egress');
+  await driver.close();
+  const next = make(kernel);
+  await next.driver.adopt(snapshot({ networks: [front] }), [broken, runs]);
+  t.equal(addressOf(2), '100.127.0.2');
+  t.equal(addressOf(3), '100.127.0.3');
+});
+
 t.test('egress: a subnet that is full says so', async (t) => {
   const { driver } = make(new FakeKernel(), { egressSubnet: subnet('10.9.0.0/29') });
   for (const number of [2, 3, 4, 5, 6]) await driver.attachContainer(container(number));
