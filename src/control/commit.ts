@@ -1,6 +1,7 @@
 // How a decision becomes a commit: decide on what the catalog shows, commit under the expectation that nothing relevant has
 // changed since, and otherwise decide anew.
 import type { Catalog } from '../catalog/catalog.ts';
+import type { Change } from '../catalog/change.ts';
 import type { NodeId, Presence } from '../model/node.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { StoreError } from '../store/errors.ts';
@@ -38,8 +39,9 @@ export class Committer {
   readonly #nodeId: NodeId;
   readonly #lease: OwnLease | undefined;
   readonly #newDraft: () => Draft;
-  /** Tasks of this node that changed or went while the store could not be told. */
-  readonly #unsaid = new Set<Key>();
+  /** Tasks of this node that changed or went while the store could not be told; the number tells one such change from the next. */
+  readonly #unsaid = new Map<Key, number>();
+  #changes = 0;
   /** Commands of this agent go one after the other: all of them expect the same head. */
   #last: Promise<unknown> = Promise.resolve();
   readonly #lastOfTask = new Map<TaskId, Promise<void>>();
@@ -114,7 +116,7 @@ export class Committer {
     const before = this.#catalog.snapshot.tasks.get(id);
     if (before === undefined) return;
     const after = change(before);
-    this.#unsaid.add(recordKey('task', id));
+    this.#unsaid.set(recordKey('task', id), ++this.#changes);
     this.#catalog.applyOwn({ kind: 'task', before, ...(after === undefined ? {} : { after }) });
   }
 
@@ -123,7 +125,7 @@ export class Committer {
    * back, which the catalog then does not show any more.
    */
   async announce(presence: Presence, lease: LeaseId, use: Pick<AddressUse, 'on'>): Promise<readonly string[]> {
-    const said = [...this.#unsaid];
+    const said = new Map(this.#unsaid);
     const lost: OwnRecords['lost'][number][] = [];
     const done = new Set<Key>();
     for (let attempt = 0; ; ) {
@@ -131,7 +133,9 @@ export class Committer {
       for (const { change } of own.lost) this.#catalog.applyOwn(change);
       lost.push(...own.lost);
       const written = new Set(own.writes.map(({ key }) => key));
-      const gone = said.filter((key) => !written.has(key)).map((key) => ({ key, value: null }));
+      // What is lost may be on record all the same: by an announcement that the store took before it fell silent.
+      const leaving = [...said.keys(), ...lost.flatMap(({ change }) => keyOf(change) ?? [])];
+      const gone = leaving.filter((key) => !written.has(key)).map((key) => ({ key, value: null }));
       const writes = [...own.writes, ...gone].filter(({ key }) => !done.has(key)).slice(0, WRITES_PER_COMMIT);
       if (writes.length === 0) break;
       // What is put back takes addresses and slots, as a command does: nobody may decide on the same state meanwhile.
@@ -141,7 +145,8 @@ export class Committer {
       if (result.committed) for (const { key } of writes) done.add(key);
       else if (++attempt === ANNOUNCE_ATTEMPTS) throw contended('the state');
     }
-    for (const key of said) this.#unsaid.delete(key);
+    // What changed once more while it was being said is yet to be said.
+    for (const [key, change] of said) if (this.#unsaid.get(key) === change) this.#unsaid.delete(key);
     return lost.map(({ change, reason }) => {
       const name = change.kind === 'task' ? change.before?.name : change.before?.id;
       return `${change.kind} ${name ?? ''}: ${reason}`;
@@ -205,6 +210,10 @@ export class Committer {
       throw error instanceof StoreError ? refused(error) : error;
     }
   }
+}
+
+function keyOf({ kind, before }: Change): Key | undefined {
+  return before === undefined || kind === 'suspicion' ? undefined : recordKey(kind, before.id);
 }
 
 function refused(error: StoreError): ControlError {

@@ -21,6 +21,12 @@ t.test('the same with links that are cut, and leases that end', async (t) => {
   for (const what of ['unavailable', 'leasesEnded'] as const) t.ok(seen[what] >= count / 4, `${what}: ${seen[what]}`);
 });
 
+t.test('what a node removes while it announces itself anew is gone in the end', async (t) => {
+  // A task that changed while the store was away was said, and removed before the store had answered.
+  await simulate(new ControlWorld(new Dice(625_943_865)), 0.12);
+  t.pass('all nodes show what the store holds');
+});
+
 t.test('a seed is replayed exactly', async (t) => {
   const run = () => simulate(new ControlWorld(new Dice(5)), 0.12);
   t.same(await run(), await run());
