@@ -10,6 +10,7 @@ import { ApiError } from './errors.ts';
 import { networkName, serviceName } from './lookup.ts';
 import { described } from './openapi.ts';
 import { attached, attachment, attachRequest } from './requests.ts';
+import { publishedBy } from './service-request.ts';
 import { validated } from './validate.ts';
 
 const listQuery = z.object({
@@ -43,7 +44,7 @@ export function addAttachmentRoutes(app: FastifyInstance, context: ApiContext): 
     const body = validated(attachRequest, request.body);
     if ((body.PID === undefined) === (body.Netns === undefined))
       throw new ApiError('BAD_REQUEST', 'name the container by its PID or by its Netns, one of the two');
-    const { task, warnings } = await context.attachments.attach(body);
+    const { task, warnings } = await context.attachments.attach(publishedBy(body));
     return reply.status(201).send({ ...shapeAttachment(task, context.snapshot()), Warnings: [...warnings] });
   });
   const detach = described({

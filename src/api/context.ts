@@ -3,7 +3,7 @@ import type { Change } from '../catalog/change.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import type { Network, NetworkId, NetworkSpec } from '../model/network.ts';
 import type { Availability, Node, NodeId } from '../model/node.ts';
-import type { Protocol, PublishMode } from '../model/port.ts';
+import type { Protocol, PublishMode, PublishSpec } from '../model/port.ts';
 import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
@@ -83,10 +83,13 @@ export interface TaskSession {
   abandon(): void;
 }
 
+/** A request whose ports have been read. */
+export type Publishing<Request> = Omit<Request, 'Publish'> & { readonly Publish?: readonly PublishSpec[] };
+
 /** Tasks of the kind `process`. What they reject with becomes a status by its `code` (server.ts). */
 export interface TaskRunner {
   /** Gives the task its addresses and, on an overlay, its namespace. Not eligible before `running`. */
-  start(request: RunTaskRequest): Promise<TaskSession>;
+  start(request: Publishing<RunTaskRequest>): Promise<TaskSession>;
   /** The command runs. */
   running(taskId: TaskId, pid: number): Promise<void>;
   /** Takes the endpoint out of balancing and DNS; resolves when its connections have ended or the drain time is over. */
@@ -100,7 +103,7 @@ export interface TaskRunner {
 /** Containers that something else started. Each rejects like TaskRunner's methods, and changes nothing when `attach` does. */
 export interface Attachments {
   /** Makes the container a task. The warnings are whole sentences for the user. */
-  attach(request: AttachRequest): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
+  attach(request: Publishing<AttachRequest>): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
   /** Resolves when the endpoint is drained and the links are gone. */
   detach(taskId: TaskId): Promise<void>;
   /** The tasks that a container is. */

@@ -3,6 +3,7 @@
 // requests, and kept or passed over in Docker's.
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { z } from 'zod';
+import { dockerPort, PUBLISH_TEXT } from './schema.ts';
 
 const port = z.number().int().min(1).max(65535);
 /** Docker's clients say 0 for "none". */
@@ -267,6 +268,7 @@ export const attachRequest = z.strictObject({
   Hostname: z.string().max(253).optional(),
   Port: port.optional().describe('Where the container listens, when that is not the target port.'),
   Aliases: aliases.optional(),
+  Publish: z.array(dockerPort).max(1000).optional().describe(PUBLISH_TEXT),
   Addresses: z.array(z.string().max(64)).max(200).optional().describe('At most one for each subnet of the networks.'),
 });
 export type AttachRequest = z.infer<typeof attachRequest>;

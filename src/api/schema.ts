@@ -8,7 +8,7 @@ const labels = z.record(z.string(), z.string());
 const version = z.object({ Index: z.number() });
 const port = z.number().int().min(1).max(65535);
 
-const dockerPort = z.object({
+export const dockerPort = z.object({
   Name: z.string().optional(),
   Protocol: z.enum(['tcp', 'udp']),
   TargetPort: port,
@@ -18,6 +18,10 @@ const dockerPort = z.object({
   HostIP: z.string().optional(),
 });
 export type DockerPort = z.infer<typeof dockerPort>;
+
+/** Of a task's request. */
+export const PUBLISH_TEXT =
+  'Ports that the service publishes from now on; one that does not exist is made, on the networks.';
 
 const endpointSpec = z.looseObject({
   Mode: z.enum(['vip', 'dnsrr']).optional(),
@@ -363,6 +367,7 @@ export const runTaskRequest = z.strictObject({
   /** Where the task will listen, when that is not its target port. */
   Port: port.optional(),
   Aliases: z.array(z.string()).max(100).optional(),
+  Publish: z.array(dockerPort).max(1000).optional().describe(PUBLISH_TEXT),
   /** The agent was away: the task exists, and its command runs already. */
   Resume: z.strictObject({ TaskID: z.string(), PID: z.number().int().positive().optional() }).optional(),
 });
@@ -383,6 +388,8 @@ export const taskEvent = z.discriminatedUnion('Event', [
     /** What the command sees in place of the node's files (/etc/resolv.conf, /etc/hosts): path → content. */
     Files: labels.optional(),
     Hostname: z.string().optional(),
+    /** What the user should know, as whole sentences. */
+    Notes: z.array(z.string()).optional(),
   }),
   /** Run this inside the task, and tell its exit code by POST …/probes/{Number}. */
   z.object({

@@ -125,6 +125,17 @@ function attachmentOf(
 
 type ParsedPort = NonNullable<NonNullable<ParsedServiceSpec['EndpointSpec']>['Ports']>[number];
 
+/** Of a task's request, which changes nothing that is there already. Throws ApiError BAD_REQUEST or NOT_SUPPORTED. */
+export function publishedBy<Request extends { readonly Publish?: readonly ParsedPort[] | undefined }>({
+  Publish,
+  ...request
+}: Request): Omit<Request, 'Publish'> & { readonly Publish?: readonly PublishSpec[] } {
+  return {
+    ...request,
+    ...(Publish === undefined ? {} : { Publish: Publish.map((port) => publishOf(port, undefined)) }),
+  };
+}
+
 function publishOf(port: ParsedPort, before: ServiceSpec | undefined): PublishSpec {
   const { Name, Protocol, TargetPort, PublishedPort, PublishMode, HostIP } = port;
   if (Protocol === 'sctp')

@@ -23,6 +23,7 @@ import {
   taskExitedRequest,
   taskRunningRequest,
 } from './schema.ts';
+import { publishedBy } from './service-request.ts';
 import { agentStatus } from './status-schema.ts';
 import { validated } from './validate.ts';
 import { shapeEndpoints, shapeServiceDetail, shapeStatus } from './vipmesh-shape.ts';
@@ -162,7 +163,7 @@ function addTaskRoutes(app: FastifyInstance, context: ApiContext, streams: Set<(
     answers: [{ status: 200, what: 'A stream of objects, each on a line of its own', schema: taskEvent }],
   });
   app.post('/vipmesh/tasks', start, async (request, reply) => {
-    const session = await context.tasks.start(validated(runTaskRequest, request.body));
+    const session = await context.tasks.start(publishedBy(validated(runTaskRequest, request.body)));
     reply.hijack();
     await streamEvents(session, reply, streams);
   });

@@ -6,6 +6,7 @@ import { type ApiClient, apiPath } from '../api/client.ts';
 import { type AttachRequest, attached, attachment } from '../api/requests.ts';
 import { forEach } from './each.ts';
 import { readPort } from './port-flag.ts';
+import { PUBLISH_HELP, PUBLISH_NOTE, publishedPorts } from './publish-task.ts';
 import { apiCommand, CliError, clientOf, collect, type Shell } from './shell.ts';
 
 interface PlaceFlags {
@@ -21,6 +22,7 @@ interface AttachFlags extends PlaceFlags {
   readonly alias?: readonly string[];
   readonly ip?: readonly string[];
   readonly port?: number;
+  readonly publish?: readonly string[];
 }
 
 export function attachCommand(shell: Shell): Command {
@@ -36,12 +38,14 @@ export function attachCommand(shell: Shell): Command {
     .option('--network <NETWORK>', "only this one of the service's networks; several in the order of names", collect)
     .option('--name <NAME>', 'name of the task (default: SERVICE.SLOT.ID)')
     .option('--hostname <NAME>', "a further name of the task on its networks; the container's own stays")
+    .option('-p, --publish <PORT>', PUBLISH_HELP, collect)
     .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
     .option('--ip <ADDRESS>', 'this address instead of the next free one; one for each subnet of the networks', collect)
     .option('--port <PORT>', 'where the container listens, if not on the target port', readPort)
     .addHelpText('after', ATTACHED)
     .action(async (flags: AttachFlags, command: Command) => {
-      const answer = attached.parse(await clientOf(command, shell).post('/vipmesh/attachments', requestOf(flags)));
+      const request = await requestOf(flags);
+      const answer = attached.parse(await clientOf(command, shell).post('/vipmesh/attachments', request));
       for (const warning of answer.Warnings) shell.err(`warning: ${warning}\n`);
       shell.out(`${answer.ID}\n`);
     });
@@ -53,7 +57,7 @@ PID is what "docker inspect --format '{{.State.Pid}}' CONTAINER" prints.
 The container gets a link (vm0, vm1, ...) and an address on each network, and a resolver at 127.0.0.11:53; for names it has to ask
 there (docker run --dns 127.0.0.11). What it has already, an eth0 and a default route, stays. Without a default route it gets a
 way outside, unless all of the networks are internal. Prints the id of the task.
-
+${PUBLISH_NOTE}
 The task lasts as long as the process PID runs or PATH exists, or until "vipmesh detach". A check of the service that is a command
 cannot run in the container; a tcp check takes its place. Needs an agent that runs as root, and overlay networks.`;
 
@@ -100,8 +104,8 @@ function placeOf({ netns, pid }: PlaceFlags): { readonly PID?: number; readonly 
   return { ...(pid === undefined ? {} : { PID: pid }), ...(netns === undefined ? {} : { Netns: resolve(netns) }) };
 }
 
-function requestOf(flags: AttachFlags): AttachRequest {
-  const { service, network, name, hostname, alias, ip, port } = flags;
+async function requestOf(flags: AttachFlags): Promise<AttachRequest> {
+  const { service, network, name, hostname, alias, ip, port, publish } = flags;
   const place = placeOf(flags);
   if (service === undefined) {
     throw new CliError(
@@ -118,6 +122,7 @@ function requestOf(flags: AttachFlags): AttachRequest {
     ...(alias === undefined ? {} : { Aliases: [...alias] }),
     ...(ip === undefined ? {} : { Addresses: [...ip] }),
     ...(port === undefined ? {} : { Port: port }),
+    ...(await publishedPorts(publish)),
   };
 }
 

@@ -78,6 +78,7 @@ export async function runTask(world: RunWorld, request: RunTaskRequest, command:
     session.close();
     throw new Error(`the agent ended before the task of ${request.Service} was ready; its log says why`);
   }
+  for (const note of first.value.Notes ?? []) world.say(`vipmesh run: ${note}`);
   return new RunSession(world, request, first.value).run(command, { events, close: session.close });
 }
 

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { RunTaskRequest } from '../api/schema.ts';
 import { systemClock } from '../runtime/clock.ts';
 import { readPort } from './port-flag.ts';
+import { PUBLISH_HELP, PUBLISH_NOTE, publishedPorts } from './publish-task.ts';
 import { type CommandRunner, runTask } from './run-session.ts';
 import { apiCommand, clientOf, collect, type Shell } from './shell.ts';
 
@@ -13,6 +14,7 @@ interface RunOptions {
   readonly hostname?: string;
   readonly port?: number;
   readonly alias?: readonly string[];
+  readonly publish?: readonly string[];
 }
 
 /**
@@ -27,6 +29,7 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
     .option('--name <NAME>', 'name of the task (default: SERVICE.SLOT.ID)')
     .option('--hostname <NAME>', 'what the command takes for the name of its machine (overlay networks)')
     .option('--port <PORT>', 'where the command listens, if not on the target port', readPort)
+    .option('-p, --publish <PORT>', PUBLISH_HELP, collect)
     .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
     .argument('<COMMAND...>', 'the command and its arguments, after -- or as the first word that is no option')
     .passThroughOptions()
@@ -36,7 +39,7 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
       try {
         const client = clientOf(self, shell);
         const world = { client, runner, signals: process, clock: systemClock, env: shell.env, say };
-        done(await runTask(world, requestOf(options), command));
+        done(await runTask(world, await requestOf(options), command));
       } catch (error) {
         say(`vipmesh run: ${error instanceof Error ? error.message : String(error)}`);
         done(1);
@@ -48,18 +51,20 @@ const EXAMPLES = [
   'vipmesh run --service web -- ./server.js',
   'vipmesh run --service postgres --network backend -- postgres -D /srv/data',
   'vipmesh run --service app --network front --network back -- ./server.js',
+  'vipmesh run --service web --network front -p 8080:80 -- ./server.js',
   "vipmesh run --service app -- psql -h postgres -c 'select 1'",
 ];
 
 const EXPLANATION = `
 The command finds its address in $VIPMESH_ADDR and the port to listen on in $PORT. On an overlay network it runs in a network
 namespace of its own. Its exit code is kept; 127: it was not found, 126: it could not be run.
-
+${PUBLISH_NOTE}
 On SIGTERM or SIGINT the task leaves its service, its connections end or the service's drain time is over, then the command
 gets the signal, and SIGKILL after 10 s. A second signal does not wait. A command in the foreground of a terminal gets
 ctrl-C directly, so that interactive programs work: use "kill" for a stop that drains.`;
 
-function requestOf({ service, network, name, hostname, port, alias }: RunOptions): RunTaskRequest {
+async function requestOf(options: RunOptions): Promise<RunTaskRequest> {
+  const { service, network, name, hostname, port, alias, publish } = options;
   return {
     Service: service,
     ...(network === undefined ? {} : { Networks: [...network] }),
@@ -67,5 +72,6 @@ function requestOf({ service, network, name, hostname, port, alias }: RunOptions
     ...(hostname === undefined ? {} : { Hostname: hostname }),
     ...(port === undefined ? {} : { Port: port }),
     ...(alias === undefined ? {} : { Aliases: [...alias] }),
+    ...(await publishedPorts(publish)),
   };
 }

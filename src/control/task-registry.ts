@@ -1,6 +1,7 @@
 // The record of tasks as those see it who run them: they ask in the words of the API and read from the catalog.
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Network, NetworkId } from '../model/network.ts';
+import type { PublishSpec } from '../model/port.ts';
 import type { Service, ServiceId } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import { ControlError } from './errors.ts';
@@ -15,6 +16,7 @@ export interface AttachRequest {
   readonly Hostname?: string | undefined;
   readonly Port?: number | undefined;
   readonly Aliases?: readonly string[] | undefined;
+  readonly Publish?: readonly PublishSpec[] | undefined;
   readonly Addresses?: readonly string[] | undefined;
   readonly PID?: number | undefined;
   readonly Netns?: string | undefined;
@@ -29,6 +31,7 @@ export interface TaskRequest {
   readonly Hostname?: string | undefined;
   readonly Port?: number | undefined;
   readonly Aliases?: readonly string[] | undefined;
+  readonly Publish?: readonly PublishSpec[] | undefined;
 }
 
 export interface TaskRegistry {
@@ -79,12 +82,13 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
   };
 }
 
-function common({ Service, Name, Hostname, Port, Aliases }: Omit<TaskRequest, 'Networks'>): NewTask {
+function common({ Service, Name, Hostname, Port, Aliases, Publish }: Omit<TaskRequest, 'Networks'>): NewTask {
   return {
     service: Service,
     ...(Name === undefined ? {} : { name: Name }),
     ...(Hostname === undefined ? {} : { hostname: Hostname }),
     ...(Port === undefined ? {} : { port: Port }),
     ...(Aliases === undefined ? {} : { aliases: Aliases }),
+    ...(Publish === undefined ? {} : { publish: Publish }),
   };
 }

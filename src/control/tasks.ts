@@ -2,20 +2,18 @@
 import { ipVersion, type IpAddress, parseIp, type Subnet, subnetContains } from '../model/address.ts';
 import type { Network } from '../model/network.ts';
 import { isPortNumber } from '../model/port.ts';
-import { declaredTargets, type Service } from '../model/service.ts';
+import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
 import type { Attachment, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
 import type { Draft } from './draft.ts';
-import { causedBy, ControlError } from './errors.ts';
-import { findNetwork, findService } from './lookup.ts';
+import { ControlError } from './errors.ts';
+import { findNetwork } from './lookup.ts';
 import { claimBridge } from './own-records.ts';
 import { serviceNameProblem } from './service-spec.ts';
 import { freeSlot, initialHealth } from './static-tasks.ts';
+import { serviceOfTask, type TaskService } from './task-service.ts';
 
-export interface NewTask {
-  /** As the user wrote it. */
-  readonly service: string;
-  /** As the user wrote them; absent: all networks of the service. */
-  readonly networks?: readonly string[];
+/** Of `networks`, absent means all of the service. */
+export interface NewTask extends TaskService {
   readonly name?: string;
   readonly hostname?: string;
   /** Where the command listens instead of the service's only target port. */
@@ -33,7 +31,7 @@ export interface NewTask {
 
 /** A task in state `starting`, with an address on each of its networks. */
 export function addTask(draft: Draft, wanted: NewTask): Task {
-  const service = serviceOf(draft, wanted.service);
+  const service = serviceOfTask(draft, wanted);
   refuseNames(draft, service, wanted);
   const id = draft.newId<TaskId>();
   const slot = freeSlot(draft, service);
@@ -41,6 +39,7 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   const networks = networksOf(draft, service, wanted.networks);
   const source = wanted.attached === undefined ? 'process' : 'attached';
   if (source === 'attached') refuseAttaching(draft, service, networks);
+  refuseHiddenNames(draft, service, networks, wanted);
   const addresses = new WantedAddresses(wanted.addresses ?? []);
   const attachments = networks.map((network) => ({
     ...addressesOn(
@@ -70,16 +69,6 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     createdAt: draft.wallTime,
     updatedAt: draft.wallTime,
   });
-}
-
-function serviceOf(draft: Draft, text: string): Service {
-  try {
-    return findService(draft.snapshot, text);
-  } catch (error) {
-    if (!(error instanceof ControlError && error.code === 'not-found')) throw error;
-    const next = 'make it first (vipmesh service create NAME), or see what there is (vipmesh service ls)';
-    throw causedBy(error, error.code, `${error.message}; ${next}`);
-  }
 }
 
 /** The task in that state; the same object when it is already. A task that has begun to leave does not start again. */
@@ -123,6 +112,28 @@ function refuseNames(draft: Draft, service: Service, { name, hostname, aliases }
     'conflict',
     `a task is called ${name} already (${twin.id.slice(0, 12)}, ${twin.state}); stop it first, or give service ${service.spec.name} another name for this one`,
   );
+}
+
+/** In DNS a service's names go before those of tasks: one that means another service would never lead to this task. */
+function refuseHiddenNames(
+  draft: Draft,
+  service: Service,
+  networks: readonly Network[],
+  { name, aliases = [] }: NewTask,
+): void {
+  const wanted = [...(name === undefined ? [] : [name]), ...aliases];
+  if (wanted.length === 0) return;
+  for (const network of networks) {
+    for (const other of draft.snapshot.servicesByNetwork.get(network.id)?.values() ?? []) {
+      const taken = other.id === service.id ? [] : serviceNames(other, network.id);
+      const hidden = wanted.find((one) => taken.includes(one.toLowerCase()));
+      if (hidden === undefined) continue;
+      throw new ControlError(
+        'conflict',
+        `on network ${network.spec.name} the name ${hidden} means service ${other.spec.name}, and would never lead to a task of ${service.spec.name}; choose another name for this one`,
+      );
+    }
+  }
 }
 
 function networksOf(draft: Draft, service: Service, wanted: readonly string[] | undefined): readonly Network[] {

@@ -9,6 +9,7 @@ import { type Draining, drain } from './drain.ts';
 import { type NamespaceTable, namespaceOf } from './namespace-table.ts';
 import { isAlive, type ProcessIdentity, type ProcessTable } from './process-table.ts';
 import type { AttachRequest, ContainerPlace } from './protocol.ts';
+import { publishNotes } from './publish-note.ts';
 import { TaskError } from './task-error.ts';
 
 export interface AttachedTasksOptions extends Draining {
@@ -82,7 +83,7 @@ export class AttachedTasks {
     }
     this.#watch(guest);
     log.info('container is attached', { ...this.#names(task.id), ...place(task) });
-    return { task: registry.task(task.id) ?? task, warnings: this.#warnings(task) };
+    return { task: registry.task(task.id) ?? task, warnings: this.#warnings(task, request) };
   }
 
   /**
@@ -229,10 +230,10 @@ export class AttachedTasks {
     log.info(message, { ...names, ...fields });
   }
 
-  #warnings(task: Task): readonly string[] {
+  #warnings(task: Task, { Publish }: AttachRequest): readonly string[] {
     const service = this.#options.registry.service(task.serviceId);
     const resolvConf = task.pid === undefined ? undefined : this.#options.resolvConfOf(task.pid);
-    const warnings: string[] = [];
+    const warnings = [...publishNotes(service, task, Publish !== undefined)];
     if (service !== undefined && cannotRunCheck(service, task)) {
       warnings.push(
         `the check of service ${service.spec.name} is a command, which the agent cannot run in a container that it did not start; this task is checked by tcp instead`,

@@ -12,6 +12,7 @@ import { drain } from './drain.ts';
 import { EventQueue } from './event-queue.ts';
 import { isAlive, type ProcessIdentity, type ProcessTable } from './process-table.ts';
 import type { PreparedEvent, ProbeOutcome, RunTaskRequest, TaskEvent } from './protocol.ts';
+import { publishNotes } from './publish-note.ts';
 import { TaskError } from './task-error.ts';
 
 /** The record of tasks: reads from the catalog, writes to the store. */
@@ -100,7 +101,7 @@ export class ProcessTasks {
     run.session?.end();
     const session = new EventQueue<TaskEvent>();
     run.session = session;
-    session.push(this.#prepared(task, namespace));
+    session.push(this.#prepared(request, task, namespace));
     const pid = request.Resume?.PID;
     if (pid !== undefined) await this.#resumed(run, pid);
     return { taskId: task.id, events: session, abandon: () => this.#abandoned(run, session) };
@@ -248,12 +249,13 @@ export class ProcessTasks {
     this.#options.log.info('task is taken up again', { ...this.#names(run.id), pid });
   }
 
-  #prepared(task: Task, namespace: string | null): PreparedEvent {
+  #prepared({ Publish, Resume }: RunTaskRequest, task: Task, namespace: string | null): PreparedEvent {
     const { registry, nodeResolvConf } = this.#options;
     const service = registry.service(task.serviceId);
     const name = service?.spec.name ?? '';
     const port = service && taskPort(service, task);
     const address = task.attachments[0]?.address;
+    const notes = publishNotes(service, task, Publish !== undefined && Resume === undefined);
     const prepared: PreparedEvent = {
       Event: 'prepared',
       TaskID: task.id,
@@ -270,6 +272,7 @@ export class ProcessTasks {
         ...(port === undefined ? {} : { PORT: String(port) }),
         ...eachPort(service, task),
       },
+      ...(notes.length === 0 ? {} : { Notes: [...notes] }),
     };
     if (namespace === null) return prepared;
     const files = { '/etc/resolv.conf': containerResolvConf(nodeResolvConf()), '/etc/hosts': containerHosts(task) };
@@ -358,13 +361,13 @@ export class ProcessTasks {
   }
 }
 
-/** The port that the command should listen on: the first declared one, as it is served by this task, or the task's own. */
 /** `PORT_80` and so on, for services with several target ports. */
 function eachPort(service: Service | undefined, task: Task): Record<string, string> {
   const targets = service === undefined ? [] : declaredTargets(service.spec);
   return Object.fromEntries(targets.map(({ port }) => [`PORT_${port}`, String(servedPort(task, port))]));
 }
 
+/** The port that the command should listen on: the first declared one, as it is served by this task, or the task's own. */
 function taskPort(service: Service, task: Task): number | undefined {
   const [first] = declaredTargets(service.spec);
   return first === undefined ? task.ownPort : servedPort(task, first.port);

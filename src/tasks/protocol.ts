@@ -1,4 +1,5 @@
 // What the agent and `vipmesh run` say to each other about a task, and what `vipmesh attach` asks for. The API validates it at its edge, with the same shapes.
+import type { PublishSpec } from '../model/port.ts';
 
 /** What `vipmesh run` asks for before it starts its command. */
 export interface RunTaskRequest {
@@ -10,6 +11,8 @@ export interface RunTaskRequest {
   /** Where the task will listen, when that is not its target port. */
   readonly Port?: number | undefined;
   readonly Aliases?: readonly string[] | undefined;
+  /** Ports that the service publishes from now on; one that does not exist is made. */
+  readonly Publish?: readonly PublishSpec[] | undefined;
   /** The agent was away: the task exists, and its command runs already. */
   readonly Resume?: { readonly TaskID: string; readonly PID?: number | undefined } | undefined;
 }
@@ -30,6 +33,8 @@ export interface AttachRequest extends ContainerPlace {
   /** Where the container listens, when that is not the target port. */
   readonly Port?: number | undefined;
   readonly Aliases?: readonly string[] | undefined;
+  /** Ports that the service publishes from now on; one that does not exist is made. */
+  readonly Publish?: readonly PublishSpec[] | undefined;
   /** At most one for each subnet of the networks. */
   readonly Addresses?: readonly string[] | undefined;
 }
@@ -47,6 +52,8 @@ export interface PreparedEvent {
   /** What the command sees in place of the node's files: path → content. */
   readonly Files?: Record<string, string> | undefined;
   readonly Hostname?: string | undefined;
+  /** What the user should know, as whole sentences. */
+  readonly Notes?: string[] | undefined;
 }
 
 export type TaskEvent =

@@ -28,8 +28,18 @@ t.test('attach', async (t) => {
     `attach ${JSON.stringify({ Service: 'web', PID: 4711, Networks: ['default'], Port: 81, Aliases: ['x'], Addresses: ['127.64.0.9'] })}`,
   ]);
   fake.calls.length = 0;
+  const Publish = [
+    { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress', HostIP: '10.0.0.1' },
+  ];
+  const read = [
+    { protocol: 'tcp', targetPort: 80, publishedPort: 8080, mode: 'ingress', hostAddress: '10.0.0.1' },
+  ] as const;
+  await ask(socket, 'POST', '/vipmesh/attachments', { Service: 'web', PID: 1, Publish });
+  t.same(JSON.parse(fake.calls.splice(0)[0]?.slice('attach '.length) ?? ''), { Service: 'web', PID: 1, Publish: read });
   const table: readonly (readonly [object, RegExp])[] = [
     [{ PID: 1 }, /Service/],
+    [{ Service: 'web', PID: 1, Publish: [{ TargetPort: 0 }] }, /Publish/],
+    [{ Service: 'web', PID: 1, Publish: [{ ...Publish[0], HostIP: 'x' }] }, /"x" is no address to publish on/],
     [{ Service: 'web' }, /by its PID or by its Netns, one of the two/],
     [{ Service: 'web', PID: 1, Netns: '/x' }, /one of the two/],
     [{ Service: 'web', Netns: 'blue' }, /Netns.*absolute path/],

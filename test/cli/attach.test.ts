@@ -48,6 +48,8 @@ t.test('attach', async (t) => {
       Addresses: ['10.0.0.9', 'fd00::9'],
     })}`,
   ]);
+  await cli(socket, 'attach', '--pid', '1', '--service', 'web', '-p', '8080:80', '--publish', '53/udp');
+  t.match(calls(fake), [/^attach .*"publish":\[\{"protocol":"tcp","targetPort":80,"publishedPort":8080,.*"udp"/i]);
   await cli(socket, 'attach', '--netns', 'x', '--service', 'web');
   t.same(calls(fake), [`attach {"Service":"web","Netns":"${process.cwd()}/x"}`], 'a path from where the command runs');
   fake.failure = Object.assign(new Error('it cannot be'), { code: 'RESOLVER_TAKEN' });

@@ -97,6 +97,22 @@ t.test('the command, its environment, its output, its exit code', async (t) => {
   t.equal(agent.heard[2], 'exited {"ExitCode":42,"Signal":null}');
 });
 
+t.test('--publish: the ports as for services, and what the agent says of them', async (t) => {
+  const agent = await agentFor(t, { prepared: { Notes: ['service web is new'] } });
+  const words = ['--service', 'web', '-p', '8080:80', '--publish', 'published=53,target=53,protocol=udp,mode=host'];
+  const { ended, text } = run(t, agent.socket, [...words, '--', 'true']);
+  t.equal(await ended, 0);
+  t.equal(text.err, 'vipmesh run: service web is new\n');
+  const Publish = [
+    { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' },
+    { Protocol: 'udp', TargetPort: 53, PublishedPort: 53, PublishMode: 'host' },
+  ];
+  t.same(JSON.parse(agent.heard[0]?.slice('tasks '.length) ?? ''), { Service: 'web', Publish });
+  const wrong = run(t, agent.socket, ['--service', 'web', '-p', '80:x', '--', 'true']);
+  t.equal(await wrong.ended, 1);
+  t.match(wrong.text.err, /^vipmesh run: --publish "80:x": "x" is no port of 1 to 65535/);
+});
+
 t.test('what follows the command is its own, with -- or without', async (t) => {
   const agent = await agentFor(t);
   const { ended, text } = run(t, agent.socket, ['--service', 'web', 'echo', '--port', 'x', '-h']);

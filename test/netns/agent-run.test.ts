@@ -84,6 +84,31 @@ t.test('vipmesh run', async (t) => {
     }
   });
 
+  await t.test('--publish makes the service, or gives it the port, which stays when the task ends', async (t) => {
+    const first = await startServer(agent, 'made', '--network', FRONT, '-p', '8181:8000');
+    t.match(first.complaints, [/^vipmesh run: service made is new and publishes \*:8181->8000\/tcp; it stays when/]);
+    await untilServing(agent, FRONT, 'made', [first]);
+    t.match(await httpGet(NODE, '127.0.0.1', 8181), `${first.name} met `);
+    const second = await startServer(agent, 'made', '-p', '8181:8000', '--publish', '8282:8000');
+    t.match(second.complaints, [/^vipmesh run: service made publishes .*\*:8282->8000\/tcp from now on/]);
+    await untilServing(agent, FRONT, 'made', [first, second]);
+    const met = await Promise.all([1, 2].map(() => httpGet(NODE, '127.0.0.1', 8282)));
+    t.same(met.map((text) => text.split(' ')[0]).sort(), [first.name, second.name].sort(), 'over both tasks');
+    const taken = await agent.cli('run', '--service', 'shell', '-p', '8181:8000', '--', 'true');
+    t.match(taken, { code: 1, stdout: '', stderr: /^vipmesh run: .*8181\/tcp is published by service made; .*\n$/ });
+    for (const { run, ended } of [first, second]) {
+      run.kill('SIGTERM');
+      t.equal(await ended, 0);
+    }
+    t.equal(tryTcp(NODE, '127.0.0.1', 8282), 'ECONNREFUSED', 'nobody is left');
+    const third = await startServer(agent, 'made');
+    await untilServing(agent, FRONT, 'made', [third]);
+    t.match(await httpGet(NODE, '127.0.0.1', 8282), `${third.name} met `, "the port was the service's");
+    t.match(await agent.cli('service', 'rm', 'made'), { code: 0 });
+    t.equal(await third.ended, 0);
+    t.equal(tryTcp(NODE, '127.0.0.1', 8181), 'ECONNREFUSED', 'and goes with it');
+  });
+
   await t.test('signals reach the command; the terminating ones after it has left', async (t) => {
     const [leaving, staying] = [await startServer(agent, 'web'), await startServer(agent, 'web')];
     await untilServing(agent, FRONT, 'web', [leaving, staying]);

@@ -2,7 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ApiContext, EndpointFacts, FrontendFacts, NameQuestion, TaskSession } from '../../src/api/context.ts';
+import type {
+  ApiContext,
+  EndpointFacts,
+  FrontendFacts,
+  NameQuestion,
+  Publishing,
+  TaskSession,
+} from '../../src/api/context.ts';
 import type { Resolution, RunTaskRequest, TaskEvent } from '../../src/api/schema.ts';
 import { type ApiServer, startApiServer } from '../../src/api/server.ts';
 import { applyChanges, type Snapshot } from '../../src/catalog/snapshot.ts';
@@ -120,7 +127,7 @@ export function fakeApi(): FakeApi {
         },
       },
       tasks: {
-        async start(request: RunTaskRequest): Promise<TaskSession> {
+        async start(request: Publishing<RunTaskRequest>): Promise<TaskSession> {
           await call(`start ${JSON.stringify(request)}`);
           async function* events() {
             yield* fake.events;

@@ -8,6 +8,7 @@ import { SILENT_LOG } from '../../src/runtime/log.ts';
 import { ProcessTasks, type TaskRegistry, type TaskSession } from '../../src/tasks/process.ts';
 import type { ProcessIdentity } from '../../src/tasks/process-table.ts';
 import type { PreparedEvent, TaskEvent } from '../../src/tasks/protocol.ts';
+import { publishNotes } from '../../src/tasks/publish-note.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
 
 const service: Service = {
@@ -159,6 +160,31 @@ t.test('a task from its request to its end', async (t) => {
   await settle();
   t.equal(world.news, '');
   t.equal(tasks.has(session.taskId), false);
+});
+
+t.test('what a task has made of its service is said to who asked for it', async (t) => {
+  const port = { protocol: 'tcp', targetPort: 80, publishedPort: 8080, mode: 'ingress' } as const;
+  const first = { ...port, targetPort: 80 as PortNumber, publishedPort: 8080 as PortNumber };
+  const ports = [first, { ...first, publishedPort: 8081 as PortNumber, hostAddress: '::1' }];
+  const task = { createdAt: 7 } as Task;
+  const note = (createdAt: number, updatedAt: number, asked = true) =>
+    publishNotes({ ...service, ports, createdAt, updatedAt }, task, asked);
+  t.match(note(7, 7), [/^service web is new and publishes \*:8080->80\/tcp, \[::1\]:8081->80\/tcp; it stays when/]);
+  t.match(note(1, 7), [/^service web publishes .* from now on, also when the task has ended/]);
+  t.same(note(1, 6), [], 'nothing was changed');
+  t.same(note(7, 7, false), [], 'nobody asked');
+
+  const world = new World();
+  const tasks = world.tasks();
+  const Publish = [first];
+  const session = await tasks.start({ Service: 'web', Publish });
+  const events = reader(session);
+  await settle();
+  t.match(events.seen, [{ Notes: [/^service web is new/] }]);
+  world.process(77);
+  const resumed = reader(await tasks.start({ Service: 'web', Publish, Resume: { TaskID: session.taskId, PID: 77 } }));
+  await settle();
+  t.notOk('Notes' in (resumed.seen[0] ?? {}), 'once');
 });
 
 t.test('in a container: its namespace, its files, its name', async (t) => {
