@@ -1,6 +1,6 @@
 // PURE: what this node should listen on for a service, and among which endpoints each of those shares its connections.
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
-import { nodeOf, type Standing, standingOf } from '../catalog/standing.ts';
+import { isLeaving, nodeOf, type Standing, standingOf } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type Endpoint, endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
@@ -16,6 +16,8 @@ export interface PlannedEndpoint extends Endpoint {
   readonly standing: Standing;
   /** On this node. */
   readonly isHere: boolean;
+  /** It was told to go: what is open to it has until the drain timeout. */
+  readonly isLeaving: boolean;
 }
 
 export interface BackendPlan {
@@ -166,5 +168,6 @@ function plannedEndpoint(task: Task, network: Network, { snapshot, nodeId }: Vie
     ...endpoint,
     standing: standingOf(snapshot, task, endpoint.address, nodeId),
     isHere: nodeOf(snapshot, task) === nodeId,
+    isLeaving: isLeaving(snapshot, task),
   };
 }

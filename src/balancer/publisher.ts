@@ -20,6 +20,7 @@ import {
   planService,
   type ServicePlan,
 } from './frontends.ts';
+import { Leavers } from './leavers.ts';
 import { Slots } from './slots.ts';
 
 export interface FrontendWanted {
@@ -59,8 +60,7 @@ export class BalancerPublisher {
   readonly #turns: Slots<ServiceId>;
   /** How many backends name an endpoint; its slot is given back after the last. */
   readonly #uses = new Map<EndpointKey, number>();
-  /** Slots whose connections will be ended: nobody else may have them before that. */
-  readonly #closing = new Set<number>();
+  readonly #leavers: Leavers;
 
   constructor(
     nodeId: NodeId,
@@ -69,11 +69,19 @@ export class BalancerPublisher {
   ) {
     this.#port = port;
     this.#nodeId = nodeId;
+    this.#leavers = new Leavers({
+      openCount: (slot) => port.openCount(slot),
+      end: (slots) => port.post({ kind: 'endpoint-close', slots }),
+      later: (delayMs, action) => port.later(delayMs, action),
+    });
     this.#backends = new Slots(capacity.backends);
     this.#endpoints = new Slots(
       capacity.endpoints,
-      (slot) => !this.#closing.has(slot) && port.openCount(slot) === 0,
-      (slot) => port.beginCounting(slot),
+      (slot) => port.openCount(slot) === 0,
+      (slot) => {
+        this.#leavers.stay(slot);
+        port.beginCounting(slot);
+      },
     );
     this.#turns = new Slots(capacity.backends);
   }
@@ -89,7 +97,8 @@ export class BalancerPublisher {
       else this.#plans.set(serviceId, after);
       const drainMs = service?.spec.drainTimeoutMs ?? previous.services.get(serviceId)?.spec.drainTimeoutMs;
       if (service !== undefined) this.#setBackends(service, after);
-      this.#publish(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS, removed, set);
+      this.#publish(before, after, removed, set);
+      this.#endLeavers(before, after, drainMs ?? DEFAULT_DRAIN_TIMEOUT_MS);
       if (service === undefined) this.#turns.release(serviceId);
     }
     this.#closeUnhealthy(snapshot, changes);
@@ -132,13 +141,7 @@ export class BalancerPublisher {
     }
   }
 
-  #publish(
-    before: ServicePlan,
-    after: ServicePlan,
-    drainMs: number,
-    removed: FrontendKey[],
-    set: FrontendWanted[],
-  ): void {
+  #publish(before: ServicePlan, after: ServicePlan, removed: FrontendKey[], set: FrontendWanted[]): void {
     const eligible = new Map(after.backends.map((plan) => [plan.key, endpointsInUse(plan).length > 0]));
     const frontends = new Set(after.frontends.map((plan) => plan.key));
     removed.push(...before.frontends.filter((plan) => !frontends.has(plan.key)).map((plan) => plan.key));
@@ -159,7 +162,6 @@ export class BalancerPublisher {
     for (const plan of before.backends) {
       if (!eligible.has(plan.key)) this.#removeBackend(plan.key);
     }
-    this.#endLeavers(before.backends, drainMs);
   }
 
   #setBackend(plan: BackendPlan, { id: serviceId, spec }: Service): void {
@@ -200,22 +202,24 @@ export class BalancerPublisher {
     }
   }
 
-  /** Endpoints that no backend names any more keep their open connections until the service's drain timeout. */
-  #endLeavers(before: readonly BackendPlan[], drainMs: number): void {
-    const slots: number[] = [];
-    for (const plan of before) this.#countUses(plan.endpoints, -1);
-    for (const key of new Set(before.flatMap((plan) => plan.endpoints.map(endpointKey)))) {
+  /** Endpoints that are to leave, or that no backend names any more, keep their open connections until the drain timeout. */
+  #endLeavers(before: ServicePlan, after: ServicePlan, drainMs: number): void {
+    const leaving: number[] = [];
+    for (const endpoint of after.backends.flatMap((plan) => plan.endpoints)) {
+      const slot = this.#endpoints.get(endpointKey(endpoint));
+      if (slot === undefined) continue;
+      if (endpoint.isLeaving) leaving.push(slot);
+      else this.#leavers.stay(slot);
+    }
+    const named = before.backends.flatMap((plan) => plan.endpoints);
+    this.#countUses(named, -1);
+    for (const key of new Set(named.map(endpointKey))) {
       if ((this.#uses.get(key) ?? 0) > 0) continue;
       this.#uses.delete(key);
       const slot = this.#endpoints.release(key);
-      if (slot !== undefined && this.#port.openCount(slot) > 0) slots.push(slot);
+      if (slot !== undefined && this.#port.openCount(slot) > 0) leaving.push(slot);
     }
-    if (slots.length === 0) return;
-    for (const slot of slots) this.#closing.add(slot);
-    this.#port.later(drainMs, () => {
-      this.#port.post({ kind: 'endpoint-close', slots });
-      for (const slot of slots) this.#closing.delete(slot);
-    });
+    this.#leavers.begin(leaving, drainMs);
   }
 }
 

@@ -134,6 +134,13 @@ export class TcpConnections {
     this.slot[fd] = 0;
   }
 
+  /** Sockets of all clients that are connected to us. */
+  openClients(): number[] {
+    const found: number[] = [];
+    for (let fd = 0; fd <= this.#highest; fd++) if (((this.flags[fd] as number) & FLAG.client) !== 0) found.push(fd);
+    return found;
+  }
+
   /** Endpoint sockets of the connections that go to any of these slots. */
   toSlots(slots: readonly number[]): number[] {
     const wanted = new Set(slots);

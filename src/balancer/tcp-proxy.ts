@@ -130,6 +130,11 @@ export class TcpProxy {
     }
   }
 
+  /** Ends what is open with RST: a plain close would look to clients like the proper end of what they were being sent. */
+  close(): void {
+    for (const client of this.#connections.openClients()) this.#relay.reset(client);
+  }
+
   #addFrontend(frontend: Frontend): void {
     const known = this.#listenerOf.get(frontend.id);
     if (known !== undefined && known !== frontend.fd) this.#removeFrontend(frontend.id);

@@ -15,10 +15,17 @@ export type Standing = 'eligible' | 'last-resort' | 'out';
 /** Of a task's endpoint at that address, as `self` sees it. */
 export function standingOf(snapshot: Snapshot, task: Task, address: IpAddress, self: NodeId): Standing {
   if (!isEligible(task) || isElsewhere(task, address, self)) return 'out';
+  if (isLeaving(snapshot, task)) return 'out';
   const nodeId = nodeOf(snapshot, task);
   if (nodeId === undefined) return 'eligible';
-  if (snapshot.nodes.get(nodeId)?.availability === 'drain') return 'out';
   return isAtDownNode(snapshot, task) || snapshot.suspicions.has(nodeId) ? 'last-resort' : 'eligible';
+}
+
+/** It, or its node, was told to take no new connection and let the open ones finish. */
+export function isLeaving(snapshot: Snapshot, task: Task): boolean {
+  if (task.state === 'draining') return true;
+  const nodeId = nodeOf(snapshot, task);
+  return nodeId !== undefined && snapshot.nodes.get(nodeId)?.availability === 'drain';
 }
 
 /** What something else serves there is on record all the same, and may be well. */

@@ -2,6 +2,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { wake } from '../native/event-loop.ts';
 import { close, type Fd } from '../native/libc.ts';
+import { resetOnClose } from '../native/stream-socket.ts';
 import type { KeptAnswers } from '../dns/cache-listing.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
 import type { Log } from '../runtime/log.ts';
@@ -168,13 +169,17 @@ export class WorkerHandle {
     }
   }
 
-  /** The thread is gone: what it had open is closed, so that its clients notice and nothing leaks. Listeners are not in there. */
+  /**
+   * The thread is gone: what it had open is closed, so that its clients notice and nothing leaks; by RST, which nobody takes for the
+   * end of what was being sent. Listeners are not in there.
+   */
   #ended(): void {
     this.#worker = undefined;
     this.#port = undefined;
     const descriptors = new Uint8Array(this.#descriptors);
     for (let fd = descriptors.indexOf(1); fd >= 0; fd = descriptors.indexOf(1, fd + 1)) {
       descriptors[fd] = 0;
+      resetOnClose(fd);
       close(fd);
     }
     this.#options.counters.clearActive(this.#options.index);

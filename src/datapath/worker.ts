@@ -69,6 +69,7 @@ function carryOut(command: Command): void {
       tell({ kind: 'dns-cache', token: command.token, kept: dns.kept(command.below, command.atMost) });
       return;
     case 'stop':
+      tcp.close();
       loop.stop();
       return;
     case 'backend-set':

@@ -18,10 +18,15 @@ export interface Draining {
 
 /** How often a leaving task's connections are counted. */
 const DRAIN_POLL_MS = 50;
+/**
+ * What is open at the end of the drain time is reset by each node that balances it, counted from when that heard of it. A task that
+ * goes before that takes its connections along in silence, so it waits a moment.
+ */
+const RESETS_WITHIN_MS = 500;
 
 /**
- * Takes a task out of balancing and DNS. Resolves when it has no connection left, its service's drain time is over, or it has
- * ended. Nothing happens when there is no such task.
+ * Takes a task out of balancing and DNS. Resolves when it has no connection left, which is soon after its service's drain time at the
+ * latest, or it has ended. Nothing happens when there is no such task.
  */
 export async function drain(
   { clock, registry, applied, activeConnections }: Draining,
@@ -30,8 +35,9 @@ export async function drain(
 ): Promise<void> {
   const task = registry.task(id);
   if (task === undefined) return;
-  const deadline = clock.now() + (registry.service(task.serviceId)?.spec.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS);
+  const drainMs = registry.service(task.serviceId)?.spec.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS;
   await registry.setState(id, 'draining');
   await applied();
+  const deadline = clock.now() + drainMs + RESETS_WITHIN_MS;
   while (activeConnections(id) > 0 && clock.now() < deadline && !hasEnded()) await sleep(clock, DRAIN_POLL_MS);
 }

@@ -3,7 +3,7 @@ import { BalancerPublisher, type FrontendWanted } from '../../src/balancer/publi
 import type { BalancerCommand } from '../../src/balancer/command.ts';
 import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from '../../src/catalog/snapshot.ts';
 import type { Change } from '../../src/catalog/change.ts';
-import type { NodeId } from '../../src/model/node.ts';
+import type { Node, NodeId } from '../../src/model/node.ts';
 import { NODE, network, published, service, task } from '../support/builders.ts';
 
 const local = network('front');
@@ -74,7 +74,11 @@ t.test('a service comes, gets a task, loses it and goes', async (t) => {
   t.same(apply({ kind: 'task', before: one, after: draining }), ['backend 0: ', 'refuse tcp/*/8080 backend 0']);
   active.set(0, 2);
   t.same(apply({ kind: 'task', before: draining }), ['backend 0: ', 'refuse tcp/*/8080 backend 0']);
-  t.match(timers, [{ delayMs: 5000 }], 'open connections have until the drain timeout');
+  t.same(
+    timers.map(({ delayMs }) => delayMs),
+    [5000],
+    'open connections have until the drain timeout, from when they were first told',
+  );
   const two = task(web, 2, { front: '127.64.0.4' });
   t.same(
     apply({ kind: 'task', after: two }),
@@ -86,6 +90,49 @@ t.test('a service comes, gets a task, loses it and goes', async (t) => {
   t.same(lines, ['end connections to 0']);
   t.same(apply({ kind: 'service', before: web }), ['backend-remove', 'close tcp/*/8080']);
   t.same(begun, [0, 1], 'each new owner of a slot is counted from zero');
+});
+
+t.test('who is drained has until the drain timeout, unless it is taken into use again', async (t) => {
+  const { apply, active, timers, lines } = harness();
+  const web = service('web', { on: [{ network: local, vip: '127.64.0.2' }], drainTimeoutMs: 5000 });
+  const [one, two] = [task(web, 1, { front: '127.64.0.3' }), task(web, 2, { front: '127.64.0.4' })];
+  const [leaving, alsoLeaving] = [
+    { ...one, state: 'draining' },
+    { ...two, state: 'draining' },
+  ] as const;
+  const end = (timer: number) => {
+    lines.length = 0;
+    timers[timer]?.action();
+    return [...lines];
+  };
+  apply({ kind: 'network', after: local }, { kind: 'service', after: web });
+  apply({ kind: 'task', after: one }, { kind: 'task', after: two });
+  active.set(0, 1).set(1, 1);
+  apply({ kind: 'task', before: one, after: leaving }, { kind: 'task', before: two, after: alsoLeaving });
+  apply({ kind: 'task', before: leaving, after: one });
+  apply({ kind: 'service', before: web, after: { ...web, updatedAt: 2 } });
+  t.same(
+    timers.map(({ delayMs }) => delayMs),
+    [5000],
+  );
+  t.same(end(0), ['end connections to 1'], 'the first is in use again');
+  apply({ kind: 'task', before: one, after: leaving });
+  t.equal(timers.length, 2, 'and has its whole time when it is drained once more');
+  t.same(end(1), ['end connections to 0']);
+});
+
+t.test('a node that is drained lets what is open to its tasks finish, for as long', async (t) => {
+  const { apply, active, timers, lines } = harness();
+  const web = service('web', { on: [{ network: local, vip: '127.64.0.2' }], drainTimeoutMs: 5000 });
+  const self = { id: NODE, name: 'self', availability: 'active', labels: {} } as unknown as Node;
+  apply({ kind: 'network', after: local }, { kind: 'service', after: web }, { kind: 'node', after: self });
+  apply({ kind: 'task', after: task(web, 1, { front: '127.64.0.3' }) });
+  active.set(0, 1);
+  apply({ kind: 'node', before: self, after: { ...self, availability: 'drain' } });
+  t.equal(timers[0]?.delayMs, 5000);
+  lines.length = 0;
+  timers[0]?.action();
+  t.same(lines, ['end connections to 0']);
 });
 
 t.test('how a service wants its connections shared out', async (t) => {

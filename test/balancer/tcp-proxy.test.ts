@@ -289,6 +289,7 @@ t.test('T19: many connections at random: bytes right, all that opened closed, no
     await rig.until(() => openDescriptors().length <= idle);
     t.equal(openDescriptors().length, idle);
   });
+  // Those of an earlier test may be closed as late as now.
   while (openDescriptors().length > before) await new Promise((resolve) => setImmediate(resolve));
-  t.equal(openDescriptors().length, before);
+  t.pass('all are closed');
 });

@@ -180,6 +180,8 @@ t.test('update, scale and rollback leave open connections alone', async (t) => {
 
   await expectCli(t, ['endpoint', 'drain', 'echo', `127.0.0.1:${port}`], { stdout: ID });
   t.equal(await echo(open, 'six'), 'six', 'draining lets open connections finish');
+  const shown = ['endpoint', 'ls', '--format', '{{.State}} {{.Eligible}} {{.Reason}} {{.Open}}', 'echo'];
+  await expectCli(t, shown, { stdout: /^draining no draining: .* 3\n$/ });
   await t.rejects(connection(before), { code: 'ECONNREFUSED' }, 'and takes no new ones');
   await expectCli(t, ['endpoint', 'drain', '--undo', 'echo', `127.0.0.1:${port}`], { stdout: ID });
   await served('echo');
