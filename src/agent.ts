@@ -6,6 +6,7 @@ import { Bridges } from './agent/bridges.ts';
 import { Cluster } from './agent/cluster.ts';
 import { registerClusterMetrics } from './agent/cluster-metrics.ts';
 import { Containers } from './agent/containers.ts';
+import { dockerTasks } from './agent/docker.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
@@ -110,9 +111,10 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   await checkSocket(config.socket);
   const core = await startCore(config, log, opened);
   const { attached, catalog, control, mesh, monitor, nodeId, plane, tasks } = core;
+  const driver = config.privileged ? 'overlay' : 'local';
   const stackFiles = new StackFiles({
     files: config.stacks,
-    defaultDriver: config.privileged ? 'overlay' : 'local',
+    defaultDriver: driver,
     environment: process.env,
     log,
     apply: async (name, stack) => {
@@ -121,6 +123,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
     },
     now: () => Date.now(),
   });
+  const docker = config.docker && dockerTasks({ config: config.docker, catalog, control, attached, driver, log });
   const context = apiContext({
     config,
     facts: agentFacts(config, programVersion(), nodeId, startedAt),
@@ -131,7 +134,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
     commands: control,
     tasks,
     attachments: attached,
-    status: () => ({ state, ...runtimeStatus(config, core, stackFiles.status()) }),
+    status: () => ({ state, ...runtimeStatus(config, core, stackFiles.status(), docker?.problems ?? []) }),
   });
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
@@ -144,6 +147,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   // Before the API: sessions that end first leave their tasks to the next agent.
   opened.add('tasks', () => tasks.close());
   opened.add('attached tasks', () => attached.close());
+  opened.add('Docker', () => docker?.close());
   const admin = await startAdminServer({
     ...config.admin,
     metrics,
@@ -152,6 +156,8 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   opened.add('admin', () => admin.close());
   opened.add('stack files', () => stackFiles.close());
   await stackFiles.start();
+  // After them, so that a service that a file declares is not made for a container first.
+  docker?.start();
   await mesh.settled();
   state = 'ready';
   return {
@@ -298,6 +304,7 @@ function runtimeStatus(
   config: Config,
   { catalog, cluster, control, mesh, plane }: Core,
   stacks: readonly StackFileStatus[],
+  dockerProblems: readonly string[],
 ): Omit<RuntimeStatus, 'state'> {
   const dns = resolverStatus(config, plane);
   return {
@@ -321,6 +328,7 @@ function runtimeStatus(
       ...catalog.problems,
       ...mesh.overlayProblems,
       ...poolWarnings(control.subnetUses),
+      ...dockerProblems,
     ],
   };
 }

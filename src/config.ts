@@ -2,6 +2,7 @@
 // machine is like comes as an argument, and the result is frozen.
 import { isAbsolute, join } from 'node:path';
 import { CLUSTER_SETTINGS, type ClusterConfig, parseCluster } from './config-cluster.ts';
+import { DOCKER_SETTINGS, type DockerConfig, parseDocker } from './config-docker.ts';
 import {
   DNS_PORT,
   DNS_SETTINGS,
@@ -52,6 +53,8 @@ export interface Config extends ForwardingConfig {
   readonly nodeName: string;
   /** Absent: this node is alone, and its store is its own. */
   readonly cluster?: ClusterConfig;
+  /** Absent: no Docker Engine is followed. */
+  readonly docker?: DockerConfig;
   /** Addresses of the bridge through which containers reach what is outside; root only. Absent: a free part of 100.127.0.0/16. */
   readonly egressSubnet?: Subnet;
   /** Accept networks that ask for encryption, and carry them in clear. */
@@ -133,6 +136,7 @@ export const SETTINGS: readonly Setting[] = [
   },
   { flag: '--node-name <NAME>', help: 'name of this node', defaultText: 'the host name' },
   ...CLUSTER_SETTINGS,
+  ...DOCKER_SETTINGS,
   {
     flag: '--egress-subnet <SUBNET>',
     help: "addresses of the bridge to containers' outside world",
@@ -182,6 +186,7 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
       'cluster',
       parseCluster(read, (text, flag) => path(text, flag, machine.cwd), refuse),
     ),
+    ...optional('docker', parseDocker(read, refuse)),
     ...optional('egressSubnet', read.one('egress-subnet', egressSubnet)),
     allowPlaintextOverlays: read.flag('allow-plaintext-overlays'),
     privileged,

@@ -152,6 +152,9 @@ t.test('what is wrong is said in one line', (t) => {
     [{ 'log-format': 'xml' }, '--log-format: should be one of json, pretty, not "xml"'],
     [{ 'node-name': 'a/b' }, '--node-name: the node name "a/b" may hold only letters'],
     [{ 'egress-subnet': '10.0.0.0/30' }, '--egress-subnet: should be an IPv4 subnet from /8 to /28'],
+    [{ docker: 'tcp://127.0.0.1:2375' }, '--docker: should be unix:///PATH, such as unix:///var/run/docker.sock, not'],
+    [{ docker: '/d.sock', 'docker-select': ['compose,pods'] }, '--docker-select: should be of vipmesh, compose, swarm'],
+    [{ 'docker-select': ['compose'] }, '--docker-select: is of use only with --docker'],
     [{ socket: `/${'x'.repeat(120)}` }, '--socket: /xxx'],
     [{ 'state-dir': '' }, '--state-dir: should be a path, not empty'],
   ];
@@ -221,3 +224,17 @@ function thrown(run: () => unknown): unknown {
   }
   return undefined;
 }
+
+t.test('a Docker Engine', (t) => {
+  const docker = (flags: Parameters<typeof parseConfig>[0], env = {}) => parseConfig(flags, { ...ROOT, env }).docker;
+  t.equal(docker({}), undefined);
+  t.same(docker({ docker: 'unix:///var/run/docker.sock' }), {
+    socket: '/var/run/docker.sock',
+    selections: new Set(['vipmesh']),
+  });
+  t.same(docker({}, { VIPMESH_DOCKER: '/d.sock', VIPMESH_DOCKER_SELECT: 'compose,swarm' }), {
+    socket: '/d.sock',
+    selections: new Set(['vipmesh', 'compose', 'swarm']),
+  });
+  t.end();
+});

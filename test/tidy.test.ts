@@ -54,6 +54,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'config',
     'config-cluster',
     'config-dns',
+    'config-docker',
   ],
   cli: ['model', 'api/client', 'api/schema', 'api/status-schema', 'api/requests', 'runtime'],
 };

@@ -38,7 +38,9 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
       Timestamp: rfc3339(task.updatedAt),
       State: shapeTaskState(task),
       Message: task.state === 'draining' ? 'draining' : task.health === 'unhealthy' ? 'unhealthy' : 'started',
-      ...(task.pid === undefined ? {} : { ContainerStatus: { ContainerID: task.id, PID: task.pid, ExitCode: 0 } }),
+      ...(task.pid === undefined
+        ? {}
+        : { ContainerStatus: { ContainerID: task.container?.id ?? task.id, PID: task.pid, ExitCode: 0 } }),
       PortStatus: hostPorts.length > 0 ? { Ports: hostPorts } : {},
     },
     DesiredState: task.state === 'draining' ? 'shutdown' : 'running',

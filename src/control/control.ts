@@ -32,7 +32,7 @@ import { claimBridge, releaseBridge } from './own-records.ts';
 import { type SubnetUse, subnetUses } from './pools.ts';
 import { applyStack, removeStack, type StackChange, type StackContent } from './stacks.ts';
 import { type TaskRegistry, taskRegistry } from './task-registry.ts';
-import { addTask, type NewTask, removeOwnTasks, withHealth, withState } from './tasks.ts';
+import { addTask, type NewTask, removeOwnTasks, type TaskNames, withHealth, withNames, withState } from './tasks.ts';
 
 export interface ControlOptions {
   readonly store: Store;
@@ -203,6 +203,11 @@ export class Control {
 
   setTaskState(id: TaskId, state: TaskState, pid?: number): Promise<void> {
     return this.#committer.task(id, (task) => withState(task, state, pid, this.#clock.wallTime()));
+  }
+
+  /** What its container is called by now. Whether somebody else is called that is for the caller to see. */
+  setTaskNames(id: TaskId, names: TaskNames): Promise<void> {
+    return this.#committer.task(id, (task) => withNames(task, names, this.#clock.wallTime()));
   }
 
   setTaskHealth(id: TaskId, health: Health): Promise<void> {

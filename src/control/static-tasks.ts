@@ -5,7 +5,15 @@
 import { tasksOf } from '../catalog/snapshot.ts';
 import { isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, type StaticEndpoint } from '../model/service.ts';
-import { type Attachment, type Health, type PortMapping, servedPort, type Task, type TaskId } from '../model/task.ts';
+import {
+  type Attachment,
+  type Health,
+  isCheckedByEngine,
+  type PortMapping,
+  servedPort,
+  type Task,
+  type TaskId,
+} from '../model/task.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 
@@ -110,8 +118,12 @@ export function freeSlot(draft: Draft, service: Service): number {
  * What a task's health is before anything was heard of it. A static endpoint is checked by tcp unless it is said otherwise, and
  * so is an attached container where the check is a command; where there is no tcp port to ask, it is taken for well.
  */
-export function initialHealth(service: Service, task: Pick<Task, 'source' | 'ownPort' | 'attachments'>): Health {
+export function initialHealth(
+  service: Service,
+  task: Pick<Task, 'source' | 'ownPort' | 'attachments' | 'container'>,
+): Health {
   const { health } = service.spec;
+  if (isCheckedByEngine(service, task)) return 'starting';
   if (health === 'none') return 'none';
   if (task.source !== 'static' && health === undefined) return 'none';
   if (task.source === 'process') return 'starting';

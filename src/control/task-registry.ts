@@ -20,6 +20,7 @@ export interface AttachRequest {
   readonly Addresses?: readonly string[] | undefined;
   readonly PID?: number | undefined;
   readonly Netns?: string | undefined;
+  readonly Container?: { readonly ID: string; readonly HasCheck: boolean } | undefined;
 }
 
 /** What `vipmesh run` asks for. */
@@ -60,10 +61,13 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
         ...common(request),
         ...(request.Networks === undefined ? {} : { networks: request.Networks }),
       }),
-    addAttached: ({ Networks, Addresses, PID, Netns, ...request }) =>
+    addAttached: ({ Networks, Addresses, PID, Netns, Container, ...request }) =>
       commands.addTask({
         ...common(request),
-        attached: Netns === undefined ? {} : { netns: Netns },
+        attached: {
+          ...(Netns === undefined ? {} : { netns: Netns }),
+          ...(Container === undefined ? {} : { container: { id: Container.ID, hasCheck: Container.HasCheck } }),
+        },
         ...(Networks === undefined ? {} : { networks: Networks }),
         ...(Addresses === undefined ? {} : { addresses: Addresses }),
         ...(PID === undefined ? {} : { pid: PID }),

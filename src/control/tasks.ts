@@ -1,9 +1,10 @@
 // Tasks that run a command under the agent, and containers that were attached. PURE.
+import { isDeepStrictEqual } from 'node:util';
 import { ipVersion, type IpAddress, parseIp, type Subnet, subnetContains } from '../model/address.ts';
 import type { Network } from '../model/network.ts';
 import { isPortNumber } from '../model/port.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
-import type { Attachment, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
+import type { Attachment, EngineContainer, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { findNetwork } from './lookup.ts';
@@ -24,9 +25,15 @@ export interface NewTask extends TaskService {
   readonly aliases?: readonly string[];
   readonly pid?: number;
   /** A container that something else started: it exists as long as its `pid`, or the path of its namespace, does. */
-  readonly attached?: { readonly netns?: string };
+  readonly attached?: { readonly netns?: string; readonly container?: EngineContainer };
   /** As the user wrote them, at most one for each subnet; where none is wanted, one is allocated. */
   readonly addresses?: readonly string[];
+}
+
+export interface TaskNames {
+  readonly name: string;
+  /** On each of its networks. */
+  readonly aliases: readonly string[];
 }
 
 /** A task in state `starting`, with an address on each of its networks. */
@@ -52,6 +59,7 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   }));
   addresses.refuseUnused(networks);
   for (const network of networks) claimBridge(draft, network.id);
+  const ofEngine = wanted.attached?.container === undefined ? {} : { container: wanted.attached.container };
   return draft.putTask({
     id,
     serviceId: service.id,
@@ -60,7 +68,8 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     nodeId: draft.surroundings.nodeId,
     source,
     state: 'starting',
-    health: initialHealth(service, { source, attachments }),
+    health: initialHealth(service, { source, attachments, ...ofEngine }),
+    ...ofEngine,
     ...(wanted.hostname === undefined ? {} : { hostname: wanted.hostname }),
     ...(wanted.pid === undefined ? {} : { pid: wanted.pid }),
     ...(wanted.attached?.netns === undefined ? {} : { netns: wanted.attached.netns }),
@@ -78,6 +87,13 @@ export function withState(task: Task, state: TaskState, pid: number | undefined,
     throw new ControlError('invalid', `task ${task.name} is ${task.state}; it cannot be starting again`);
   }
   return { ...task, state, ...(pid === undefined ? {} : { pid }), updatedAt: now };
+}
+
+/** What else it is called from now on. */
+export function withNames(task: Task, { name, aliases }: TaskNames, now: number): Task {
+  const same = task.name === name && task.attachments.every((one) => isDeepStrictEqual(one.aliases, aliases));
+  if (same) return task;
+  return { ...task, name, attachments: task.attachments.map((one) => ({ ...one, aliases })), updatedAt: now };
 }
 
 export function withHealth(task: Task, health: Health, now: number): Task {

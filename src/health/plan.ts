@@ -9,7 +9,7 @@ import {
   type ProxyProtocol,
   type Service,
 } from '../model/service.ts';
-import { cannotRunCheck, servedPort, type Task } from '../model/task.ts';
+import { cannotRunCheck, isCheckedByEngine, servedPort, type Task } from '../model/task.ts';
 
 export interface CheckPlan {
   readonly check: HealthCheck;
@@ -40,7 +40,7 @@ export function checkOf(
   network: (id: NetworkId) => Network | undefined,
 ): CheckPlan | undefined {
   const { health } = service.spec;
-  if (health === 'none') return undefined;
+  if (health === 'none' || isCheckedByEngine(service, task)) return undefined;
   const usable = cannotRunCheck(service, task) ? undefined : health;
   if (usable?.probe.kind === 'exec') return { check: usable, target: { kind: 'task' } };
   if (usable === undefined) {

@@ -36,6 +36,14 @@ export interface PortMapping {
   readonly port: number;
 }
 
+/** The container that a task is, where an engine runs it. */
+export interface EngineContainer {
+  /** The engine's own id of it, in full. */
+  readonly id: string;
+  /** The engine runs a check in it, of which it tells. */
+  readonly hasCheck: boolean;
+}
+
 export interface Task {
   readonly id: TaskId;
   readonly serviceId: ServiceId;
@@ -52,6 +60,7 @@ export interface Task {
   readonly pid?: number;
   /** Path of the attached container's network namespace, where that is what the task lives as long as. */
   readonly netns?: string;
+  readonly container?: EngineContainer;
   /**
    * On networks of the service, in the order in which the task's names are looked up: the service's, or as the user gave them.
    * A static task has the same address on each.
@@ -82,9 +91,17 @@ export function isEligible(task: Task): boolean {
  * The service's check is a command, and the agent has no way to run it in this task: commands run only in what `vipmesh run`
  * started. A tcp check takes its place.
  */
-export function cannotRunCheck(service: Service, task: Pick<Task, 'source'>): boolean {
-  const { health } = service.spec;
-  return task.source !== 'process' && health !== undefined && health !== 'none' && health.probe.kind === 'exec';
+export function cannotRunCheck(service: Service, task: Pick<Task, 'source' | 'container'>): boolean {
+  return task.source !== 'process' && hasCommandCheck(service) && !isCheckedByEngine(service, task);
+}
+
+/** The check that the engine runs in the container counts: the service has none, or a command, which is the engine's to run. */
+export function isCheckedByEngine(service: Service, task: Pick<Task, 'container'>): boolean {
+  return task.container?.hasCheck === true && (service.spec.health === undefined || hasCommandCheck(service));
+}
+
+function hasCommandCheck({ spec: { health } }: Service): boolean {
+  return health !== undefined && health !== 'none' && health.probe.kind === 'exec';
 }
 
 /** The target ports of a service: declared ones, else the one that its tasks brought along. */

@@ -198,6 +198,7 @@ const task: z.ZodType<Task> = z.object({
   hostname: optional(text),
   pid: optional(z.number().int().positive()),
   netns: optional(text),
+  container: optional(z.object({ id: text, hasCheck: z.boolean() })),
   attachments: z.array(
     z.object({
       networkId: id<NetworkId>(),

@@ -132,6 +132,12 @@ export class AttachedTasks {
     );
   }
 
+  /** Whoever runs the container says that it has ended. Nothing happens when it is not attached. */
+  async ended(id: TaskId): Promise<void> {
+    const guest = this.#guests.get(id);
+    if (guest !== undefined) await this.#end(guest, 'container has ended');
+  }
+
   /** After a start: gives a container that has its links from a former agent its resolver again. Never rejects. */
   async resume(task: Task): Promise<void> {
     try {

@@ -37,6 +37,8 @@ export interface AttachRequest extends ContainerPlace {
   readonly Publish?: readonly PublishSpec[] | undefined;
   /** At most one for each subnet of the networks. */
   readonly Addresses?: readonly string[] | undefined;
+  /** The engine's container that it is; said by who follows the engine, never asked for over the API. */
+  readonly Container?: { readonly ID: string; readonly HasCheck: boolean } | undefined;
 }
 
 export interface PreparedEvent {

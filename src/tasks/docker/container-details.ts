@@ -1,0 +1,86 @@
+// A container as the Docker Engine describes it (GET /containers/ID/json), as far as it matters here. PURE.
+import { z } from 'zod';
+
+const texts = z.record(z.string(), z.string()).nullish();
+
+/** Of the engine's answer only what is read; what older or newer engines leave out is as good as empty. */
+export const containerDetails = z.object({
+  Id: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits'),
+  /** With a `/` before it. */
+  Name: z.string(),
+  State: z.object({
+    Running: z.boolean(),
+    Paused: z.boolean(),
+    Restarting: z.boolean().optional(),
+    /** 0 when it does not run. */
+    Pid: z.number().int().nonnegative(),
+    Health: z.object({ Status: z.string() }).nullish(),
+  }),
+  Config: z.object({
+    Hostname: z.string().nullish(),
+    Labels: texts,
+    ExposedPorts: z.record(z.string(), z.unknown()).nullish(),
+    StopSignal: z.string().nullish(),
+    /** Seconds. */
+    StopTimeout: z.number().nullish(),
+  }),
+  NetworkSettings: z.object({
+    Networks: z
+      .record(
+        z.string(),
+        z.object({
+          NetworkID: z.string().nullish(),
+          IPAddress: z.string().nullish(),
+          IPPrefixLen: z.number().nullish(),
+          GlobalIPv6Address: z.string().nullish(),
+          GlobalIPv6PrefixLen: z.number().nullish(),
+          Aliases: z.array(z.string()).nullish(),
+        }),
+      )
+      .nullish(),
+  }),
+});
+
+export type ContainerDetails = z.infer<typeof containerDetails>;
+export type ContainerNetwork = NonNullable<ContainerDetails['NetworkSettings']['Networks']>[string];
+
+/** Docker's own networks, on which its resolver knows no names. */
+const BUILT_IN: ReadonlySet<string> = new Set(['bridge', 'host', 'none']);
+
+export function containerName({ Name }: ContainerDetails): string {
+  return Name.replace(/^\//, '');
+}
+
+/** On which its resolver answers at 127.0.0.11: those that users made, in the order of their names. */
+export function userNetworks({ NetworkSettings }: ContainerDetails): readonly (readonly [string, ContainerNetwork])[] {
+  return Object.entries(NetworkSettings.Networks ?? {})
+    .filter(([name]) => !BUILT_IN.has(name))
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** As far as Docker sees it; undefined: the container has no check. */
+export function dockerHealth({ State }: ContainerDetails): 'starting' | 'healthy' | 'unhealthy' | undefined {
+  const status = State.Health?.Status;
+  return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? status : undefined;
+}
+
+/** Numbers of signals that ask a program to end, by name (signal(7), x86 and arm64). */
+const SIGNALS: Readonly<Record<string, number>> = {
+  HUP: 1,
+  INT: 2,
+  QUIT: 3,
+  KILL: 9,
+  USR1: 10,
+  USR2: 12,
+  TERM: 15,
+  WINCH: 28,
+};
+const SIGKILL = 9;
+const SIGTERM = 15;
+
+/** Whether a signal is the end of the container: the one that `docker stop` sends it, or one that nothing survives. */
+export function isStopSignal({ Config }: ContainerDetails, signal: number): boolean {
+  const wanted = (Config.StopSignal ?? '').toUpperCase().replace(/^SIG/, '');
+  const own = wanted === '' ? SIGTERM : (SIGNALS[wanted] ?? Number(wanted));
+  return signal === own || signal === SIGKILL;
+}

@@ -1,0 +1,241 @@
+// Containers of the node's Docker Engine become tasks. What the engine tells is only taken as a sign that something is different:
+// the container is then looked at, and its task made to agree. So no order of events, and no event that was missed, leaves a
+// task twice or one without its container.
+import { declaredTargets, type Service } from '../../model/service.ts';
+import { type Health, isCheckedByEngine, type Task, type TaskId, type TaskState } from '../../model/task.ts';
+import { type Clock, type Scheduled, sleep } from '../../runtime/clock.ts';
+import type { Log } from '../../runtime/log.ts';
+import type { AttachRequest } from '../protocol.ts';
+import { type ContainerDetails, dockerHealth, isStopSignal } from './container-details.ts';
+import type { Engine, EngineEvent } from './engine.ts';
+import { type DockerSelection, type WantedTask, wantedTask } from './wanted-task.ts';
+
+export interface DockerTasksOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly engine: Engine;
+  readonly selections: ReadonlySet<DockerSelection>;
+  readonly registry: {
+    /** The tasks of this node that are containers of an engine. */
+    tasks(): readonly Task[];
+    service(task: Task): Service | undefined;
+    /** Makes it, and its networks, when it is not there. Rejects with an error for the user. */
+    ensureService(wanted: WantedTask): Promise<Service>;
+    /** Nobody else is called that whom a task of the service would hide, or be hidden by. */
+    isFree(name: string, service: Service): boolean;
+    setState(id: TaskId, state: TaskState): Promise<void>;
+    setHealth(id: TaskId, health: Health): Promise<void>;
+    setNames(id: TaskId, names: { readonly name: string; readonly aliases: readonly string[] }): Promise<void>;
+  };
+  readonly attached: {
+    attach(request: AttachRequest): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
+    ended(id: TaskId): Promise<void>;
+  };
+}
+
+/** How long after it has gone away, or has failed, an engine is asked again. */
+const RETRY_MS = 1000;
+/** How long after it could not be made a task a container is tried again. */
+const TRY_AGAIN_MS = 5000;
+/** `docker stop` waits this long when the container does not say otherwise. */
+const STOP_TIMEOUT_S = 10;
+/** After that it is either gone or had only been asked to. */
+const STOP_MARGIN_MS = 5000;
+
+export class DockerTasks {
+  readonly #options: DockerTasksOptions;
+  readonly #stopping = new AbortController();
+  /** What was seen of each container that is, or should be, a task. */
+  readonly #seen = new Map<string, ContainerDetails>();
+  /** To be looked at, in this order. */
+  readonly #changed = new Set<string>();
+  readonly #timers = new Map<string, Scheduled>();
+  /** Asked to stop: no new connection, whatever it says. */
+  readonly #leaving = new Set<string>();
+  /** Sentences, by container. */
+  readonly #problems = new Map<string, string>();
+  #away: string | undefined;
+  #following: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(options: DockerTasksOptions) {
+    this.#options = options;
+  }
+
+  /** What the user should know, as whole sentences. */
+  get problems(): readonly string[] {
+    return [...(this.#away === undefined ? [] : [this.#away]), ...this.#problems.values()];
+  }
+
+  /** Follows the engine from now on, whether or not it is there yet. */
+  start(): void {
+    this.#following ??= this.#follow();
+  }
+
+  /** Leaves the tasks as they are: the next agent takes them up. */
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#changed.clear();
+    await this.#following;
+    await this.#looking;
+  }
+
+  async #follow(): Promise<void> {
+    const { clock, engine, log } = this.#options;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      let listed: Promise<void> | undefined;
+      try {
+        await engine.follow(
+          () => {
+            // What happens while it is listed is heard of already.
+            listed = this.#list();
+            listed.catch(() => undefined);
+          },
+          (event) => this.#hear(event),
+          signal,
+        );
+        await listed;
+        if (!signal.aborted) this.#wentAway('the Docker Engine has ended; its containers are watched without it');
+      } catch (error) {
+        if (!signal.aborted) this.#wentAway(error instanceof Error ? error.message : String(error));
+      }
+      await sleep(clock, RETRY_MS, signal);
+    }
+    log.debug('the Docker Engine is followed no longer');
+  }
+
+  /** Said once, although it is tried again and again. */
+  #wentAway(why: string): void {
+    if (this.#away === undefined) this.#options.log.warn('the Docker Engine does not answer', { why });
+    this.#away = why;
+  }
+
+  /** Everything that is there now, and everything that was there when it was last looked. */
+  async #list(): Promise<void> {
+    const { engine, log, registry } = this.#options;
+    const ids = await engine.containers();
+    const known = registry.tasks().flatMap(({ container }) => container?.id ?? []);
+    for (const id of [...known, ...this.#seen.keys(), ...ids]) this.#look(id);
+    await this.#looking;
+    this.#away = undefined;
+    log.info('containers of the Docker Engine are followed', {
+      containers: ids.length,
+      tasks: registry.tasks().length,
+    });
+  }
+
+  #hear({ container, action, signal }: EngineEvent): void {
+    const details = this.#seen.get(container);
+    if (action === 'kill' && details !== undefined && signal !== undefined && isStopSignal(details, signal)) {
+      this.#leave(details);
+      return;
+    }
+    this.#look(container);
+  }
+
+  /** The signal is on its way: whatever is still to come goes to others. One that does not heed it is back after a while. */
+  #leave({ Id, Config }: ContainerDetails): void {
+    this.#leaving.add(Id);
+    this.#look(Id);
+    this.#later(Id, (Config.StopTimeout ?? STOP_TIMEOUT_S) * 1000 + STOP_MARGIN_MS);
+  }
+
+  #later(id: string, delayMs: number): void {
+    this.#timers.get(id)?.cancel();
+    const timer = this.#options.clock.schedule(delayMs, () => {
+      this.#timers.delete(id);
+      this.#leaving.delete(id);
+      this.#look(id);
+    });
+    this.#timers.set(id, timer);
+  }
+
+  /** One at a time: two containers may want the same service to be made. */
+  #look(id: string): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#changed.add(id);
+    this.#looking ??= this.#lookAtAll().finally(() => {
+      this.#looking = undefined;
+    });
+  }
+
+  async #lookAtAll(): Promise<void> {
+    // What is named again while it is looked at is looked at again.
+    for (let [id] = this.#changed; id !== undefined; [id] = this.#changed) {
+      this.#changed.delete(id);
+      try {
+        await this.#settle(id);
+        this.#problems.delete(id);
+      } catch (error) {
+        this.#failed(id, error);
+      }
+    }
+  }
+
+  async #settle(id: string): Promise<void> {
+    const { attached, engine, registry, selections } = this.#options;
+    const details = await engine.inspect(id);
+    const task = registry.tasks().find(({ container }) => container?.id === id);
+    const runs = details !== undefined && details.State.Pid > 0 && details.State.Restarting !== true;
+    const wanted = runs ? wantedTask(details, selections) : undefined;
+    if (details === undefined || wanted === undefined || typeof wanted === 'string') {
+      this.#seen.delete(id);
+      this.#leaving.delete(id);
+      if (task !== undefined) await attached.ended(task.id);
+      if (typeof wanted === 'string') throw new RangeError(`container ${details?.Name.slice(1)} ${wanted}`);
+      return;
+    }
+    this.#seen.set(id, details);
+    if (task !== undefined && task.pid === details.State.Pid) return this.#refresh(task, details, wanted);
+    // It has been started again: what it was before is gone.
+    if (task !== undefined) await attached.ended(task.id);
+    this.#leaving.delete(id);
+    await this.#attach(details, wanted);
+  }
+
+  async #attach(details: ContainerDetails, wanted: WantedTask): Promise<void> {
+    const { attached, log, registry } = this.#options;
+    const service = await registry.ensureService(wanted);
+    const targets = declaredTargets(service.spec);
+    const { port, networks, hostname, name, aliases, publish } = wanted;
+    const { task, warnings } = await attached.attach({
+      Service: service.spec.name,
+      PID: details.State.Pid,
+      Container: { ID: details.Id, HasCheck: dockerHealth(details) !== undefined },
+      Aliases: aliases.filter((alias) => registry.isFree(alias, service)),
+      ...(registry.isFree(name, service) ? { Name: name } : {}),
+      ...(hostname === undefined ? {} : { Hostname: hostname }),
+      ...(networks === undefined ? {} : { Networks: networks }),
+      ...(publish.length === 0 ? {} : { Publish: publish }),
+      ...(port === undefined || targets.some((target) => target.port === port) ? {} : { Port: port }),
+    });
+    for (const warning of warnings) log.warn('container of the Docker Engine', { container: name, warning });
+    await this.#refresh(task, details, wanted);
+  }
+
+  async #refresh(task: Task, details: ContainerDetails, { name, aliases }: WantedTask): Promise<void> {
+    const { registry } = this.#options;
+    const state = details.State.Paused || this.#leaving.has(details.Id) ? 'draining' : 'running';
+    if (state === 'draining') await registry.setState(task.id, state);
+    const service = registry.service(task);
+    const health = dockerHealth(details);
+    if (health !== undefined && service !== undefined && isCheckedByEngine(service, task))
+      await registry.setHealth(task.id, health);
+    if (state === 'running') await registry.setState(task.id, state);
+    if (service === undefined) return;
+    const isMine = (one: string) => task.name === one || task.attachments.some((place) => place.aliases.includes(one));
+    const free = (one: string) => isMine(one) || registry.isFree(one, service);
+    await registry.setNames(task.id, { name: free(name) ? name : task.name, aliases: aliases.filter(free) });
+  }
+
+  /** Said once; tried again as long as the container is there. */
+  #failed(id: string, error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    if (this.#problems.get(id) !== why)
+      this.#options.log.warn('container of the Docker Engine is no task', { container: id.slice(0, 12), error });
+    this.#problems.set(id, why);
+    if (!this.#stopping.signal.aborted) this.#later(id, TRY_AGAIN_MS);
+  }
+}

@@ -1,0 +1,72 @@
+// Containers of a real Docker Engine become tasks.
+import './support/node.ts';
+import t from 'tap';
+import { startAgent } from '../support/agent.ts';
+import { startDocker } from '../support/docker.ts';
+import { OWN_NETNS } from '../../src/native/netns.ts';
+import { httpGet } from './support/clients.ts';
+import { endpoints } from './support/mesh.ts';
+import { mayBeNode } from './support/node.ts';
+import { until } from './support/tasks.ts';
+
+t.test('containers of a Docker Engine', async (t) => {
+  if (!(await mayBeNode(t))) return;
+  const docker = await startDocker(t);
+  if (docker === undefined) return;
+  const agent = await startAgent({ args: ['--docker', `unix://${docker.socket}`] });
+  await docker.start(
+    ...['--name', 'w1', '--network', 'none', '--dns', '127.0.0.11'],
+    ...['--label', 'vipmesh.service=web', '--label', 'vipmesh.publish=8080:80'],
+    ...['box', 'httpd', '-f', '-p', '80', '-h', '/etc'],
+  );
+  await until(
+    'it is an endpoint',
+    () => endpoints(agent),
+    (all) => all.some(({ Task, Eligible }) => Task === 'w1' && Eligible),
+  );
+  const served = (text: string) => text.startsWith('root:');
+  await until('its published port answers', () => httpGet(OWN_NETNS, '127.0.0.1', 8080, '/passwd'), served);
+  const inside = (name: string, container = 'w1') =>
+    docker.run('exec', container, 'wget', '-qO-', `http://${name}/passwd`);
+  t.match(await inside('web'), /^root:/, 'by its VIP');
+  t.match(await inside('w1'), /^root:/, 'by its own name');
+
+  await docker.run('rename', 'w1', 'w2');
+  const tasks = async () => (await endpoints(agent)).map(({ Task, State }) => `${Task} ${State}`);
+  const untilTasks = (...wanted: string[]) =>
+    until(`tasks are ${wanted}`, tasks, (found) => found.sort().join() === wanted.sort().join());
+  await untilTasks('w2 running');
+  t.match(await inside('w2', 'w2'), /^root:/, 'by its new name');
+
+  await docker.run('pause', 'w2');
+  await untilTasks('w2 draining');
+  await docker.run('unpause', 'w2');
+  await untilTasks('w2 running');
+
+  await docker.run('kill', '-s', 'HUP', 'w2').catch(() => undefined);
+  await docker.run('restart', '-t', '0', 'w2');
+  await untilTasks('w2 running');
+  await until('it answers again', () => httpGet(OWN_NETNS, '127.0.0.1', 8080, '/passwd'), served);
+
+  await docker.start(
+    ...['--name', 'ill', '--network', 'none', '--label', 'vipmesh.service=web'],
+    ...['--health-cmd', 'test -e /tmp/well', '--health-interval', '200ms', '--health-retries', '1'],
+    ...['box', 'httpd', '-f', '-p', '80', '-h', '/etc'],
+  );
+  const eligible = async () => (await endpoints(agent)).flatMap(({ Task, Eligible }) => (Eligible ? [Task] : []));
+  const untilEligible = (...wanted: string[]) =>
+    until(`${wanted} are eligible`, eligible, (found) => found.sort().join() === wanted.sort().join());
+  await untilTasks('ill running', 'w2 running');
+  await untilEligible('w2');
+  await docker.run('exec', 'ill', 'touch', '/tmp/well');
+  await untilEligible('ill', 'w2');
+  await docker.run('exec', 'ill', 'rm', '/tmp/well');
+  await untilEligible('w2');
+
+  await docker.run('stop', '-t', '0', 'ill');
+  await untilTasks('w2 running');
+  await docker.run('start', 'ill');
+  await untilTasks('ill running', 'w2 running');
+  await docker.run('rm', '-f', 'ill', 'w2');
+  await untilTasks();
+});
