@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { type Contender, DNSMASQ, OURS, UNBOUND } from './contenders.ts';
 import type { PacedAnswers, PacedQuestions } from './dns/paced-questions.ts';
 import { DnsServers, LOCAL_NAME } from './dns/servers.ts';
+import { measureTruth } from './dns/truth.ts';
 import { type Frame, runBench } from './frame.ts';
 import { installPeers, type Peer, peerVersions } from './install.ts';
 import { describeMachine } from './machine.ts';
@@ -26,6 +27,9 @@ const WARM_UP_SECONDS = 1;
 const PACED_RATE = 5_000;
 /** Questions to an upstream that never answers, under way at any time. */
 const PENDING = 1_000;
+/** While services come, go and change. */
+const QUESTIONS = 2_000_000;
+const QUICK_QUESTIONS = 200_000;
 const IDLE = 'idle';
 const BLACK_HOLE = 'upstream silent';
 /** Of compiled code: dist/bench; the results belong beside the sources. */
@@ -165,6 +169,7 @@ async function run(frame: Frame): Promise<void> {
   );
   await Promise.all([ours, dnsmasq, unbound].map((one) => one.process?.stop()));
   const waiting = await latency(frame, extent, servers);
+  const truth = await measureTruth(frame, quick ? QUICK_QUESTIONS : QUESTIONS);
   const text = [
     '# Results of `npm run bench:dns`',
     '',
@@ -180,6 +185,7 @@ async function run(frame: Frame): Promise<void> {
     '',
     table([IDLE, BLACK_HOLE], waiting, BLACK_HOLE),
     '',
+    truth,
   ].join('\n');
   say(`\n${text}`);
   if (!quick) writeFileSync(RESULTS, text);

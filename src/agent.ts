@@ -308,6 +308,7 @@ function runtimeStatus(
 ): Omit<RuntimeStatus, 'state'> {
   const dns = resolverStatus(config, plane);
   return {
+    appliedRevision: mesh.appliedRevision,
     dns,
     workers: plane.status().map((worker, id) => ({
       ID: id,

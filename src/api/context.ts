@@ -66,6 +66,8 @@ export interface EndpointFacts {
 /** The part of the agent's status that changes; the rest follows from the facts and the snapshot. */
 export interface RuntimeStatus {
   readonly state: AgentStatus['State'];
+  /** Everything up to this commit is in effect in every worker; undefined: everything there is. */
+  readonly appliedRevision: number | undefined;
   readonly dns: AgentStatus['DNS'];
   readonly workers: readonly AgentStatus['Workers'][number][];
   readonly stacks: readonly AgentStatus['Stacks'][number][];

@@ -47,8 +47,10 @@ export const agentStatus = z.object({
   Socket: z.string(),
   StateDir: z.string(),
   Admin: z.string(),
-  /** The newest commit that is in effect. */
+  /** The newest commit that the agent knows. */
   Revision: z.number(),
+  /** Everything up to this commit is in effect in every worker: names are answered and connections sent accordingly. */
+  AppliedRevision: z.number(),
   DNS: z.object({
     Listen: z.array(z.string()),
     /** Asked in this order for names that are not ours. */

@@ -96,6 +96,7 @@ export function shapeStatus(context: ApiContext): AgentStatus {
     StateDir: facts.stateDir,
     Admin: facts.admin,
     Revision: snapshot.revision,
+    AppliedRevision: runtime.appliedRevision ?? snapshot.revision,
     DNS: runtime.dns,
     Workers: [...runtime.workers],
     Stacks: [...runtime.stacks],

@@ -160,6 +160,7 @@ export function fakeApi(): FakeApi {
       warnings: (id: ServiceId) => (id === 'svc-shop_db' ? ['a warning of the node'] : []),
       status: () => ({
         state: 'ready',
+        appliedRevision: undefined,
         dns: {
           Listen: ['127.0.0.11:1053/udp', '127.0.0.11:1053/tcp'],
           Upstreams: ['9.9.9.9:53'],
