@@ -15,6 +15,7 @@ import { registerPoolMetrics } from './agent/pool-metrics.ts';
 import { registerResolverMetrics, resolverStatus, resolverWarnings } from './agent/resolver-status.ts';
 import { probeTask } from './agent/probing.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
+import { registerServiceMetrics } from './agent/service-metrics.ts';
 import { takeUp } from './agent/take-up.ts';
 import { Teardown } from './agent/teardown.ts';
 import { startAdminServer } from './api/admin.ts';
@@ -138,6 +139,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   });
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
+  registerServiceMetrics(metrics, { catalog, plane, mesh });
   registerPoolMetrics(metrics, control, () => catalog.snapshot);
   registerResolverMetrics(metrics, config, plane);
   if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);

@@ -28,6 +28,7 @@ import { systemRandom } from '../runtime/random.ts';
 import type { Mesh } from './mesh.ts';
 import { tryOutside } from './outside-trial.ts';
 import { resolveName } from './resolution.ts';
+import { listConnections, readTraffic } from './traffic.ts';
 
 export interface ContextParts {
   readonly config: Pick<Config, 'upstreams' | 'dnsRoutes'>;
@@ -76,6 +77,8 @@ export function apiContext(parts: ContextParts): ApiContext {
       mesh.overlayProblems.map((problem) => `overlay networks are not as they should be on this node: ${problem}`),
     status: parts.status,
     dnsCache: (below, atMost) => listDnsCache(plane, below, atMost),
+    connections: (service, atMost) => listConnections(parts, service, atMost),
+    traffic: () => readTraffic(parts, systemClock.now()),
     flushDnsCache: async (below) => {
       plane.post({ kind: 'dns-cache-flush', ...(below === undefined ? {} : { below }) });
       await plane.barrier();

@@ -37,11 +37,13 @@ export function registerClusterMetrics(metrics: Metrics, cluster: Cluster): void
     'From the commit of a change to its being in effect in every worker of this node',
     () => {
       const { buckets, count, sumMs } = cluster.convergence.totals();
-      return {
-        buckets: buckets.map((bucket) => ({ upTo: bucket.upToMs / 1000, count: bucket.count })),
-        count,
-        sum: sumMs / 1000,
-      };
+      return [
+        {
+          buckets: buckets.map((bucket) => ({ upTo: bucket.upToMs / 1000, count: bucket.count })),
+          count,
+          sum: sumMs / 1000,
+        },
+      ];
     },
   );
 }

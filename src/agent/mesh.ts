@@ -2,6 +2,7 @@
 // it. Nothing here waits for the store, so what is in effect stays in effect while the store is gone.
 import { ListenerSet } from '../balancer/listener-set.ts';
 import { BalancerPublisher } from '../balancer/publisher.ts';
+import { ServiceTraffic } from '../balancer/service-traffic.ts';
 import { Slots } from '../balancer/slots.ts';
 import type { Change } from '../catalog/change.ts';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../catalog/snapshot.ts';
@@ -40,6 +41,8 @@ export class Mesh {
   readonly listeners: ListenerSet;
   readonly publisher: BalancerPublisher;
   readonly overlaySockets: OverlaySockets;
+  /** What services have moved. */
+  readonly traffic: ServiceTraffic;
   readonly #options: MeshOptions;
   readonly #zones: Zones;
   readonly #networkNumbers = new Slots<NetworkId>(MAX_NETWORKS);
@@ -71,6 +74,7 @@ export class Mesh {
       barrier: () => plane.barrier(),
       log,
     });
+    this.traffic = new ServiceTraffic((slot) => plane.endpointCounters(slot));
     this.overlaySockets = new OverlaySockets(plane, new Slots(MAX_NETWORKS), frontends);
     this.#scopes = new Scopes((command) => plane.post(command));
     this.#resolvers = new ResolverSockets(plane);
@@ -86,7 +90,12 @@ export class Mesh {
         const { active, flows } = plane.endpointCounters(slot);
         return active + flows;
       },
-      beginCounting: (slot) => plane.beginCounting('endpoints', slot),
+      beginCounting: (slot, serviceId) => {
+        this.traffic.begin(slot, serviceId);
+        plane.beginCounting('endpoints', slot);
+      },
+      beginService: (slot) => plane.beginCounting('services', slot),
+      openOfService: (slot) => plane.serviceCounters(slot).open,
       later: (delayMs, action) => this.#later(delayMs, action),
       exhausted: (what, name) => this.#leftOut[what].push(name),
     });
@@ -209,6 +218,7 @@ export class Mesh {
     const { opened, idle } = await this.#applyOverlay(snapshot, previous, changes);
     // Whose endpoints could not be reached before has to be told again.
     this.publisher.apply(snapshot, previous, [...changes, ...opened.map(touched)]);
+    this.traffic.forgetRemoved(changes);
     this.#reportLeftOut();
     // A name leads to nobody before its ports are open.
     await this.#listening;

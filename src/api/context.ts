@@ -8,9 +8,14 @@ import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
 import type { AttachRequest } from './requests.ts';
-import type { ClusterStatus, DnsCacheListing } from './status-schema.ts';
+import type {
+  AgentStatus,
+  ClusterStatus,
+  ConnectionListing,
+  DnsCacheListing,
+  TrafficReading,
+} from './status-schema.ts';
 import type { Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
-import type { AgentStatus } from './status-schema.ts';
 
 /** What is fixed for as long as the agent runs. */
 export interface AgentFacts {
@@ -178,6 +183,10 @@ export interface ApiContext {
   dnsCache(below: string | undefined, atMost: number): Promise<DnsCacheListing>;
   /** Forgets that. Resolves when it is gone. */
   flushDnsCache(below: string | undefined): Promise<void>;
+  /** What the data path has open, of one service or of all; at most so many. */
+  connections(service: ServiceId | undefined, atMost: number): Promise<ConnectionListing>;
+  /** What the data path has moved since the agent started. */
+  traffic(): TrafficReading;
   /** What a client would be told about a name. */
   resolve(question: NameQuestion): Promise<Resolution>;
 }

@@ -122,3 +122,70 @@ export const flushRequest = z.strictObject({
   Below: z.string().min(1).max(254).optional(),
 });
 export const flushed = z.object({ Forgotten: z.number() });
+
+/** GET /vipmesh/connections: what this node's data path has open, the oldest first. */
+export const connectionListing = z.object({
+  Connections: z.array(
+    z.object({
+      /** Empty while it is not known yet. */
+      Service: z.string(),
+      Protocol: z.enum(['tcp', 'udp']),
+      /** Each `ADDRESS:PORT`. */
+      Client: z.string(),
+      /** What the client connected to. */
+      Frontend: z.string(),
+      /** Absent while there is none; without a port while it is being connected to. */
+      Endpoint: z.string().optional(),
+      Task: z.string().optional(),
+      /** Milliseconds since the client came. */
+      AgeMs: z.number(),
+      BytesToEndpoint: z.number(),
+      BytesToClient: z.number(),
+      /**
+       * Stalled: one side does not read, and the other waits for it. Client-ended, endpoint-ended: that side sends no more.
+       * Waiting: a UDP flow that nobody has answered yet.
+       */
+      State: z.enum(['connecting', 'open', 'stalled', 'client-ended', 'endpoint-ended', 'waiting']),
+      Worker: z.number(),
+    }),
+  ),
+  /** How many there are, shown or not. */
+  Total: z.number(),
+});
+export type ConnectionListing = z.infer<typeof connectionListing>;
+
+const counted = {
+  /** Connections and flows, now and since the agent started. */
+  Open: z.number(),
+  Total: z.number(),
+  /** Attempts to connect to an endpoint that failed. */
+  Failures: z.number(),
+  BytesToClient: z.number(),
+  BytesToEndpoint: z.number(),
+};
+
+/** GET /vipmesh/traffic: what this node's data path has moved; two readings make a rate. */
+export const trafficReading = z.object({
+  /** When, in milliseconds on a clock that only goes forward. */
+  AtMs: z.number(),
+  Services: z.array(
+    z.object({
+      Name: z.string(),
+      ...counted,
+      /** Clients that were reset because no endpoint could be reached. */
+      Refused: z.number(),
+      Endpoints: z.array(
+        z.object({
+          Task: z.string(),
+          Network: z.string(),
+          Address: z.string(),
+          Eligible: z.boolean(),
+          /** Not chosen for a while, because connecting to it failed. */
+          Ejected: z.boolean(),
+          ...counted,
+        }),
+      ),
+    }),
+  ),
+});
+export type TrafficReading = z.infer<typeof trafficReading>;

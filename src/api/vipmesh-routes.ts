@@ -25,6 +25,7 @@ import {
 } from './schema.ts';
 import { publishedBy } from './service-request.ts';
 import { agentStatus } from './status-schema.ts';
+import { addTrafficRoutes } from './traffic-routes.ts';
 import { validated } from './validate.ts';
 import { shapeEndpoints, shapeServiceDetail, shapeStatus } from './vipmesh-shape.ts';
 
@@ -61,6 +62,7 @@ export function addVipmeshRoutes(app: FastifyInstance, context: ApiContext, stre
   addTaskRoutes(app, context, streams);
   addAttachmentRoutes(app, context);
   addDnsRoutes(app, context);
+  addTrafficRoutes(app, context);
 }
 
 const resolveQuery = z.object({

@@ -117,6 +117,16 @@ export class FlowTable {
     return this.#keys[flow * FLOW_KEY_WORDS + word] as number;
   }
 
+  /** No flow from here on was ever in use. */
+  get used(): number {
+    return this.#unused;
+  }
+
+  /** The endpoint has sent something. */
+  isAnswered(flow: number): boolean {
+    return this.#stage[flow] !== WAITING;
+  }
+
   /** The client sent something: the flow's idle time begins anew. */
   touch(flow: number, now: number): void {
     const stage = this.#stage[flow] as number;

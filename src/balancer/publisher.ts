@@ -41,8 +41,12 @@ export interface PublisherPort {
   netnsOf(networkId: NetworkId): number | undefined;
   /** Connections and flows open to an endpoint, over all workers. */
   openCount(slot: number): number;
-  /** A slot has a new owner, who is to be counted from zero. */
-  beginCounting(slot: number): void;
+  /** A slot has a new owner, an endpoint of this service, who is to be counted from zero. */
+  beginCounting(slot: number, serviceId: ServiceId): void;
+  /** The same of a service's own slot. */
+  beginService(slot: number): void;
+  /** TCP connections that are open to endpoints of the service with this slot, over all workers. */
+  openOfService(slot: number): number;
   later(delayMs: number, action: () => void): void;
   /** All numbers are taken: the object is left out. */
   exhausted(what: 'backend' | 'endpoint', name: string): void;
@@ -78,12 +82,13 @@ export class BalancerPublisher {
     this.#endpoints = new Slots(
       capacity.endpoints,
       (slot) => port.openCount(slot) === 0,
-      (slot) => {
-        this.#leavers.stay(slot);
-        port.beginCounting(slot);
-      },
+      (slot) => this.#leavers.stay(slot),
     );
-    this.#turns = new Slots(capacity.backends);
+    this.#turns = new Slots(
+      capacity.backends,
+      (slot) => port.openOfService(slot) === 0,
+      (slot) => port.beginService(slot),
+    );
   }
 
   apply(snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]): void {
@@ -113,6 +118,21 @@ export class BalancerPublisher {
   /** Where the data path counts for the endpoints of a task; it has one on each of its networks. */
   slotsOf(taskId: TaskId, networkIds: readonly NetworkId[]): readonly number[] {
     return networkIds.flatMap((networkId) => this.#endpoints.get(`${taskId}/${networkId}`) ?? []);
+  }
+
+  /** Where the data path counts for a service; undefined while nothing of it is here. */
+  slotOfService(serviceId: ServiceId): number | undefined {
+    return this.#turns.get(serviceId);
+  }
+
+  /** The service that is counted there, or was last. */
+  serviceAt(slot: number): ServiceId | undefined {
+    return this.#turns.owner(slot);
+  }
+
+  /** The task whose endpoint is counted there, or was last. */
+  taskAt(slot: number): TaskId | undefined {
+    return this.#endpoints.owner(slot)?.split('/')[0] as TaskId | undefined;
   }
 
   /** Whether new connections to a service's VIP on a network have somewhere to go. */
@@ -172,7 +192,7 @@ export class BalancerPublisher {
       return;
     }
     const endpoints = endpointsInUse(plan).flatMap((endpoint) => {
-      const slot = this.#endpoints.take(endpointKey(endpoint));
+      const slot = this.#endpointSlot(endpointKey(endpoint), serviceId);
       const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
       if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
       if (slot === undefined || netns === undefined) return [];
@@ -188,6 +208,13 @@ export class BalancerPublisher {
       ...(proxyProtocol && { proxyProtocol }),
     };
     this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints, ...sharing } });
+  }
+
+  #endpointSlot(key: EndpointKey, serviceId: ServiceId): number | undefined {
+    const known = this.#endpoints.get(key);
+    const slot = this.#endpoints.take(key);
+    if (known === undefined && slot !== undefined) this.#port.beginCounting(slot, serviceId);
+    return slot;
   }
 
   #removeBackend(key: BackendKey): void {

@@ -3,6 +3,8 @@
 /** Hands out the lowest numbers that are free; a number that was given back rests until `mayReuse` says that nobody needs it. */
 export class Slots<Key> {
   readonly #numbers = new Map<Key, number>();
+  /** Who had each number last. */
+  readonly #owners: Key[] = [];
   readonly #resting: number[] = [];
   readonly #capacity: number;
   readonly #mayReuse: (number: number) => boolean;
@@ -31,8 +33,14 @@ export class Slots<Key> {
     const number = this.#free();
     if (number === undefined) return undefined;
     this.#numbers.set(key, number);
+    this.#owners[number] = key;
     this.#onTaken(number);
     return number;
+  }
+
+  /** Who has this number, or had it last; undefined when nobody ever did. */
+  owner(number: number): Key | undefined {
+    return this.#owners[number];
   }
 
   release(key: Key): number | undefined {

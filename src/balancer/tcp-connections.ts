@@ -2,6 +2,7 @@
 // endpoint's. Entries of descriptors that were never used cost no memory (untouched pages), so everything is zero for
 // "none" and nothing is ever filled.
 import { ENDPOINT, FRONTEND, type WorkerCounters } from '../runtime/worker-env.ts';
+import { ServiceTimes } from './service-times.ts';
 
 /** Bits of `flags`, of the side that a descriptor is. */
 export const FLAG = {
@@ -29,6 +30,8 @@ export const FLAG = {
   noDelay: 1 << 11,
   /** In the event loop. Clients come there with the first attempt to connect. */
   watched: 1 << 12,
+  /** Of clients: has had an endpoint. */
+  connected: 1 << 13,
 } as const;
 
 export class TcpConnections {
@@ -45,6 +48,13 @@ export class TcpConnections {
   readonly targetPort: Uint16Array;
   /** Of endpoints: when the connection was begun, in the loop's time. 0: not in use. */
   readonly begunAt: Float64Array;
+  /** Of clients: when they came, in the loop's time. */
+  readonly acceptedAt: Float64Array;
+  /** Of clients: the slot of the service's turns plus one; 0: not known yet. */
+  readonly service: Int32Array;
+  /** Bytes that came from this side. */
+  readonly received: Float64Array;
+  readonly #times: ServiceTimes;
   readonly #counters: WorkerCounters;
   #highest = 0;
   #connecting = 0;
@@ -59,15 +69,22 @@ export class TcpConnections {
     this.backend = new Int32Array(capacity);
     this.targetPort = new Uint16Array(capacity);
     this.begunAt = new Float64Array(capacity);
+    this.acceptedAt = new Float64Array(capacity);
+    this.service = new Int32Array(capacity);
+    this.received = new Float64Array(capacity);
+    this.#times = new ServiceTimes(counters.services);
     this.#counters = counters;
   }
 
-  openClient(fd: number, frontend: number, backend: number, targetPort: number): void {
+  openClient(fd: number, frontend: number, backend: number, targetPort: number, now: number): void {
     this.flags[fd] = FLAG.client | FLAG.noDelay;
     this.#clients++;
     this.frontend[fd] = frontend;
     this.backend[fd] = backend;
     this.targetPort[fd] = targetPort;
+    this.acceptedAt[fd] = now;
+    this.service[fd] = 0;
+    this.received[fd] = 0;
     if (fd > this.#highest) this.#highest = fd;
     add(this.#counters.frontends, frontend * FRONTEND.stride + FRONTEND.accepted, 1);
     add(this.#counters.frontends, frontend * FRONTEND.stride + FRONTEND.active, 1);
@@ -76,6 +93,11 @@ export class TcpConnections {
   /** Clients that are connected to us. */
   get clients(): number {
     return this.#clients;
+  }
+
+  /** No descriptor above this one was ever in use. */
+  get highest(): number {
+    return this.#highest;
   }
 
   /** Connections that are being made to endpoints. */
@@ -88,6 +110,7 @@ export class TcpConnections {
     this.flags[fd] = FLAG.endpoint | FLAG.connecting;
     this.#connecting++;
     this.begunAt[fd] = now;
+    this.received[fd] = 0;
     this.peer[fd] = client + 1;
     this.peer[client] = fd + 1;
     this.slot[fd] = slot + 1;
@@ -96,8 +119,11 @@ export class TcpConnections {
     add(this.#counters.endpoints, slot * ENDPOINT.stride + ENDPOINT.active, 1);
   }
 
-  established(fd: number): void {
+  established(fd: number, now: number): void {
     this.flags[fd] = (this.flags[fd] as number) & ~FLAG.connecting;
+    const client = (this.peer[fd] as number) - 1;
+    this.flags[client] = (this.flags[client] as number) | FLAG.connected;
+    this.#times.connected((this.service[client] as number) - 1, now - (this.acceptedAt[client] as number));
     this.#connecting--;
     add(this.#counters.endpoints, ((this.slot[fd] as number) - 1) * ENDPOINT.stride + ENDPOINT.total, 1);
   }
@@ -110,10 +136,13 @@ export class TcpConnections {
   /** No endpoint took this client. */
   clientFailed(fd: number): void {
     add(this.#counters.frontends, (this.frontend[fd] as number) * FRONTEND.stride + FRONTEND.failed, 1);
+    if (this.service[fd] !== 0) this.#times.refused((this.service[fd] as number) - 1);
   }
 
-  forgetClient(fd: number): void {
+  forgetClient(fd: number, now: number): void {
     this.#clients--;
+    if (((this.flags[fd] as number) & FLAG.connected) !== 0)
+      this.#times.ended((this.service[fd] as number) - 1, now - (this.acceptedAt[fd] as number));
     add(this.#counters.frontends, (this.frontend[fd] as number) * FRONTEND.stride + FRONTEND.active, -1);
     this.flags[fd] = 0;
     this.peer[fd] = 0;

@@ -122,7 +122,7 @@ export class TcpConnector {
       return false;
     }
     const client = (connections.peer[fd] as number) - 1;
-    connections.established(fd);
+    connections.established(fd, this.#port.loop.now());
     this.forget(client);
     if (!this.#introduce(client, fd)) return false;
     this.#port.established(client);
@@ -182,6 +182,7 @@ export class TcpConnector {
       this.#port.refuse(client);
       return;
     }
+    connections.service[client] = backend.roundRobinSlot + 1;
     const targetPort = connections.targetPort[client] as number;
     for (;;) {
       const tried = (this.#tried.size > 0 ? this.#tried.get(client) : undefined) ?? NONE;

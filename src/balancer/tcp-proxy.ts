@@ -12,6 +12,7 @@ import { accept4, close, type Fd, getsockname } from '../native/libc.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
 import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
+import { type ConnectionPage, listTcp, type PageWanted } from './connection-listing.ts';
 import { TcpConnections } from './tcp-connections.ts';
 import { TcpConnector } from './tcp-connector.ts';
 import { EndpointChooser } from './endpoint-chooser.ts';
@@ -106,6 +107,11 @@ export class TcpProxy {
     return this.#relay.heldBytes;
   }
 
+  /** A page of what is open. */
+  list(wanted: PageWanted): ConnectionPage {
+    return listTcp(this.#connections, this.#targets, this.#loop.now(), wanted);
+  }
+
   /** Carries out a command that concerns TCP, and returns whether it did. Throws when the command is malformed. */
   handle(command: BalancerCommand): boolean {
     switch (command.kind) {
@@ -181,12 +187,12 @@ export class TcpProxy {
 
   #take(client: Fd, { id, target }: Frontend): void {
     if (target.kind === 'port') {
-      this.#connections.openClient(client, id, target.backend, target.targetPort);
+      this.#connections.openClient(client, id, target.backend, target.targetPort, this.#loop.now());
     } else {
       this.#nameLength[0] = SOCKADDR_BYTES;
       getsockname(client, this.#name, this.#nameLength);
       const backend = this.#targets.vipBackend(target.network, this.#name);
-      this.#connections.openClient(client, id, backend, this.#name.readUInt16BE(2));
+      this.#connections.openClient(client, id, backend, this.#name.readUInt16BE(2), this.#loop.now());
       if (backend < 0) this.#add(TOTAL.strayConnections, 1);
     }
     this.#accepted.push(client);

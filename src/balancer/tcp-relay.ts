@@ -308,7 +308,7 @@ export class TcpRelay {
       this.#close(endpoint);
     }
     if (client >= 0) {
-      this.#connections.forgetClient(client);
+      this.#connections.forgetClient(client, this.#loop.now());
       this.#close(client);
     }
   }
@@ -319,7 +319,8 @@ export class TcpRelay {
   }
 
   #count(from: Fd, to: Fd, bytes: number): void {
-    const { flags, slot } = this.#connections;
+    const { flags, received, slot } = this.#connections;
+    received[from] = (received[from] as number) + bytes;
     const endpoint = ((slot[from] as number) - 1) * ENDPOINT.stride;
     const index =
       endpoint + (((flags[to] as number) & FLAG.client) !== 0 ? ENDPOINT.bytesToClient : ENDPOINT.bytesToEndpoint);

@@ -37,6 +37,12 @@ export class UdpFlows {
   readonly frontends: Int32Array;
   /** The socket of the frontend. */
   readonly listenerFds: Int32Array;
+  /** The slot of the service's turns. */
+  readonly services: Int32Array;
+  /** When it began, in the loop's time. */
+  readonly begunAt: Float64Array;
+  readonly bytesToEndpoint: Float64Array;
+  readonly bytesToClient: Float64Array;
   /** Of the routes, when the flow's endpoint was last known to be among them. */
   readonly generations: Int32Array;
   /** Nothing was sent through the endpoint's socket yet. */
@@ -71,6 +77,10 @@ export class UdpFlows {
     this.frontends = new Int32Array(capacity);
     this.listenerFds = new Int32Array(capacity);
     this.generations = new Int32Array(capacity);
+    this.services = new Int32Array(capacity);
+    this.begunAt = new Float64Array(capacity);
+    this.bytesToEndpoint = new Float64Array(capacity);
+    this.bytesToClient = new Float64Array(capacity);
     this.unproven = new Uint8Array(capacity);
     this.lastBatches = new Int32Array(capacity);
     this.names = Buffer.alloc(capacity * NAME_STRIDE);
@@ -95,8 +105,12 @@ export class UdpFlows {
   }
 
   /** Counts a flow that was just inserted in the table. It has no sockets yet. */
-  begin(flow: number, { id, fd }: Frontend): void {
+  begin(flow: number, { id, fd }: Frontend, service: number): void {
     this.frontends[flow] = id;
+    this.services[flow] = service;
+    this.begunAt[flow] = this.#loop.now();
+    this.bytesToEndpoint[flow] = 0;
+    this.bytesToClient[flow] = 0;
     this.listenerFds[flow] = fd;
     this.endpointFds[flow] = 0;
     this.clientFds[flow] = 0;
@@ -141,6 +155,13 @@ export class UdpFlows {
     add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, 1);
     add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.total, 1);
     return 0;
+  }
+
+  /** Counts bytes of a flow, for it and for its endpoint. */
+  count(flow: number, way: 'bytesToClient' | 'bytesToEndpoint', bytes: number): void {
+    const own = this[way];
+    own[flow] = (own[flow] as number) + bytes;
+    add(this.#env.counters.endpoints, (this.endpoints[flow]?.slot ?? 0) * ENDPOINT.stride + ENDPOINT[way], bytes);
   }
 
   /** Closes the flow's sockets and forgets it. Nothing may be queued any more that points to its name. */

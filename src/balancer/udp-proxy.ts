@@ -13,8 +13,9 @@ import type { EventLoop } from '../native/event-loop.ts';
 import { type Fd, type Pointer, recv, send, setsockopt } from '../native/libc.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
 import { setOption } from '../native/stream-socket.ts';
-import { ENDPOINT, FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
+import { FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
+import { type ConnectionPage, listUdp, type PageWanted } from './connection-listing.ts';
 import { NO_FLOW } from './flow-table.ts';
 import { UdpFlows } from './udp-flows.ts';
 import { UdpKeyReader } from './udp-key.ts';
@@ -92,6 +93,11 @@ export class UdpProxy {
       if (this.#outbox.queued > 0) this.#flushOutbox();
       this.#batch = (this.#batch + 1) | 0;
     });
+  }
+
+  /** A page of what is open. */
+  list(wanted: PageWanted): ConnectionPage {
+    return listUdp(this.#flows, this.#loop.now(), wanted);
   }
 
   /** Carries out a command, and says whether it meant anything here. */
@@ -200,7 +206,7 @@ export class UdpProxy {
   #answer(flow: number, data: Pointer, length: number): boolean {
     const flows = this.#flows;
     flows.table.answered(flow, this.#loop.now());
-    this.#countEndpoint(flow, ENDPOINT.bytesToClient, length);
+    this.#flows.count(flow, 'bytesToClient', length);
     this.#count(TOTAL.udpDatagramsToClient, 1);
     const client = flows.clientFds[flow] as Fd;
     if (client === 0) {
@@ -232,7 +238,7 @@ export class UdpProxy {
     const length = inbox.length(i);
     if (flow === this.#run) {
       inbox.queue(data, length, 0, 0);
-      this.#countEndpoint(flow, ENDPOINT.bytesToEndpoint, length);
+      this.#flows.count(flow, 'bytesToEndpoint', length);
       return;
     }
     this.#flushRun();
@@ -258,7 +264,7 @@ export class UdpProxy {
         if (isRefusal(answer)) error = answer;
       }
       if (error === 0) {
-        this.#countEndpoint(flow, ENDPOINT.bytesToEndpoint, length);
+        this.#flows.count(flow, 'bytesToEndpoint', length);
         this.#count(TOTAL.udpDatagramsToEndpoint, 1);
         return true;
       }
@@ -287,7 +293,7 @@ export class UdpProxy {
       this.#drop(1);
       return NO_FLOW;
     }
-    this.#flows.begin(flow, frontend);
+    this.#flows.begin(flow, frontend, backend.roundRobinSlot);
     const answerable =
       vip === ''
         ? this.#flows.rememberClient(flow, this.#inbox, i, this.#reader)
@@ -364,12 +370,6 @@ export class UdpProxy {
     const { frontends } = this.#env.counters;
     const index = (this.#flows.frontends[flow] as number) * FRONTEND.stride + counter;
     frontends[index] = (frontends[index] as number) + 1;
-  }
-
-  #countEndpoint(flow: number, counter: number, by: number): void {
-    const { endpoints } = this.#env.counters;
-    const index = (this.#flows.endpoints[flow]?.slot ?? 0) * ENDPOINT.stride + counter;
-    endpoints[index] = (endpoints[index] as number) + by;
   }
 }
 

@@ -4,6 +4,7 @@ import { type AgentFlag, agentCommand, type FlagValues } from './agent.ts';
 import { attachCommand, detachCommand } from './attach.ts';
 import { cleanupCommand } from './cleanup.ts';
 import { completionCommand } from './completion.ts';
+import { connCommand } from './conn.ts';
 import { demoCommand } from './demo.ts';
 import { dnsCommand } from './dns.ts';
 import { type DoctorParts, doctorCommand } from './doctor.ts';
@@ -51,6 +52,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     endpointCommand(shell),
     resolveCommand(shell),
     dnsCommand(shell),
+    connCommand(shell),
     eventsCommand(shell),
     statusCommand(shell),
     doctorCommand(shell, parts),

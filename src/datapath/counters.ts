@@ -1,7 +1,16 @@
 // The numbers that workers keep and the main thread reads, in shared memory. A worker writes only its own part, plainly; the
 // round-robin turns and the clients' affinity alone are shared and atomic. A read sees each number as it was at some recent moment.
 import { AFFINITY_BYTES } from '../balancer/affinity.ts';
-import { ENDPOINT, FRONTEND, TOTAL, UPSTREAM, type WorkerCounters } from '../runtime/worker-env.ts';
+import {
+  CONNECT_BOUNDS_MS,
+  DURATION_BOUNDS_MS,
+  ENDPOINT,
+  FRONTEND,
+  SERVICE,
+  TOTAL,
+  UPSTREAM,
+  type WorkerCounters,
+} from '../runtime/worker-env.ts';
 
 /** How many of each there may be at once; decided at start, because workers hold views of the memory. */
 export interface CounterCapacity {
@@ -10,13 +19,14 @@ export interface CounterCapacity {
   readonly backends: number;
 }
 
-/** 10,000 services of 10 endpoints, twice. Costs address space only: about 14 MB per worker, of which touched pages become memory. */
+/** 10,000 services of 10 endpoints, twice. Costs address space only: about 31 MB per worker, of which touched pages become memory. */
 export const DEFAULT_CAPACITY: CounterCapacity = { frontends: 32_768, endpoints: 262_144, backends: 65_536 };
 
 /** One worker's memory, as it is posted to it. */
 export interface CounterBuffers {
   readonly frontends: SharedArrayBuffer;
   readonly endpoints: SharedArrayBuffer;
+  readonly services: SharedArrayBuffer;
   readonly totals: SharedArrayBuffer;
   readonly roundRobin: SharedArrayBuffer;
   /** Shared by all workers. */
@@ -29,6 +39,22 @@ export interface FrontendCounts {
   readonly accepted: number;
   readonly failed: number;
   readonly active: number;
+}
+
+/** How long something took, in milliseconds. */
+export interface Durations {
+  /** Each counts what took `upToMs` at most, what is in the earlier ones included. */
+  readonly buckets: readonly { readonly upToMs: number; readonly count: number }[];
+  readonly count: number;
+  readonly sumMs: number;
+}
+
+/** Of TCP connections. */
+export interface ServiceCounts {
+  readonly open: number;
+  readonly refused: number;
+  readonly connectTimes: Durations;
+  readonly durations: Durations;
 }
 
 export interface EndpointCounts {
@@ -44,11 +70,16 @@ export interface EndpointCounts {
   readonly ejected: number;
 }
 
+/** What has numbers that are given to others when their owner has gone. */
+export type Counted = 'frontends' | 'endpoints' | 'services';
+const STRIDES = { frontends: FRONTEND.stride, endpoints: ENDPOINT.stride, services: SERVICE.stride } as const;
+
 /** The worker's side. */
 export function viewCounters(buffers: CounterBuffers): WorkerCounters {
   return {
     frontends: new Float64Array(buffers.frontends),
     endpoints: new Float64Array(buffers.endpoints),
+    services: new Float64Array(buffers.services),
     totals: new Float64Array(buffers.totals),
     roundRobin: new Int32Array(buffers.roundRobin),
     affinity: buffers.affinity,
@@ -62,7 +93,11 @@ export class Counters {
   readonly #buffers: readonly CounterBuffers[];
   readonly #views: readonly WorkerCounters[];
   /** What had been counted under a number when it was given to whom it has now. */
-  readonly #baselines = { frontends: new Map<number, number>(), endpoints: new Map<number, number>() };
+  readonly #baselines = {
+    frontends: new Map<number, number>(),
+    endpoints: new Map<number, number>(),
+    services: new Map<number, number>(),
+  };
 
   constructor(workers: number, capacity: CounterCapacity) {
     this.capacity = capacity;
@@ -75,6 +110,7 @@ export class Counters {
     this.#buffers = allEndpoints.map((endpoints) => ({
       frontends: new SharedArrayBuffer(capacity.frontends * FRONTEND.stride * 8),
       endpoints,
+      services: new SharedArrayBuffer(capacity.backends * SERVICE.stride * 8),
       allEndpoints,
       affinity,
       totals: new SharedArrayBuffer(TOTAL.count * 8),
@@ -111,6 +147,17 @@ export class Counters {
     };
   }
 
+  /** Of the service with this slot. */
+  service(slot: number): ServiceCounts {
+    const at = slot * SERVICE.stride;
+    return {
+      open: this.#sum('services', at + SERVICE.open),
+      refused: this.#since('services', at + SERVICE.refused),
+      connectTimes: this.#durations(at + SERVICE.connectTimes, CONNECT_BOUNDS_MS),
+      durations: this.#durations(at + SERVICE.durations, DURATION_BOUNDS_MS),
+    };
+  }
+
   /** `index` is one of TOTAL, or TOTAL.dnsRcodes plus an rcode. */
   total(index: number): number {
     return this.#sum('totals', index);
@@ -127,7 +174,8 @@ export class Counters {
 
   /** After a worker died, and before another uses its memory: nothing of what it had open is open any more. */
   clearActive(worker: number): void {
-    const { frontends, endpoints, totals } = this.#views[worker] as WorkerCounters;
+    const { frontends, endpoints, services, totals } = this.#views[worker] as WorkerCounters;
+    for (let at = SERVICE.open; at < services.length; at += SERVICE.stride) if (services[at] !== 0) services[at] = 0;
     for (let at = FRONTEND.active; at < frontends.length; at += FRONTEND.stride)
       if (frontends[at] !== 0) frontends[at] = 0;
     for (let at = ENDPOINT.active; at < endpoints.length; at += ENDPOINT.stride)
@@ -142,9 +190,9 @@ export class Counters {
       totals[TOTAL.dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.silent] = 0;
   }
 
-  /** Of a frontend or endpoint: its number may have been another's before, whose counts are not its own. */
-  begin(kind: 'frontends' | 'endpoints', number: number): void {
-    const stride = kind === 'frontends' ? FRONTEND.stride : ENDPOINT.stride;
+  /** Of a frontend, endpoint or service: its number may have been another's before, whose counts are not its own. */
+  begin(kind: Counted, number: number): void {
+    const stride = STRIDES[kind];
     const baseline = this.#baselines[kind];
     for (let index = number * stride; index < (number + 1) * stride; index++) {
       const sum = this.#sum(kind, index);
@@ -153,11 +201,21 @@ export class Counters {
     }
   }
 
-  #since(kind: 'frontends' | 'endpoints', index: number): number {
+  #durations(at: number, bounds: readonly number[]): Durations {
+    let count = 0;
+    const buckets = bounds.map((upToMs, bucket) => {
+      count += this.#since('services', at + 1 + bucket);
+      return { upToMs, count };
+    });
+    count += this.#since('services', at + 1 + bounds.length);
+    return { buckets, count, sumMs: this.#since('services', at) };
+  }
+
+  #since(kind: Counted, index: number): number {
     return this.#sum(kind, index) - (this.#baselines[kind].get(index) ?? 0);
   }
 
-  #sum(kind: 'frontends' | 'endpoints' | 'totals', index: number): number {
+  #sum(kind: Counted | 'totals', index: number): number {
     let sum = 0;
     for (const view of this.#views) sum += view[kind][index] ?? 0;
     return sum;

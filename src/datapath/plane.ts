@@ -1,5 +1,6 @@
 // The data plane as the main thread sees it: workers that are told everything by commands, are replaced when they die, and
 // count in shared memory.
+import type { ConnectionPage, PageWanted } from '../balancer/connection-listing.ts';
 import type { KeptAnswers } from '../dns/cache-listing.ts';
 import { createEventfd } from '../native/event-loop.ts';
 import { close } from '../native/libc.ts';
@@ -7,10 +8,12 @@ import type { Log } from '../runtime/log.ts';
 import type { Command } from './command.ts';
 import {
   type CounterCapacity,
+  type Counted,
   Counters,
   DEFAULT_CAPACITY,
   type EndpointCounts,
   type FrontendCounts,
+  type ServiceCounts,
 } from './counters.ts';
 import { ReplayLog } from './replay-log.ts';
 import { WorkerHandle } from './worker-handle.ts';
@@ -36,6 +39,8 @@ export class DataPlane {
   readonly #barriers = new Map<number, { readonly missing: Set<number>; readonly resolve: () => void }>();
   /** What workers listed of their caches, by worker, for each token that was asked with. */
   readonly #listed = new Map<number, Map<number, KeptAnswers>>();
+  /** The same of pages of what is open. */
+  readonly #pages = new Map<number, Map<number, ConnectionPage>>();
   #lastToken = 0;
   readonly #onExit = (): void => {
     for (const worker of this.#workers) worker.send({ kind: 'stop' });
@@ -54,6 +59,7 @@ export class DataPlane {
         shared: this.#replay,
         onApplied: (token) => this.#applied(token, index),
         onCacheListed: (token, kept) => this.#listed.get(token)?.set(index, kept),
+        onConnections: (token, page) => this.#pages.get(token)?.set(index, page),
         onReplaced: () => {
           // Whatever it was told before it died was told to its successor, too.
           for (const token of [...this.#barriers.keys()]) this.#applied(token, index);
@@ -99,8 +105,8 @@ export class DataPlane {
     handle.send(command);
   }
 
-  /** From now on, what is read of this frontend or endpoint counts from here: its number is somebody else's now. */
-  beginCounting(kind: 'frontends' | 'endpoints', number: number): void {
+  /** From now on, what is read of this frontend, endpoint or service counts from here: its number is somebody else's now. */
+  beginCounting(kind: Counted, number: number): void {
     this.#counters.begin(kind, number);
   }
 
@@ -110,6 +116,11 @@ export class DataPlane {
 
   frontendCounters(id: number): FrontendCounts {
     return this.#counters.frontend(id);
+  }
+
+  /** Of the service whose turns are counted at this slot. */
+  serviceCounters(slot: number): ServiceCounts {
+    return this.#counters.service(slot);
   }
 
   /** One of TOTAL, or TOTAL.dnsRcodes plus an rcode, over all workers. */
@@ -141,6 +152,20 @@ export class DataPlane {
     await this.barrier();
     this.#listed.delete(token);
     return kept;
+  }
+
+  /** A page from each of these workers, by worker; of one that is being replaced there is none. */
+  async connectionPages(
+    of: 'tcp' | 'udp',
+    wanted: ReadonlyMap<number, PageWanted>,
+  ): Promise<ReadonlyMap<number, ConnectionPage>> {
+    const token = ++this.#lastToken;
+    const pages = new Map<number, ConnectionPage>();
+    this.#pages.set(token, pages);
+    for (const [worker, page] of wanted) this.postTo(worker, { kind: 'connections-list', token, of, wanted: page });
+    await this.barrier();
+    this.#pages.delete(token);
+    return pages;
   }
 
   /** Ends the workers and their open connections; whoever still runs after `deadlineMs` is ended by force. */

@@ -59,6 +59,7 @@ export class ReplayLog {
       // A new worker has no connection to close and an empty cache, and these are moments, not state.
       case 'endpoint-close':
       case 'dns-cache-list':
+      case 'connections-list':
       case 'dns-cache-flush':
       case 'barrier':
       case 'stop':

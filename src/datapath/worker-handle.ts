@@ -3,6 +3,7 @@ import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from '
 import { wake } from '../native/event-loop.ts';
 import { close, type Fd } from '../native/libc.ts';
 import { resetOnClose } from '../native/stream-socket.ts';
+import type { ConnectionPage } from '../balancer/connection-listing.ts';
 import type { KeptAnswers } from '../dns/cache-listing.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
 import type { Log } from '../runtime/log.ts';
@@ -20,6 +21,7 @@ export interface WorkerHandleOptions {
   readonly shared: ReplayLog;
   onApplied(token: number): void;
   onCacheListed(token: number, kept: KeptAnswers): void;
+  onConnections(token: number, page: ConnectionPage): void;
   onReplaced(): void;
 }
 
@@ -145,7 +147,7 @@ export class WorkerHandle {
   }
 
   #receive(report: Report): void {
-    const { log, index, onApplied, onCacheListed, shared } = this.#options;
+    const { log, index, onApplied, onCacheListed, onConnections, shared } = this.#options;
     switch (report.kind) {
       case 'ready':
         return;
@@ -154,6 +156,9 @@ export class WorkerHandle {
         return;
       case 'dns-cache':
         onCacheListed(report.token, report.kept);
+        return;
+      case 'connections':
+        onConnections(report.token, report.page);
         return;
       case 'refused':
         shared.forget(report.command);

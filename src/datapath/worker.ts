@@ -68,6 +68,11 @@ function carryOut(command: Command): void {
     case 'dns-cache-list':
       tell({ kind: 'dns-cache', token: command.token, kept: dns.kept(command.below, command.atMost) });
       return;
+    case 'connections-list': {
+      const page = (command.of === 'tcp' ? tcp : udp).list(command.wanted);
+      tell({ kind: 'connections', token: command.token, page });
+      return;
+    }
     case 'stop':
       tcp.close();
       loop.stop();

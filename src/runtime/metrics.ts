@@ -10,7 +10,10 @@ export interface Sample {
   readonly value: number;
 }
 
+/** One histogram: the counts of one combination of labels. */
 export interface HistogramSample {
+  /** Absent: none. */
+  readonly labels?: Readonly<Record<string, string>>;
   readonly buckets: readonly { readonly upTo: number; readonly count: number }[];
   readonly count: number;
   readonly sum: number;
@@ -29,8 +32,8 @@ export interface Metrics {
     labelNames: readonly string[],
     collect: () => Iterable<Sample> | Promise<Iterable<Sample>>,
   ): void;
-  /** A histogram without labels, read at each scrape; `upTo` in the metric's unit, each bucket counting all up to it. */
-  registerHistogram(name: string, help: string, collect: () => HistogramSample): void;
+  /** Histograms, read at each scrape; `upTo` in the metric's unit, each bucket counting all up to it. */
+  registerHistogram(name: string, help: string, collect: () => Iterable<HistogramSample>): void;
   /** The whole page. */
   render(): Promise<string>;
   readonly contentType: string;
@@ -74,20 +77,21 @@ export function createMetrics(options: { readonly processMetrics: boolean }): Me
 }
 
 /** prom-client's own histograms count themselves; this one has been counted elsewhere. */
-function histogram(name: string, help: string, collect: () => HistogramSample): Metric {
+function histogram(name: string, help: string, collect: () => Iterable<HistogramSample>): Metric {
   const get = async () => {
-    const { buckets, count, sum } = collect();
-    const row = (metricName: string, value: number, labels: Record<string, string | number> = {}) => ({
-      metricName,
-      labels,
-      value,
+    const values = [...collect()].flatMap(({ labels, buckets, count, sum }) => {
+      const row = (metricName: string, value: number, more: Record<string, string | number> = {}) => ({
+        metricName,
+        labels: { ...more, ...labels },
+        value,
+      });
+      return [
+        ...buckets.map((bucket) => row(`${name}_bucket`, bucket.count, { le: bucket.upTo })),
+        row(`${name}_bucket`, count, { le: '+Inf' }),
+        row(`${name}_sum`, sum),
+        row(`${name}_count`, count),
+      ];
     });
-    const values = [
-      ...buckets.map((bucket) => row(`${name}_bucket`, bucket.count, { le: bucket.upTo })),
-      row(`${name}_bucket`, count, { le: '+Inf' }),
-      row(`${name}_sum`, sum),
-      row(`${name}_count`, count),
-    ];
     return { name, help, type: 'histogram', values, aggregator: 'sum' };
   };
   return { name, get, reset: () => {} } as unknown as Metric;

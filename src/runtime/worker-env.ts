@@ -9,7 +9,7 @@ export interface WorkerEnv {
 }
 
 /**
- * Views of shared memory. The first three are this worker's own, so it adds to them without atomics; the main thread reads
+ * Views of shared memory. The first four are this worker's own, so it adds to them without atomics; the main thread reads
  * them and sums over workers. Doubles, because byte counts outgrow 32 bits.
  */
 export interface WorkerCounters {
@@ -17,6 +17,8 @@ export interface WorkerCounters {
   readonly frontends: Float64Array;
   /** The endpoint with `slot` counts at `slot * ENDPOINT.stride + ENDPOINT.active` and so on. */
   readonly endpoints: Float64Array;
+  /** The service whose turns are counted at `slot` counts at `slot * SERVICE.stride + SERVICE.open` and so on. */
+  readonly services: Float64Array;
   /** Indexed by TOTAL. */
   readonly totals: Float64Array;
   /** The endpoints' counters of all workers, this one's among them. */
@@ -56,6 +58,29 @@ export const ENDPOINT = {
   ejected: 7,
   stride: 8,
 } as const;
+
+/**
+ * Numbers per service, of TCP connections. A histogram is the sum of its values, then one count for each of its bounds and one for
+ * what is beyond.
+ */
+export const SERVICE = {
+  /** Connections that go to an endpoint now. */
+  open: 0,
+  /** Clients that were reset because no endpoint could be reached, since the start. */
+  refused: 1,
+  /** How long it took from taking a client to having an endpoint for it. */
+  connectTimes: 2,
+  /** How long connections that had an endpoint lasted. */
+  durations: 16,
+  stride: 32,
+} as const;
+
+/** Upper bounds in milliseconds: from what a machine does within itself to the last SYN of the kernel that is waited for. */
+export const CONNECT_BOUNDS_MS = [0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000, 2500, 5000] as const;
+/** Upper bounds in milliseconds: from one short request to a day. */
+export const DURATION_BOUNDS_MS = [
+  1, 10, 100, 500, 1000, 5000, 30_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000,
+] as const;
 
 /** Numbers per worker. */
 export const TOTAL = {

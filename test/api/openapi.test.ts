@@ -40,6 +40,7 @@ get /tasks
 get /tasks/{id}
 get /version
 get /vipmesh/attachments
+get /vipmesh/connections
 get /vipmesh/dns/cache
 get /vipmesh/endpoints
 get /vipmesh/openapi.json
@@ -47,6 +48,7 @@ get /vipmesh/resolve
 get /vipmesh/services/{id}
 get /vipmesh/stacks
 get /vipmesh/status
+get /vipmesh/traffic
 post /networks/create
 post /networks/prune
 post /nodes/{id}/update

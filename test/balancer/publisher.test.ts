@@ -31,6 +31,8 @@ function harness(listen: (command: BalancerCommand) => void = () => {}) {
       netnsOf: () => 7,
       openCount: (slot) => active.get(slot) ?? 0,
       beginCounting: (slot) => begun.push(slot),
+      beginService: () => {},
+      openOfService: () => 0,
       later: (delayMs, action) => timers.push({ delayMs, action }),
       exhausted: (what, name) => lines.push(`no ${what} left for ${name}`),
     },

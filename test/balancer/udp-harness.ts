@@ -17,7 +17,7 @@ import { createEventfd, EventLoop, wake } from '../../src/native/event-loop.ts';
 import { close, type Fd } from '../../src/native/libc.ts';
 import { localAddress } from '../../src/native/stream-socket.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
-import { ENDPOINT, FRONTEND, TOTAL, type WorkerCounters } from '../../src/runtime/worker-env.ts';
+import { ENDPOINT, FRONTEND, SERVICE, TOTAL, type WorkerCounters } from '../../src/runtime/worker-env.ts';
 
 type Order = BalancerCommand | { readonly kind: 'barrier' } | { readonly kind: 'stop' };
 interface Start {
@@ -34,6 +34,7 @@ export class ProxyThread {
   readonly counters: WorkerCounters = {
     frontends: shared(MOST * FRONTEND.stride),
     endpoints: this.#endpoints,
+    services: shared(MOST * SERVICE.stride),
     allEndpoints: [this.#endpoints],
     affinity: new SharedArrayBuffer(AFFINITY_BYTES),
     totals: shared(TOTAL.count),

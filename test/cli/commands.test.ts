@@ -196,6 +196,26 @@ t.test('resolve', async (t) => {
   t.match(await cli('resolve', '--as', 'web.1', '--network', 'backend', 'x'), { code: 2, err: /cannot be used with/ });
 });
 
+t.test('conn ls', async (t) => {
+  const { cli, fake } = await start(t);
+  t.same(await cli('conn', 'ls'), {
+    code: 0,
+    out: `SERVICE    PROTOCOL   CLIENT                FRONTEND             ENDPOINT       AGE       IN        OUT       STATE
+shop_web   tcp        192.0.2.7:40000       192.0.2.1:8080       10.64.0.5:80   1h2m5s    999B      1.2MB     open
+           tcp        [2001:db8::7]:40001   [2001:db8::1]:8080                  0.3s      0B        0B        connecting
+`,
+    err: '',
+  });
+  t.match(await cli('conn', 'ls', 'shop_db', '--limit', '1', '--format', '{{.Client}} {{.BytesToClient}}'), {
+    code: 0,
+    out: '192.0.2.7:40000 1234567\n',
+    err: '1 more; --limit 2 shows all\n',
+  });
+  t.match(await cli('conn', 'ls', 'nothing'), { code: 1, err: /no service is called "nothing"/ });
+  t.match(await cli('conn', 'ls', '--limit', '999999'), { code: 1, err: /limit should be a number from 0 to 100000/ });
+  t.same(fake.calls, ['connections undefined 1000', 'connections svc-shop_db 1']);
+});
+
 t.test('dns cache', async (t) => {
   const { cli, fake } = await start(t);
   t.same(await cli('dns', 'cache', 'ls', '--below', 'example.com'), {

@@ -41,3 +41,26 @@ t.test('a name is taken once', async (t) => {
   t.throws(() => metrics.registerCollector('vipmesh_a', 'A.', 'gauge', [], () => []));
   t.match(await metrics.render(), /process_resident_memory_bytes \d+/);
 });
+
+t.test('histograms that were counted elsewhere, one for each service', async (t) => {
+  const metrics = createMetrics({ processMetrics: false });
+  const buckets = [
+    { upTo: 0.1, count: 2 },
+    { upTo: 1, count: 3 },
+  ];
+  metrics.registerHistogram('vipmesh_took_seconds', 'Took.', () => [
+    { labels: { service: 'web' }, buckets, count: 4, sum: 9.5 },
+    { buckets: [], count: 0, sum: 0 },
+  ]);
+  t.match(
+    await metrics.render(),
+    `# TYPE vipmesh_took_seconds histogram
+vipmesh_took_seconds_bucket{le="0.1",service="web"} 2
+vipmesh_took_seconds_bucket{le="1",service="web"} 3
+vipmesh_took_seconds_bucket{le="+Inf",service="web"} 4
+vipmesh_took_seconds_sum{service="web"} 9.5
+vipmesh_took_seconds_count{service="web"} 4
+vipmesh_took_seconds_bucket{le="+Inf"} 0
+`,
+  );
+});

@@ -22,6 +22,7 @@ const counters = {
   totals,
   frontends: empty,
   endpoints: empty,
+  services: empty,
   allEndpoints: [],
   affinity: new SharedArrayBuffer(0),
   roundRobin: new Int32Array(0),

@@ -19,8 +19,10 @@ import type { Node, NodeId } from '../../src/model/node.ts';
 import type { PortNumber } from '../../src/model/port.ts';
 import type { Service, ServiceId } from '../../src/model/service.ts';
 import type { Task, TaskId } from '../../src/model/task.ts';
+import type { TrafficReading } from '../../src/api/status-schema.ts';
 import { SILENT_LOG } from '../../src/runtime/log.ts';
 import { ip, NODE, network, published, service, snapshot, task } from './builders.ts';
+import { CONNECTIONS, trafficAfter } from './traffic.ts';
 
 /** 2026-11-20T22:45:03Z */
 export const CREATED = Date.UTC(2026, 10, 20, 22, 45, 3);
@@ -33,6 +35,7 @@ export interface FakeApi {
   frontends: readonly FrontendFacts[];
   endpointFacts: Readonly<Record<string, EndpointFacts>>;
   resolution: Resolution;
+  traffic: () => TrafficReading;
   /** What the next command rejects with. */
   failure: Error | undefined;
   /** Lines of the next task stream, then it stays open until `endTask`. */
@@ -62,6 +65,7 @@ export function fakeApi(): FakeApi {
     frontends: shopFrontends(),
     endpointFacts: {},
     resolution: { Name: 'web', Outcome: 'nxdomain', Answers: [], Hidden: [] },
+    traffic: () => trafficAfter(0),
     failure: undefined,
     events: [],
     endTask: () => end(),
@@ -187,6 +191,11 @@ export function fakeApi(): FakeApi {
           Total: 2,
         };
       },
+      connections: async (service, atMost) => {
+        calls.push(`connections ${service} ${atMost}`);
+        return { Connections: CONNECTIONS.slice(0, atMost), Total: CONNECTIONS.length };
+      },
+      traffic: () => fake.traffic(),
       flushDnsCache: (below) => call(`flush ${below}`),
       async resolve({ name, as, explain }: NameQuestion) {
         calls.push(['resolve', name, as.kind, ...('id' in as ? [as.id] : []), ...(explain ? ['why'] : [])].join(' '));

@@ -1,0 +1,247 @@
+// What the balancer does, seen from outside: a real agent, real clients and servers, its command line and its metrics.
+import { createSocket, type Socket as Datagrams } from 'node:dgram';
+import { once } from 'node:events';
+import { get } from 'node:http';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import t from 'tap';
+import type { ConnectionListing } from '../../src/api/status-schema.ts';
+import { type Agent, startAgent } from '../support/agent.ts';
+import { refusingPort, unusedPort } from '../support/ports.ts';
+
+type Row = Readonly<Record<keyof ConnectionListing['Connections'][number], string>>;
+
+interface EchoServer {
+  readonly port: number;
+  /** Ends those that it keeps. */
+  release(): void;
+}
+
+/** A server that sends back what it gets, and ends when its client does, unless that began with `hold`. */
+async function echoServer(): Promise<EchoServer> {
+  const open = new Set<Socket>();
+  const held: Socket[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    open.add(socket);
+    socket.on('error', () => {});
+    socket.once('data', (first) => {
+      if (String(first).startsWith('hold')) held.push(socket);
+    });
+    socket.pipe(socket, { end: false });
+    socket.once('end', () => held.includes(socket) || socket.end());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    for (const socket of open) socket.destroy();
+    server.close();
+  });
+  const release = () => {
+    for (const socket of held.splice(0)) socket.end();
+  };
+  return { port: (server.address() as AddressInfo).port, release };
+}
+
+async function udpEcho(): Promise<number> {
+  const socket = createSocket('udp4');
+  socket.on('message', (message, from) => socket.send(message, from.port, from.address));
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  t.teardown(() => socket.close());
+  return socket.address().port;
+}
+
+/** A client that has said something and heard it back. */
+async function talk(port: number, word: string): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  t.teardown(() => socket.destroy());
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  await say(socket, word);
+  return socket;
+}
+
+async function say(socket: Socket, word: string): Promise<void> {
+  let heard = '';
+  socket.write(word);
+  while (heard.length < word.length) heard += String(((await once(socket, 'data')) as [Buffer])[0]);
+  t.equal(heard, word);
+}
+
+async function udpTalk(port: number, word: string): Promise<Datagrams> {
+  const socket = createSocket('udp4');
+  t.teardown(() => socket.close());
+  socket.connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  const heard = once(socket, 'message');
+  socket.send(word);
+  t.equal(String(((await heard) as [Buffer])[0]), word);
+  return socket;
+}
+
+async function list(agent: Agent, ...words: string[]): Promise<readonly Row[]> {
+  const { code, stdout, stderr } = await agent.cli('conn', 'ls', ...words, '--format', 'json');
+  if (code !== 0) throw new Error(stderr);
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+}
+
+/** Until what is listed is as wanted: what a client did reaches the agent when it does. */
+async function listUntil(agent: Agent, like: (rows: readonly Row[]) => boolean): Promise<readonly Row[]> {
+  for (;;) {
+    const rows = await list(agent);
+    if (like(rows)) return rows;
+  }
+}
+
+function metrics(agent: Agent): Promise<string> {
+  return new Promise((resolve, reject) => {
+    get({ port: agent.folder.adminPort, host: '127.0.0.1', path: '/metrics' }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk;
+      });
+      response.on('end', () => resolve(text));
+    }).on('error', reject);
+  });
+}
+
+/** The value of one line; undefined when there is none. */
+function lineValue(page: string, line: string): number | undefined {
+  const found = page.split('\n').find((one) => one.startsWith(`${line} `));
+  return found === undefined ? undefined : Number(found.slice(line.length));
+}
+
+t.test('what is open, and what was moved, one by one and by service', async (t) => {
+  const [tcp, udp, dead] = [unusedPort(), unusedPort(), unusedPort()];
+  const { port: server, release } = await echoServer();
+  const datagrams = await udpEcho();
+  const health = 'health: none';
+  const agent = await startAgent({
+    args: ['--workers', '2'],
+    stacks: {
+      shop: `networks:
+  default: { driver: local, ipam: { config: [{ subnet: 127.131.0.0/16 }] } }
+services:
+  web:
+    ports: ["${tcp}:80"]
+    x-vipmesh: { endpoints: [80=127.0.0.1:${server}], ${health} }
+  dns:
+    ports: ["${udp}:53/udp"]
+    x-vipmesh: { endpoints: [53=127.0.0.1:${datagrams}], ${health} }
+  dead:
+    ports: ["${dead}:80"]
+    x-vipmesh: { endpoints: [80=127.0.0.1:${refusingPort()}], ${health} }
+`,
+    },
+  });
+  const first = await talk(tcp, 'hello');
+  const second = await talk(tcp, 'hello, world');
+  const flow = await udpTalk(udp, 'who?');
+
+  await t.test('conn ls: each with its client, endpoint, age, bytes and state', async (t) => {
+    const rows = await list(agent);
+    t.equal(rows.length, 3);
+    const one = rows.find(({ Client }) => Client === `127.0.0.1:${first.localPort}`);
+    t.match(one, {
+      Service: 'shop_web',
+      Protocol: 'tcp',
+      Frontend: `127.0.0.1:${tcp}`,
+      Endpoint: `127.0.0.1:${server}`,
+      Task: /^shop_web\./,
+      BytesToEndpoint: '5',
+      BytesToClient: '5',
+      State: 'open',
+    });
+    t.ok(Number(one?.AgeMs) > 0);
+    t.match(
+      rows.find(({ Protocol }) => Protocol === 'udp'),
+      {
+        Service: 'shop_dns',
+        Client: `127.0.0.1:${flow.address().port}`,
+        Frontend: `127.0.0.1:${udp}`,
+        Endpoint: `127.0.0.1:${datagrams}`,
+        BytesToEndpoint: '4',
+        BytesToClient: '4',
+        State: 'open',
+      },
+    );
+    t.match((await agent.cli('conn', 'ls', 'shop_web')).stdout.split('\n'), [
+      /^SERVICE +PROTOCOL +CLIENT +FRONTEND +ENDPOINT +AGE +IN +OUT +STATE$/,
+      /^shop_web +tcp +127.0.0.1:\d+ +127.0.0.1:\d+ +127.0.0.1:\d+ +[\d.]+s +5B +5B +open$/,
+      /^shop_web .* 12B +12B +open$/,
+      /^$/,
+    ]);
+  });
+
+  await t.test('conn ls: of one service, and no more than asked for', async (t) => {
+    t.equal((await list(agent, 'shop_dns')).length, 1);
+    t.same(await list(agent, 'shop_dead'), []);
+    const cut = await agent.cli('conn', 'ls', '--limit', '1', '--format', '{{.Protocol}}');
+    t.match(cut, { code: 0, stdout: /^(tcp|udp)\n$/, stderr: '2 more; --limit 3 shows all\n' });
+    t.match(await agent.cli('conn', 'ls', '--limit', '0'), { code: 0, stderr: /^3 more/ });
+    t.match(await agent.cli('conn', 'ls', 'nothing'), { code: 1, stderr: /nothing/ });
+    t.match(await agent.cli('conn', 'ls', '--limit', 'all'), { code: 2, stderr: /--limit should be a number/ });
+  });
+
+  await t.test('conn ls: who has ended, and who does not read', async (t) => {
+    const mute = await talk(tcp, 'hold');
+    const greedy = await talk(tcp, 'b');
+    greedy.pause();
+    const piece = Buffer.alloc(1 << 20);
+    // Until nothing moves any more: the echo waits for its reader.
+    const write = () => {
+      while (greedy.writable && greedy.write(piece)) {}
+    };
+    greedy.on('drain', write);
+    write();
+    const rows = await listUntil(agent, (rows) => rows.some(({ State }) => State === 'stalled'));
+    const stalled = rows.find(({ State }) => State === 'stalled');
+    t.equal(stalled?.Client, `127.0.0.1:${greedy.localPort}`);
+    t.ok(Number(stalled?.BytesToEndpoint) >= 1 << 20);
+    greedy.destroy();
+    mute.end();
+    const ended = await listUntil(agent, (rows) => rows.some(({ State }) => State === 'client-ended'));
+    t.equal(ended.find(({ State }) => State === 'client-ended')?.Client, `127.0.0.1:${mute.localPort}`);
+    release();
+    await listUntil(agent, (rows) => rows.length === 3);
+  });
+
+  await t.test('metrics: connections, bytes and durations of each service', async (t) => {
+    second.end();
+    await listUntil(agent, (rows) => rows.length === 2);
+    const gone = connect({ port: dead, host: '127.0.0.1' });
+    await t.rejects(once(gone, 'end'), { code: 'ECONNRESET' });
+    const page = await metrics(agent);
+    const of = (name: string, service: string) => lineValue(page, `vipmesh_service_${name}{service="${service}"}`);
+    t.equal(of('connections_total', 'shop_web'), 4);
+    t.equal(of('connections_open', 'shop_web'), 1);
+    t.ok((of('bytes_to_endpoint_total', 'shop_web') ?? 0) > 1 << 20);
+    t.equal(of('bytes_to_client_total', 'shop_dns'), 4);
+    t.equal(of('connections_open', 'shop_dns'), 1);
+    t.equal(of('connect_failures_total', 'shop_dead'), 1);
+    t.equal(of('connections_refused_total', 'shop_dead'), 1);
+    t.equal(of('connections_refused_total', 'shop_web'), 0);
+    t.equal(of('connect_seconds_count', 'shop_web'), 4);
+    t.equal(of('connection_duration_seconds_count', 'shop_web'), 3, 'one is still open');
+    t.ok((of('connection_duration_seconds_sum', 'shop_web') ?? 0) > 0);
+    t.equal(
+      lineValue(page, 'vipmesh_service_connect_seconds_bucket{le="+Inf",service="shop_web"}'),
+      4,
+      'every one is in a bucket',
+    );
+    t.equal(of('connect_seconds_count', 'shop_dead'), undefined, 'none had an endpoint');
+  });
+
+  await t.test("what an endpoint moved stays its service's when it has gone and its number is another's", async (t) => {
+    first.end();
+    await listUntil(agent, (rows) => rows.every(({ Protocol }) => Protocol === 'udp'));
+    const before = await metrics(agent);
+    const count = (page: string) => lineValue(page, 'vipmesh_service_connections_total{service="shop_web"}');
+    await agent.cli('service', 'create', '--name', 'extra', '--network', 'shop_default', '--expose', '80');
+    await agent.cli('endpoint', 'add', 'extra', `80=127.0.0.1:${server}`);
+    t.match(await agent.cli('endpoint', 'rm', 'extra', `127.0.0.1:${server}`), { code: 0 });
+    t.equal(count(await metrics(agent)), count(before));
+    t.equal(count(before), 4);
+  });
+});
