@@ -49,6 +49,8 @@ export class UdpFlows {
   readonly unproven: Uint8Array;
   /** The loop's batch in which the endpoint last sent something. */
   readonly lastBatches: Int32Array;
+  /** The endpoint had several answers waiting when it was last looked at. */
+  readonly hasMany: Uint8Array;
   readonly names: Buffer;
   readonly namesAddress: Pointer;
   readonly nameLengths: Uint8Array;
@@ -83,6 +85,7 @@ export class UdpFlows {
     this.bytesToClient = new Float64Array(capacity);
     this.unproven = new Uint8Array(capacity);
     this.lastBatches = new Int32Array(capacity);
+    this.hasMany = new Uint8Array(capacity);
     this.names = Buffer.alloc(capacity * NAME_STRIDE);
     this.namesAddress = addressOf(this.names);
     this.nameLengths = new Uint8Array(capacity);
@@ -116,11 +119,12 @@ export class UdpFlows {
     this.clientFds[flow] = 0;
     this.endpoints[flow] = undefined;
     this.lastBatches[flow] = 0;
+    this.hasMany[flow] = 0;
     const { counters } = this.#env;
-    add(counters.frontends, id * FRONTEND.stride + FRONTEND.accepted, 1);
-    add(counters.frontends, id * FRONTEND.stride + FRONTEND.active, 1);
-    add(counters.totals, TOTAL.udpFlowsOpened, 1);
-    add(counters.totals, TOTAL.udpFlowsActive, 1);
+    addTo(counters.frontends, id * FRONTEND.stride + FRONTEND.accepted, 1);
+    addTo(counters.frontends, id * FRONTEND.stride + FRONTEND.active, 1);
+    addTo(counters.totals, TOTAL.udpFlowsOpened, 1);
+    addTo(counters.totals, TOTAL.udpFlowsActive, 1);
   }
 
   /** Gives a VIP flow its socket towards the client. The flow owns it from here on. Throws NativeError. */
@@ -144,7 +148,7 @@ export class UdpFlows {
     this.#unpin(flow);
     const fd = openSocket(endpoint, port);
     if (fd < 0) {
-      add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.failures, 1);
+      addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.failures, 1);
       return -fd;
     }
     this.#watch(flow, fd, this.#handlers.endpoint);
@@ -152,8 +156,8 @@ export class UdpFlows {
     this.endpoints[flow] = endpoint;
     this.ports[flow] = port;
     this.unproven[flow] = 1;
-    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, 1);
-    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.total, 1);
+    addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, 1);
+    addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.total, 1);
     return 0;
   }
 
@@ -161,7 +165,7 @@ export class UdpFlows {
   count(flow: number, way: 'bytesToClient' | 'bytesToEndpoint', bytes: number): void {
     const own = this[way];
     own[flow] = (own[flow] as number) + bytes;
-    add(this.#env.counters.endpoints, (this.endpoints[flow]?.slot ?? 0) * ENDPOINT.stride + ENDPOINT[way], bytes);
+    addTo(this.#env.counters.endpoints, (this.endpoints[flow]?.slot ?? 0) * ENDPOINT.stride + ENDPOINT[way], bytes);
   }
 
   /** Closes the flow's sockets and forgets it. Nothing may be queued any more that points to its name. */
@@ -171,8 +175,8 @@ export class UdpFlows {
     if (client !== 0) this.#close(client);
     this.clientFds[flow] = 0;
     const { counters } = this.#env;
-    add(counters.frontends, (this.frontends[flow] as number) * FRONTEND.stride + FRONTEND.active, -1);
-    add(counters.totals, TOTAL.udpFlowsActive, -1);
+    addTo(counters.frontends, (this.frontends[flow] as number) * FRONTEND.stride + FRONTEND.active, -1);
+    addTo(counters.totals, TOTAL.udpFlowsActive, -1);
     this.table.remove(flow);
   }
 
@@ -191,7 +195,7 @@ export class UdpFlows {
     this.#close(fd);
     this.endpointFds[flow] = 0;
     this.endpoints[flow] = undefined;
-    add(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, -1);
+    addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, -1);
   }
 
   #watch(flow: number, fd: Fd, handler: Handler): void {
@@ -226,6 +230,6 @@ function openSocket(endpoint: UdpEndpoint, port: number): number {
   return -connectErrno;
 }
 
-function add(counters: Float64Array, index: number, by: number): void {
+export function addTo(counters: Float64Array, index: number, by: number): void {
   counters[index] = (counters[index] as number) + by;
 }

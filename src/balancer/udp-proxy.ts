@@ -6,18 +6,19 @@
 //   can set a source port; the kernel then also delivers the client's later datagrams there. The listening socket must have
 //   been made with `originalDestination`.
 // See native-notes/udp.md.
-import { EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../native/constants.ts';
+import { EPOLLIN, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../native/constants.ts';
 import { DatagramBatch } from '../native/datagram-batch.ts';
-import { EAGAIN, ECONNREFUSED, EHOSTUNREACH, EINTR, EMSGSIZE, ENETUNREACH, errno } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
-import { type Fd, type Pointer, recv, send, setsockopt } from '../native/libc.ts';
+import { type Fd, setsockopt } from '../native/libc.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
 import { setOption } from '../native/stream-socket.ts';
 import { FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
 import { type ConnectionPage, listUdp, type PageWanted } from './connection-listing.ts';
 import { NO_FLOW } from './flow-table.ts';
-import { UdpFlows } from './udp-flows.ts';
+import { UdpAnswers } from './udp-answers.ts';
+import { addTo, UdpFlows } from './udp-flows.ts';
+import { UdpForwarding } from './udp-forwarding.ts';
 import { UdpKeyReader } from './udp-key.ts';
 import { UdpPlacement } from './udp-placement.ts';
 import { UdpRoutes } from './udp-routes.ts';
@@ -28,8 +29,6 @@ const BATCH = 64;
 const DATAGRAM_BYTES = 65_536 + 1_088;
 /** Control data of one received datagram: ORIGDSTADDR or PKTINFO of both families. */
 const CONTROL_BYTES = 160;
-/** Answers read from one endpoint before the others have their turn, once it has shown that it has many. */
-const ANSWERS_PER_TURN = 32;
 /** How often idle flows are looked for: a flow lives at most this much longer than it should. */
 const SWEEP_MS = 1_000;
 /** A burst must fit while the worker is busy elsewhere. Without CAP_NET_ADMIN net.core.rmem_max is the limit. */
@@ -51,14 +50,15 @@ export class UdpProxy {
   readonly #placement: UdpPlacement;
   readonly #frontends = new Map<number, Frontend>();
   readonly #listeners = new Map<Fd, Frontend>();
-  readonly #inbox = new DatagramBatch({ messages: BATCH, messageBytes: DATAGRAM_BYTES, controlBytes: CONTROL_BYTES });
+  readonly #inbox = new DatagramBatch({
+    messages: BATCH,
+    messageBytes: DATAGRAM_BYTES,
+    controlBytes: CONTROL_BYTES,
+    segments: true,
+  });
   readonly #reader = new UdpKeyReader(this.#inbox);
-  /** Received datagrams of this flow wait in the inbox's queue for its endpoint. */
-  #run = NO_FLOW;
-  /** Answers for clients of `#outboxFd`, to be sent together. */
-  readonly #outbox = new DatagramBatch({ messages: BATCH, messageBytes: DATAGRAM_BYTES });
-  #outboxFd: Fd = 0;
-  #batch = 1;
+  readonly #forwarding: UdpForwarding;
+  readonly #answers: UdpAnswers;
   readonly #sweepMs: number;
   #sweeping = false;
 
@@ -89,10 +89,24 @@ export class UdpProxy {
       frontendOf: (flow) => this.#frontends.get(this.#flows.frontends[flow] as number),
       end: (flow) => this.#end(flow),
     });
-    loop.onBatchEnd(() => {
-      if (this.#outbox.queued > 0) this.#flushOutbox();
-      this.#batch = (this.#batch + 1) | 0;
+    const now = () => loop.now();
+    const end = (flow: number) => this.#end(flow);
+    const flows = this.#flows;
+    const placement = this.#placement;
+    this.#forwarding = new UdpForwarding({ env, flows, placement, inbox: this.#inbox, capacity, now, end });
+    this.#answers = new UdpAnswers({
+      env,
+      flows,
+      batch: BATCH,
+      datagramBytes: DATAGRAM_BYTES,
+      now,
+      refused: (flow) => {
+        placement.avoid(flow);
+        this.#end(flow);
+      },
+      end,
     });
+    loop.onBatchEnd(() => this.#answers.endBatch());
   }
 
   /** A page of what is open. */
@@ -158,9 +172,9 @@ export class UdpProxy {
       }
       let flow = this.#flows.table.find(this.#reader.key);
       if (flow === NO_FLOW) flow = this.#open(frontend, i);
-      if (flow !== NO_FLOW) this.#forward(flow, i);
+      if (flow !== NO_FLOW) this.#forwarding.add(flow, i);
     }
-    this.#flushRun();
+    this.#forwarding.flush();
   };
 
   /** Datagrams of one client of a VIP, or the news that it is gone. */
@@ -169,122 +183,19 @@ export class UdpProxy {
     if (flow === NO_FLOW) return;
     const count = this.#inbox.receive(fd);
     if (count < 0) this.#end(flow);
-    for (let i = 0; i < count && this.#flows.flowOf(fd) === flow; i++) this.#forward(flow, i);
-    this.#flushRun();
+    for (let i = 0; i < count; i++) this.#forwarding.add(flow, i);
+    this.#forwarding.flush();
   };
 
-  /** Answers of one endpoint, or its refusal of an earlier datagram. */
   readonly #onEndpoint = (fd: Fd): void => {
     const flow = this.#flows.flowOf(fd);
-    if (flow === NO_FLOW) return;
-    const busy = this.#flows.lastBatches[flow] === this.#batch - 1;
-    this.#flows.lastBatches[flow] = this.#batch;
-    const listener = this.#flows.listenerFds[flow] as Fd;
-    if (listener !== this.#outboxFd) this.#flushOutbox();
-    this.#outboxFd = listener;
-    let refused = false;
-    for (let left = busy ? ANSWERS_PER_TURN : 1; left > 0; left--) {
-      if (this.#outbox.full) this.#flushOutbox();
-      const room = this.#outbox.arenaAddress + this.#outbox.offset(this.#outbox.queued);
-      const length = recv(fd, room, DATAGRAM_BYTES, MSG_DONTWAIT);
-      if (length >= 0) {
-        if (!this.#answer(flow, room, length)) return;
-        continue;
-      }
-      const error = errno();
-      if (error === EAGAIN) break;
-      // What was answered before the refusal is still there to be read.
-      if (isRefusal(error) && !refused) left = ANSWERS_PER_TURN;
-      refused ||= isRefusal(error);
-    }
-    if (!refused) return;
-    this.#placement.avoid(flow);
-    this.#end(flow);
+    if (flow !== NO_FLOW) this.#answers.take(fd, flow);
   };
-
-  /** Passes an answer on, at once or with the batch. False when that was the end of the flow. */
-  #answer(flow: number, data: Pointer, length: number): boolean {
-    const flows = this.#flows;
-    flows.table.answered(flow, this.#loop.now());
-    this.#flows.count(flow, 'bytesToClient', length);
-    this.#count(TOTAL.udpDatagramsToClient, 1);
-    const client = flows.clientFds[flow] as Fd;
-    if (client === 0) {
-      const name = flows.namesAddress + flows.nameOffset(flow);
-      const control = flows.controlsAddress + flows.controlOffset(flow);
-      const controlLength = flows.controlLengths[flow] as number;
-      this.#outbox.queue(
-        data,
-        length,
-        name,
-        flows.nameLengths[flow] as number,
-        controlLength > 0 ? control : 0,
-        controlLength,
-      );
-      return true;
-    }
-    if (send(client, data, length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return true;
-    this.#drop(1);
-    // The client's own port unreachable: it has gone.
-    if (errno() !== ECONNREFUSED) return true;
-    this.#end(flow);
-    return false;
-  }
-
-  /** Takes received datagram i to the flow's endpoint. Those of one flow in a row go in one system call, after the first. */
-  #forward(flow: number, i: number): void {
-    const inbox = this.#inbox;
-    const data = inbox.arenaAddress + inbox.offset(i);
-    const length = inbox.length(i);
-    if (flow === this.#run) {
-      inbox.queue(data, length, 0, 0);
-      this.#flows.count(flow, 'bytesToEndpoint', length);
-      return;
-    }
-    this.#flushRun();
-    if (!this.#placement.keep(flow)) {
-      this.#drop(1);
-      this.#end(flow);
-      return;
-    }
-    this.#flows.table.touch(flow, this.#loop.now());
-    if (this.#sendOne(flow, data, length)) this.#run = flow;
-  }
-
-  /** Sends to the flow's endpoint; when that refuses, once to another. False when the flow has ended. */
-  #sendOne(flow: number, data: Pointer, length: number): boolean {
-    const flows = this.#flows;
-    for (let attempt = 0; attempt < 2; attempt++) {
-      const fd = flows.endpointFds[flow] as Fd;
-      let error = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno() : 0;
-      if (error === 0 && flows.unproven[flow] === 1) {
-        // An endpoint on this machine has refused by now, while the datagram is still at hand.
-        flows.unproven[flow] = 0;
-        const answer = flows.takeError(fd);
-        if (isRefusal(answer)) error = answer;
-      }
-      if (error === 0) {
-        this.#flows.count(flow, 'bytesToEndpoint', length);
-        this.#count(TOTAL.udpDatagramsToEndpoint, 1);
-        return true;
-      }
-      if (isRefusal(error)) {
-        this.#placement.avoid(flow);
-        if (attempt === 0 && this.#placement.move(flow)) continue;
-        this.#drop(1);
-        this.#end(flow);
-        return false;
-      }
-      // The answer to an earlier datagram, such as a path's MTU, is told once, and this datagram was not sent.
-      if (error !== EMSGSIZE && error !== EINTR) break;
-    }
-    this.#drop(1);
-    return true;
-  }
 
   /** A new flow for the key just read from datagram i; NO_FLOW when it cannot be, and then the datagram is lost. */
   #open(frontend: Frontend, i: number): number {
-    this.#flushRun();
+    // Another flow may have to make room.
+    this.#forwarding.flush();
     const vip = frontend.target.kind === 'vips' ? this.#reader.localAddress() : '';
     const backend = this.#routes.backend(frontend.target, vip);
     if (backend === undefined) this.#count(TOTAL.strayConnections, 1);
@@ -326,23 +237,9 @@ export class UdpProxy {
 
   #end(flow: number): void {
     // What is queued points to this flow's client, or goes through its socket.
-    if (this.#run === flow) this.#flushRun();
-    if (this.#outbox.queued > 0) this.#flushOutbox();
+    this.#forwarding.forget(flow);
+    this.#answers.flush();
     this.#flows.end(flow);
-  }
-
-  #flushRun(): void {
-    const flow = this.#run;
-    this.#run = NO_FLOW;
-    const count = this.#inbox.queued;
-    if (count === 0) return;
-    const lost = this.#inbox.flush(this.#flows.endpointFds[flow] as Fd);
-    this.#count(TOTAL.udpDatagramsToEndpoint, count - lost);
-    this.#drop(lost);
-  }
-
-  #flushOutbox(): void {
-    if (this.#outbox.queued > 0) this.#drop(this.#outbox.flush(this.#outboxFd));
   }
 
   #keepSweeping(): void {
@@ -362,8 +259,7 @@ export class UdpProxy {
   }
 
   #count(total: number, by: number): void {
-    const { totals } = this.#env.counters;
-    totals[total] = (totals[total] as number) + by;
+    addTo(this.#env.counters.totals, total, by);
   }
 
   #countFrontend(flow: number, counter: number): void {
@@ -377,9 +273,4 @@ function enlargeBuffer(fd: Fd): void {
   const bytes = new Int32Array([LISTENER_BUFFER_BYTES]);
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, 4) < 0)
     setOption(fd, SOL_SOCKET, SO_RCVBUF, LISTENER_BUFFER_BYTES);
-}
-
-/** Errors after which an endpoint is not worth another datagram. */
-function isRefusal(error: number): boolean {
-  return error === ECONNREFUSED || error === EHOSTUNREACH || error === ENETUNREACH;
 }

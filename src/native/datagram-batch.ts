@@ -4,11 +4,12 @@
 // struct mmsghdr, 64 bytes: name* 0, namelen u32 8, iov* 16, iovlen u64 24, control* 32, controllen u64 40, flags i32 48,
 // len u32 56. struct iovec, 16 bytes: base* 0, len u64 8. struct cmsghdr: len u64 0, level i32 8, type i32 12, data 16.
 import { MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC } from './constants.ts';
-import { EAGAIN, EINTR, errno } from './errno.ts';
+import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, errno } from './errno.ts';
 import { addressOf, type Fd, type Pointer, recvmmsg, sendmmsg } from './libc.ts';
+import { MESSAGE_WORDS, SegmentedMessages } from './segmented-messages.ts';
 import { readSockaddr, type SocketAddress } from './sockaddr.ts';
 
-const HEADER_WORDS = 16;
+const HEADER_WORDS = MESSAGE_WORDS;
 const NAME = 0;
 const NAME_LENGTH = 2;
 const IOV = 4;
@@ -22,6 +23,10 @@ const CMSG_HEADER_BYTES = 16;
 /** Bytes between two source addresses. */
 const NAME_STRIDE = 32;
 const HIGH = 2 ** 32;
+/** What a device, a path or a socket says that cannot have datagrams cut for it. */
+const NO_SEGMENTS: ReadonlySet<number> = new Set([EIO, EINVAL, EMSGSIZE]);
+/** Calls that send singly after such an answer, so that asking again costs nothing. */
+const SINGLY_AFTER_REFUSAL = 1024;
 
 export interface DatagramBatchOptions {
   /** Datagrams per call, default 64. */
@@ -30,6 +35,8 @@ export interface DatagramBatchOptions {
   readonly messageBytes?: number;
   /** Bytes of control data per datagram; default 0: none is asked for. ORIGDSTADDR and PKTINFO of both families fit in 160. */
   readonly controlBytes?: number;
+  /** Datagrams of one size in a row to one address are handed to the kernel as one message, which it cuts (UDP_SEGMENT). */
+  readonly segments?: boolean;
 }
 
 /** One receive batch and one send queue. What was received stays valid until the next `receive`. */
@@ -51,8 +58,12 @@ export class DatagramBatch {
   readonly #out: Int32Array;
   readonly #outAddress: Pointer;
   readonly #outVectors: Int32Array;
+  readonly #segments: SegmentedMessages | undefined;
   #received = 0;
   #queued = 0;
+  /** Of the queue, this many are sent or given up. */
+  #done = 0;
+  #singly = 0;
 
   constructor(options: DatagramBatchOptions = {}) {
     this.messages = options.messages ?? 64;
@@ -69,6 +80,7 @@ export class DatagramBatch {
     this.#outVectors = new Int32Array(this.messages * IOV_WORDS);
     this.#inAddress = addressOf(this.#in);
     this.#outAddress = addressOf(this.#out);
+    this.#segments = options.segments === true ? new SegmentedMessages(this.#out, this.#outVectors) : undefined;
     this.#setUp();
   }
 
@@ -184,26 +196,63 @@ export class DatagramBatch {
    * error of an earlier one); UDP promises no more than that.
    */
   flush(fd: Fd): number {
-    const count = this.#queued;
-    let sent = 0;
     let lost = 0;
-    while (sent < count) {
-      const result = sendmmsg(
-        fd,
-        this.#outAddress + sent * HEADER_WORDS * 4,
-        count - sent,
-        MSG_DONTWAIT | MSG_NOSIGNAL,
-      );
+    // When one fails, the others may have other destinations.
+    for (; this.send(fd) !== 0; this.skip()) lost++;
+    return lost;
+  }
+
+  /** Sends the queue and empties it; 0, or the errno of the first datagram that the kernel refused, which stays the first. */
+  send(fd: Fd): number {
+    if (this.#segments !== undefined && this.#queued - this.#done > 1) {
+      if (this.#singly > 0) this.#singly--;
+      else return this.#sendSegmented(fd, this.#segments);
+    }
+    return this.#sendSingly(fd);
+  }
+
+  /** Gives up the first of the queue. */
+  skip(): void {
+    if (++this.#done >= this.#queued) this.clear();
+  }
+
+  /** Gives up the queue; returns how many were in it. */
+  clear(): number {
+    const left = this.#queued - this.#done;
+    this.#queued = 0;
+    this.#done = 0;
+    return left;
+  }
+
+  #sendSegmented(fd: Fd, segments: SegmentedMessages): number {
+    const messages = segments.build(this.#done, this.#queued);
+    if (messages === this.#queued - this.#done) return this.#sendSingly(fd);
+    for (let sent = 0; sent < messages; ) {
+      const result = sendmmsg(fd, segments.addressOf(sent), messages - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (result > 0) {
         sent += result;
-      } else if (errno() !== EINTR) {
-        // The first one failed: the others may have other destinations.
-        sent++;
-        lost++;
+        continue;
       }
+      const error = errno();
+      if (error === EINTR) continue;
+      this.#done = segments.first(sent);
+      if (segments.first(sent + 1) - this.#done === 1 || !NO_SEGMENTS.has(error)) return error;
+      this.#singly = SINGLY_AFTER_REFUSAL;
+      return this.#sendSingly(fd);
     }
-    this.#queued = 0;
-    return lost;
+    this.clear();
+    return 0;
+  }
+
+  #sendSingly(fd: Fd): number {
+    while (this.#done < this.#queued) {
+      const from = this.#outAddress + this.#done * HEADER_WORDS * 4;
+      const result = sendmmsg(fd, from, this.#queued - this.#done, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (result > 0) this.#done += result;
+      else if (errno() !== EINTR) return errno();
+    }
+    this.clear();
+    return 0;
   }
 
   #setUp(): void {

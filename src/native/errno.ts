@@ -6,6 +6,7 @@ export const {
   EPERM,
   ENOENT,
   EINTR,
+  EIO,
   EAGAIN,
   EACCES,
   EBUSY,

@@ -69,6 +69,11 @@ const recvmmsgTimed = bind<(fd: Fd, messages: Memory, count: number, flags: numb
 export function recvmmsg(fd: Fd, messages: Memory, count: number, flags: number): number {
   return recvmmsgTimed(fd, messages, count, flags, null);
 }
+export const memcpy = bind<(target: Pointer, source: Pointer, bytes: number) => Pointer>('memcpy', 'uintptr_t', [
+  'uintptr_t',
+  'uintptr_t',
+  'uint64',
+]);
 export const sendmmsg = bind<Messages>('sendmmsg', 'int', ['int', 'void *', 'uint32', 'int']);
 export const shutdown = bind<(fd: Fd, how: number) => number>('shutdown', 'int', ['int', 'int']);
 export const close = bind<(fd: Fd) => number>('close', 'int', ['int']);

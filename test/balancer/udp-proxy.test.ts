@@ -128,6 +128,35 @@ t.test('empty and the longest datagrams pass whole, both ways', async (t) => {
   }
 });
 
+t.test('bursts of many clients, of all sizes: each gets its own answers, in order', async (t) => {
+  const rig = new Rig(t);
+  const servers = [await rig.server('a', 1), await rig.server('b', 2)];
+  for (const server of servers) server.reply = (data) => [data];
+  await rig.proxy.setEndpoints(0, ...servers.map((server) => server.endpoint()));
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const clients = await Promise.all(Array.from({ length: 5 }, () => rig.client(port)));
+  const sizes = [5, 5, 5, 200, 200, 90, 5, 1402, 1402, 1402, 1403, 1403, 0, 5, 3000, 5, 5];
+  const rounds = 20;
+  for (let round = 0; round < rounds; round++) {
+    const sent = clients.map((_, who) => sizes.map((size, i) => Buffer.alloc(size, who * 50 + i)));
+    for (const i of sizes.keys()) for (const [who, client] of clients.entries()) client.send(sent[who]?.[i] as Buffer);
+    for (const [who, client] of clients.entries()) {
+      const answers: Buffer[] = [];
+      while (answers.length < sizes.length) answers.push(await client.receive());
+      t.ok(
+        answers.every((answer, i) => answer.equals(sent[who]?.[i] as Buffer)),
+        `client ${who}, round ${round}`,
+      );
+    }
+  }
+  t.equal(rig.proxy.total(TOTAL.udpDatagramsToEndpoint), rounds * clients.length * sizes.length);
+  t.equal(rig.proxy.total(TOTAL.udpDatagramsDropped), 0);
+  t.equal(
+    rig.proxy.endpoint(1, ENDPOINT.bytesToEndpoint) + rig.proxy.endpoint(2, ENDPOINT.bytesToEndpoint),
+    rounds * clients.length * sizes.reduce((sum, size) => sum + size, 0),
+  );
+});
+
 t.test('an endpoint that refuses costs no datagram when there is another', async (t) => {
   const rig = new Rig(t);
   const [gone, b] = [await rig.server('gone', 1), await rig.server('b', 2)];
