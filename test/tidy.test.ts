@@ -56,7 +56,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'config-dns',
     'config-docker',
   ],
-  cli: ['model', 'api/client', 'api/schema', 'api/status-schema', 'api/requests', 'runtime'],
+  cli: ['model', 'api/client', 'api/schema', 'api/status-schema', 'api/system-schema', 'api/requests', 'runtime'],
 };
 
 const ONLY_IMPORTER: Readonly<Record<string, string>> = {

@@ -13,13 +13,21 @@ const MEANT = {
   spec: ['Name', 'Labels', 'Mode', 'Networks', 'Vipmesh', 'TaskTemplate', 'EndpointSpec'],
   template: ['Networks', 'Runtime', 'ContainerSpec'],
   container: ['Healthcheck'],
+  health: ['Test', 'Interval', 'Timeout', 'Retries', 'StartPeriod'],
   endpoint: ['Mode', 'Ports'],
 } as const;
 
 /** Undefined: nothing is left. Throws ApiError BAD_REQUEST when it is too much. */
 export function keptOfSpec(request: JsonObject): JsonObject | undefined {
   const given = objectOf(request.TaskTemplate);
-  const container = without(objectOf(given.ContainerSpec), MEANT.container);
+  const containerSpec = objectOf(given.ContainerSpec);
+  const health = objectOf(containerSpec.Healthcheck);
+  // Without a test it is the timing of one that is in the image.
+  const isTest = Array.isArray(health.Test) && health.Test.length > 0;
+  const container = {
+    ...without(containerSpec, MEANT.container),
+    ...unlessEmpty('Healthcheck', without(health, isTest ? MEANT.health : ['Test'])),
+  };
   const template = { ...without(given, MEANT.template), ...unlessEmpty('ContainerSpec', container) };
   const endpoint = without(objectOf(request.EndpointSpec), MEANT.endpoint);
   // What every client sends, and every answer has, whether or not somebody meant it.
@@ -43,16 +51,19 @@ export interface KeptParts {
   readonly spec: JsonObject;
   readonly template: JsonObject;
   readonly container: JsonObject;
+  readonly health: JsonObject;
   readonly endpoint: JsonObject;
 }
 
 /** The same parts, to be laid around what is read. */
 export function keptParts(kept: JsonObject = {}): KeptParts {
   const template = objectOf(kept.TaskTemplate);
+  const container = objectOf(template.ContainerSpec);
   return {
     spec: without(kept, MEANT.spec),
     template: without(template, MEANT.template),
-    container: without(objectOf(template.ContainerSpec), MEANT.container),
+    container: without(container, MEANT.container),
+    health: objectOf(container.Healthcheck),
     endpoint: without(objectOf(kept.EndpointSpec), MEANT.endpoint),
   };
 }

@@ -5,9 +5,11 @@ import { findNetwork, findService, findTask } from '../control/lookup.ts';
 import type { ApiContext } from './context.ts';
 import { shapeInfo, shapeNetwork, shapeNetworkDetail, shapeNode, shapeTask, shapeVersion } from './docker-shape.ts';
 import { networkMatches, nodeMatches, parseFilters, serviceMatches, taskMatches } from './filters.ts';
+import { addReferenceRoutes } from './docker-references.ts';
 import { findNode } from './lookup.ts';
 import { described } from './openapi.ts';
-import { dockerInfo, dockerNetwork, dockerNode, dockerService, dockerTask, dockerVersion } from './schema.ts';
+import { dockerNetwork, dockerNode, type DockerService, dockerService, dockerTask } from './schema.ts';
+import { dockerDistribution, dockerInfo, dockerVersion } from './system-schema.ts';
 import { shapeService } from './service-shape.ts';
 import type { ShapeSource } from './shape.ts';
 import { validated } from './validate.ts';
@@ -22,8 +24,8 @@ const NOT_HERE: Readonly<Record<string, string>> = {
   commit: 'vipmesh has no images',
   distribution: 'vipmesh has no images',
   volumes: 'vipmesh has no volumes; it only does the network',
-  secrets: 'vipmesh has no secrets; it only does the network',
-  configs: 'vipmesh has no configs; it only does the network',
+  secrets: 'vipmesh keeps no secrets; a name is there as long as a service refers to it',
+  configs: 'vipmesh keeps no configs; a name is there as long as a service refers to it',
   plugins: 'vipmesh has no plugins',
   swarm: 'vipmesh has no swarm to join or leave; the nodes of a cluster share a store',
   auth: 'vipmesh uses no registry',
@@ -63,6 +65,7 @@ interface OneParams {
 
 export function addDockerRoutes(app: FastifyInstance, context: ApiContext): void {
   addSystemRoutes(app, context);
+  addReferenceRoutes(app, context);
   const { facts } = context;
   const source = (): ShapeSource => ({ snapshot: context.snapshot(), revisionOf: (id) => context.revisionOf(id) });
   const filtersOf = (query: unknown) => parseFilters(validated(listQuery, query, 'query').filters);
@@ -72,12 +75,12 @@ export function addDockerRoutes(app: FastifyInstance, context: ApiContext): void
     const { status } = validated(serviceListQuery, query, 'query');
     const from = source();
     return byAge(from.snapshot.services.values(), (service) => serviceMatches(service, filters)).map((service) =>
-      shapeService(service, from, status === 'true' || status === '1'),
+      withUpdateStatus(shapeService(service, from, status === 'true' || status === '1')),
     );
   });
   app.get<OneParams>('/services/:id', one('A service', dockerService), ({ params }) => {
     const from = source();
-    return shapeService(findService(from.snapshot, params.id), from);
+    return withUpdateStatus(shapeService(findService(from.snapshot, params.id), from));
   });
   app.get('/tasks', list('The tasks, the oldest first', dockerTask), ({ query }) => {
     const filters = filtersOf(query);
@@ -112,6 +115,22 @@ export function addDockerRoutes(app: FastifyInstance, context: ApiContext): void
   });
 }
 
+/**
+ * Docker's client, unless it was told to detach, waits after each change until the tasks run or the update is over. Here it is
+ * over when it is stored: nobody starts tasks, so nobody should wait for them.
+ */
+function withUpdateStatus(service: DockerService): DockerService {
+  return {
+    ...service,
+    UpdateStatus: {
+      State: 'completed',
+      StartedAt: service.UpdatedAt,
+      CompletedAt: service.UpdatedAt,
+      Message: 'update completed; its tasks are what something else runs for it',
+    },
+  };
+}
+
 function addSystemRoutes(app: FastifyInstance, context: ApiContext): void {
   const { facts } = context;
   const ping = described({ summary: 'Whether an agent is there', answers: [{ status: 200, what: 'OK, as text' }] });
@@ -121,10 +140,13 @@ function addSystemRoutes(app: FastifyInstance, context: ApiContext): void {
     return reply.type('text/plain; charset=utf-8').send('OK');
   });
   app.get('/version', one('What answers, and which versions of the API', dockerVersion), () => shapeVersion(facts));
-  // Asked for by Docker's client when it removes a stack.
-  for (const path of ['/secrets', '/configs'])
-    app.get(path, list('Always empty; vipmesh only does the network', z.never()), () => []);
-  app.get('/info', one('The node that answers', dockerInfo), () => shapeInfo(facts, context.snapshot()));
+  // Docker's client asks before it makes a service, and warns at length where it is told nothing. With an empty digest it
+  // leaves the image as its user wrote it.
+  const image = one('Nothing is known of images: an empty descriptor', dockerDistribution);
+  app.get('/distribution/*', image, () => ({ Descriptor: { mediaType: '', digest: '', size: 0 }, Platforms: [] }));
+  app.get('/info', one('The node that answers', dockerInfo), () =>
+    shapeInfo(facts, context.snapshot(), context.status().warnings),
+  );
 }
 
 function one(summary: string, schema: z.ZodType) {

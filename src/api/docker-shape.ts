@@ -5,15 +5,17 @@ import { nodeState } from '../catalog/standing.ts';
 import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import type { Node, NodeId } from '../model/node.ts';
-import { vipsOn } from '../model/service.ts';
+import { type Service, vipsOn } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 import type { AgentFacts } from './context.ts';
-import type { DockerInfo, DockerNetwork, DockerNode, DockerTask, DockerVersion } from './schema.ts';
+import { keptParts } from './docker-rest.ts';
+import type { DockerNetwork, DockerNode, DockerTask } from './schema.ts';
+import type { DockerInfo, DockerVersion } from './system-schema.ts';
 import { cidr, rfc3339, type ShapeSource, shapeTaskState } from './shape.ts';
 import { shapeNetworkTargets, shapePort } from './service-shape.ts';
 
-/** The newest API that Docker's own fixtures were compared with, and the oldest prefix that is accepted. */
-export const API_VERSION = { newest: '1.43', oldest: '1.25' } as const;
+/** The newest API whose own client was tried (Docker 28), and the oldest prefix that is accepted. Docker 29 needs 1.44. */
+export const API_VERSION = { newest: '1.50', oldest: '1.25' } as const;
 
 export function shapeTask(task: Task, source: ShapeSource): DockerTask {
   const service = source.snapshot.services.get(task.serviceId);
@@ -26,8 +28,7 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
     Name: task.name,
     Labels: {},
     Spec: {
-      // Docker's client reads the image without looking whether there is one.
-      ContainerSpec: { Image: '' },
+      ContainerSpec: { Image: imageOf(service) },
       Networks: service === undefined ? [] : shapeNetworkTargets(service.spec, source.snapshot),
       ForceUpdate: 0,
     },
@@ -58,6 +59,12 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
   };
 }
 
+/** Docker's client reads the image without looking whether there is one. */
+function imageOf(service: Service | undefined): string {
+  const image = keptParts(service?.spec.docker).container.Image;
+  return typeof image === 'string' ? image : '';
+}
+
 type AttachedNetwork = DockerTask['NetworksAttachments'][number]['Network'];
 
 function shapeAttachedNetwork(network: Network, source: ShapeSource): AttachedNetwork {
@@ -79,6 +86,7 @@ export function shapeNetwork(network: Network): DockerNetwork {
     Created: rfc3339(network.createdAt),
     Scope: scopeOf(network),
     Driver: network.spec.driver,
+    EnableIPv4: true,
     EnableIPv6: network.spec.ipv6,
     IPAM: { Driver: 'default', Options: null, Config: ipamConfig(network) },
     Internal: network.spec.internal,
@@ -188,7 +196,23 @@ export function shapeVersion(facts: AgentFacts): DockerVersion {
   };
 }
 
-export function shapeInfo(facts: AgentFacts, snapshot: Snapshot): DockerInfo {
+/** Docker's client warns of each of these that is false or absent; here nothing is limited, and no bridge is filtered. */
+const NOT_WORTH_A_WARNING = {
+  MemoryLimit: true,
+  SwapLimit: true,
+  KernelMemory: true,
+  OomKillDisable: true,
+  CpuCfsQuota: true,
+  CpuCfsPeriod: true,
+  CPUShares: true,
+  CPUSet: true,
+  IPv4Forwarding: true,
+  BridgeNfIptables: true,
+  BridgeNfIp6tables: true,
+} as const;
+
+/** `warnings`: whole sentences, which Docker's client puts below the rest. */
+export function shapeInfo(facts: AgentFacts, snapshot: Snapshot, warnings: readonly string[]): DockerInfo {
   return {
     ID: facts.nodeId,
     Name: facts.nodeName,
@@ -198,10 +222,15 @@ export function shapeInfo(facts: AgentFacts, snapshot: Snapshot): DockerInfo {
     KernelVersion: facts.kernelVersion,
     NCPU: facts.cpus,
     MemTotal: facts.memoryBytes,
+    OperatingSystem: 'linux',
+    DockerRootDir: facts.stateDir,
+    Plugins: { Network: facts.privileged ? ['local', 'overlay'] : ['local'] },
     Labels: [],
+    ...NOT_WORTH_A_WARNING,
+    Warnings: warnings.map((warning) => `WARNING: ${warning}`),
     Swarm: {
       NodeID: facts.nodeId,
-      NodeAddr: '127.0.0.1',
+      NodeAddr: snapshot.presences.get(facts.nodeId)?.address ?? '127.0.0.1',
       LocalNodeState: 'active',
       ControlAvailable: true,
       Error: '',

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { findNetwork, findService } from '../control/lookup.ts';
 import type { Network, NetworkDriver } from '../model/network.ts';
 import type { Service, ServiceSpec } from '../model/service.ts';
+import { systemRandom } from '../runtime/random.ts';
 import type { ApiContext } from './context.ts';
 import { byAge } from './docker-routes.ts';
 import { ApiError, outOfSequence } from './errors.ts';
@@ -24,7 +25,7 @@ import {
   serviceUpdated,
   serviceUpdateQuery,
 } from './requests.ts';
-import { serviceRequestWarnings, serviceSpecOf } from './service-request.ts';
+import { serviceRequestWarnings, serviceSpecOf, withName } from './service-request.ts';
 import { validated } from './validate.ts';
 
 interface OneParams {
@@ -62,9 +63,10 @@ function addServiceWrites(app: FastifyInstance, context: ApiContext): void {
     answers: [{ status: 201, what: 'Its id', schema: serviceCreated }],
   });
   app.post('/services/create', create, async (request, reply) => {
-    const wanted = validated(serviceSpecRequest, request.body, 'service spec');
-    const service = await context.commands.createService(serviceSpecOf(wanted, context.snapshot()));
-    const warnings = [...serviceRequestWarnings(wanted), ...context.warnings(service.id)];
+    const wanted = validated(serviceSpecRequest, withName(request.body, systemRandom), 'service spec');
+    const spec = serviceSpecOf(wanted, context.snapshot());
+    const service = await context.commands.createService(spec);
+    const warnings = [...serviceRequestWarnings(wanted, spec), ...context.warnings(service.id)];
     return reply.status(201).send({ ID: service.id, ...(warnings.length === 0 ? {} : { Warnings: warnings }) });
   });
   const update = described({
@@ -85,7 +87,7 @@ function addServiceWrites(app: FastifyInstance, context: ApiContext): void {
     await updateInSequence(context, service, spec, Number(query.version));
     const { docker } = service.spec;
     const isNews = parsed !== undefined && JSON.stringify(docker) !== JSON.stringify(spec.docker);
-    const warnings = [...(isNews ? serviceRequestWarnings(parsed) : []), ...context.warnings(service.id)];
+    const warnings = [...(isNews ? serviceRequestWarnings(parsed, spec) : []), ...context.warnings(service.id)];
     return { Warnings: warnings.length === 0 ? null : warnings };
   });
   const remove = described({

@@ -89,7 +89,8 @@ export function nodeMatches(node: Node, filters: Filters): boolean {
 
 type Tests = Readonly<Record<string, (value: string) => boolean>>;
 
-function holds(filters: Filters, tests: Tests): boolean {
+/** Throws ApiError BAD_REQUEST when a filter is none of the tests. */
+export function holds(filters: Filters, tests: Tests): boolean {
   for (const [key, values] of filters) {
     const test = Object.hasOwn(tests, key) ? tests[key] : undefined;
     if (test === undefined) {
@@ -102,7 +103,7 @@ function holds(filters: Filters, tests: Tests): boolean {
   return true;
 }
 
-function hasLabel(labels: Readonly<Record<string, string>>, wanted: string): boolean {
+export function hasLabel(labels: Readonly<Record<string, string>>, wanted: string): boolean {
   const equals = wanted.indexOf('=');
   if (equals < 0) return Object.hasOwn(labels, wanted);
   return labels[wanted.slice(0, equals)] === wanted.slice(equals + 1);

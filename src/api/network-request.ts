@@ -14,6 +14,7 @@ export function networkSpecOf(request: ParsedNetworkRequest, defaultDriver: Netw
     throw notSupported(Name, 'vipmesh needs no ingress network; published ports work without one');
   if (request.ConfigOnly === true || (request.ConfigFrom?.Network ?? '') !== '')
     throw notSupported(Name, 'vipmesh has no networks that are only configuration');
+  if (request.EnableIPv4 === false) throw notSupported(Name, 'vipmesh has no networks without IPv4');
   const subnets = subnetsOf(request);
   return {
     name: Name,

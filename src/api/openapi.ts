@@ -71,7 +71,7 @@ function openApiDocument(routes: readonly Route[], version: string): object {
       title: 'vipmesh agent',
       version,
       description:
-        'On a unix socket. Paths, fields and statuses are those of Docker Engine (API 1.25 to 1.43, every path also with a prefix such as /v1.41); what Docker lacks is under /vipmesh/ and in fields named Vipmesh.',
+        'On a unix socket. Paths, fields and statuses are those of Docker Engine (API 1.25 to 1.50, every path also with a prefix such as /v1.41); what Docker lacks is under /vipmesh/ and in fields named Vipmesh.',
     },
     paths,
     components: { schemas: { Error: jsonSchema(errorBody, 'output') } },

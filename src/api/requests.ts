@@ -37,7 +37,7 @@ const timing = {
   StartPeriod: duration.nullish(),
 };
 
-const healthRequest = z.object({
+const healthRequest = z.looseObject({
   Test: z
     .array(z.string())
     .max(1000)
@@ -108,7 +108,7 @@ const modeRequest = z.looseObject({
 
 /** POST /services/create and /services/{id}/update. Parts that are not named here are kept and shown as they were sent. */
 export const serviceSpecRequest = z.looseObject({
-  Name: z.string().min(1),
+  Name: z.string().min(1).describe('May be absent from a new service with an image, which then gives it one.'),
   Labels: labels.nullish(),
   TaskTemplate: z
     .looseObject({
@@ -128,6 +128,12 @@ export const serviceSpecRequest = z.looseObject({
   UpdateConfig: z.looseObject({ Order: z.string().nullish() }).nullish(),
   Networks: z.array(networkTarget).max(100).nullish().describe('The place of old clients for TaskTemplate.Networks.'),
   Vipmesh: vipmeshRequest.nullish(),
+});
+
+/** POST /services/create with an image and without a name. */
+export const namelessRequest = z.looseObject({
+  Name: z.literal('').nullish(),
+  TaskTemplate: z.looseObject({ ContainerSpec: z.looseObject({ Image: z.string().min(1) }) }),
 });
 export type ServiceSpecRequest = z.input<typeof serviceSpecRequest>;
 
@@ -150,6 +156,7 @@ export const networkCreateRequest = z.looseObject({
   Ingress: z.boolean().nullish(),
   ConfigOnly: z.boolean().nullish(),
   ConfigFrom: z.looseObject({ Network: z.string().nullish() }).nullish(),
+  EnableIPv4: z.boolean().nullish(),
   EnableIPv6: z.boolean().nullish(),
   Scope: z.enum(['', 'local', 'swarm']).nullish(),
   IPAM: z

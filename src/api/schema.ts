@@ -34,7 +34,7 @@ const networkTarget = z.object({ Target: z.string(), Aliases: z.array(z.string()
  * Durations in nanoseconds, as everywhere in Docker's API. What is absent is Docker's default: every 30 s, within 30 s,
  * 3 failures, no start period.
  */
-const healthConfig = z.object({
+const healthConfig = z.looseObject({
   Test: z.array(z.string()),
   Interval: z.number().optional(),
   Timeout: z.number().optional(),
@@ -103,6 +103,10 @@ export const dockerService = z.object({
     Ports: z.array(dockerPort).optional(),
     VirtualIPs: z.array(z.object({ NetworkID: z.string(), Addr: z.string() })).optional(),
   }),
+  /** On Docker's paths only. */
+  UpdateStatus: z
+    .object({ State: z.literal('completed'), StartedAt: z.string(), CompletedAt: z.string(), Message: z.string() })
+    .optional(),
   ServiceStatus: z
     .object({ RunningTasks: z.number(), DesiredTasks: z.number(), CompletedTasks: z.number() })
     .optional(),
@@ -115,6 +119,8 @@ export const dockerNetwork = z.object({
   Created: z.string(),
   Scope: z.enum(['local', 'swarm']),
   Driver: z.string(),
+  /** From API 1.48 on. */
+  EnableIPv4: z.boolean(),
   EnableIPv6: z.boolean(),
   IPAM: z.object({
     Driver: z.string(),
@@ -216,40 +222,6 @@ export const dockerNode = z.object({
     .optional(),
 });
 export type DockerNode = z.infer<typeof dockerNode>;
-
-export const dockerVersion = z.object({
-  Platform: z.object({ Name: z.string() }),
-  Components: z.array(z.object({ Name: z.string(), Version: z.string(), Details: labels })),
-  Version: z.string(),
-  ApiVersion: z.string(),
-  MinAPIVersion: z.string(),
-  Os: z.string(),
-  Arch: z.string(),
-  KernelVersion: z.string(),
-});
-export type DockerVersion = z.infer<typeof dockerVersion>;
-
-export const dockerInfo = z.object({
-  ID: z.string(),
-  Name: z.string(),
-  ServerVersion: z.string(),
-  OSType: z.string(),
-  Architecture: z.string(),
-  KernelVersion: z.string(),
-  NCPU: z.number(),
-  MemTotal: z.number(),
-  Labels: z.array(z.string()),
-  Swarm: z.object({
-    NodeID: z.string(),
-    NodeAddr: z.string(),
-    LocalNodeState: z.literal('active'),
-    ControlAvailable: z.literal(true),
-    Error: z.string(),
-    Nodes: z.number(),
-    Managers: z.number(),
-  }),
-});
-export type DockerInfo = z.infer<typeof dockerInfo>;
 
 /** `Errors`: the lines of the message one by one, when a file has several mistakes. */
 export const errorBody = z.object({ message: z.string(), Errors: z.array(z.string()).optional() });

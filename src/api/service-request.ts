@@ -17,9 +17,11 @@ import {
   type ServiceSpec,
   type StaticEndpoint,
 } from '../model/service.ts';
+import { referenceNames } from './docker-references.ts';
+import { newId, type Random } from '../runtime/random.ts';
 import { keptOfSpec } from './docker-rest.ts';
 import { ApiError } from './errors.ts';
-import type { serviceSpecRequest } from './requests.ts';
+import { namelessRequest, type serviceSpecRequest } from './requests.ts';
 
 export type ParsedServiceSpec = z.infer<typeof serviceSpecRequest>;
 
@@ -58,6 +60,23 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   };
 }
 
+/** Long enough to tell, short enough for the rest of a DNS label. */
+const MAX_IMAGE_NAME = 40;
+const NAME_SUFFIX = 4;
+
+/**
+ * A request without a name gets one, as in Docker: that of its image and four letters or digits, `nginx-4k2x`. Docker's own
+ * client leaves it out when its user does. Without an image it stays as it is, and is refused.
+ */
+export function withName(body: unknown, random: Random): unknown {
+  const parsed = namelessRequest.safeParse(body);
+  if (!parsed.success) return body;
+  const path = parsed.data.TaskTemplate.ContainerSpec.Image.replace(/@.*$/, '').split('/').at(-1) ?? '';
+  const image = path.replace(/:.*$/, '').replaceAll(/[^a-zA-Z0-9]+/g, '-');
+  const base = image.replace(/^-/, '').slice(0, MAX_IMAGE_NAME).replace(/-$/, '') || 'service';
+  return { ...parsed.data, Name: `${base}-${newId(random).slice(0, NAME_SUFFIX)}` };
+}
+
 type BalanceRequest = NonNullable<ParsedServiceSpec['Vipmesh']>['Balance'];
 
 /** Undefined when everything is as it is by default. */
@@ -72,11 +91,17 @@ function balanceOf(request: BalanceRequest): Balance | undefined {
 }
 
 /** What the client should know although the service is made: nobody here starts what it describes. */
-export function serviceRequestWarnings(request: ParsedServiceSpec): string[] {
+export function serviceRequestWarnings(request: ParsedServiceSpec, spec: ServiceSpec): string[] {
   const image = request.TaskTemplate?.ContainerSpec?.Image;
   if (typeof image !== 'string' || image === '') return [];
+  const references = referenceNames(spec);
   return [
-    `vipmesh starts no containers: service ${request.Name} exists, and its tasks are the containers and commands that then run for it`,
+    `vipmesh starts no containers: service ${spec.name} exists, and its tasks are the containers and commands that then run for it`,
+    ...(references.length === 0
+      ? []
+      : [
+          `vipmesh keeps no secrets and configs: what runs the containers of service ${spec.name} has to give them ${references.join(', ')}`,
+        ]),
   ];
 }
 

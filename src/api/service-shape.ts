@@ -38,15 +38,18 @@ export function shapeService(service: Service, source: ShapeSource, withStatus =
 
 export function shapeServiceSpec(spec: ServiceSpec, snapshot: Snapshot): DockerServiceSpec {
   const ports = spec.publish.map(shapePort);
-  const healthcheck = shapeHealthcheck(spec.health);
   const kept = keptParts(spec.docker);
+  const healthcheck = { ...kept.health, ...shapeHealthcheck(spec.health) };
   const forced = kept.template.ForceUpdate;
   return {
     Name: spec.name,
     Labels: { ...spec.labels },
     TaskTemplate: {
       ...kept.template,
-      ContainerSpec: { ...kept.container, ...(healthcheck === undefined ? {} : { Healthcheck: healthcheck }) },
+      ContainerSpec: {
+        ...kept.container,
+        ...(Object.keys(healthcheck).length === 0 ? {} : { Healthcheck: { Test: [], ...healthcheck } }),
+      },
       Networks: shapeNetworkTargets(spec, snapshot),
       ForceUpdate: typeof forced === 'number' ? forced : 0,
       Runtime: 'container',

@@ -2,7 +2,8 @@
 import { Command, Option } from 'commander';
 import { z } from 'zod';
 import { type ApiClient, apiPath } from '../api/client.ts';
-import { type DockerNode, dockerInfo, dockerNode } from '../api/schema.ts';
+import { type DockerNode, dockerNode } from '../api/schema.ts';
+import { dockerInfo } from '../api/system-schema.ts';
 import { changeLabels } from './flag-fields.ts';
 import { type Column, formatList, type Row } from './format.ts';
 import { inspect } from './inspect.ts';

@@ -41,7 +41,7 @@ function filters(value: object): string {
 t.test('everything that happens, in order', async (t) => {
   const { ask, control, clock, socket } = await openApiWorld(t);
   const stream = await follow(socket);
-  t.match(stream.answer.headers, { 'content-type': 'application/json', 'api-version': '1.43' });
+  t.match(stream.answer.headers, { 'content-type': 'application/json', 'api-version': '1.50' });
   await clock.advance(1500);
   await ask('POST', '/networks/create', { Name: 'back' });
   const created = await stream.next();

@@ -27,6 +27,8 @@ delete /vipmesh/endpoints/{id}/drain
 delete /vipmesh/stacks/{name}
 get /_ping
 get /configs
+get /configs/{id}
+get /distribution/*
 get /events
 get /info
 get /networks
@@ -34,6 +36,7 @@ get /networks/{id}
 get /nodes
 get /nodes/{id}
 get /secrets
+get /secrets/{id}
 get /services
 get /services/{id}
 get /tasks
@@ -49,9 +52,13 @@ get /vipmesh/services/{id}
 get /vipmesh/stacks
 get /vipmesh/status
 get /vipmesh/traffic
+post /configs/create
+post /configs/{id}/update
 post /networks/create
 post /networks/prune
 post /nodes/{id}/update
+post /secrets/create
+post /secrets/{id}/update
 post /services/create
 post /services/{id}/update
 post /vipmesh/attachments
@@ -90,9 +97,13 @@ t.test('the description', async (t) => {
     t.ok(parsed.success, `${method} ${path}: the example fits its schema ${parsed.error?.message ?? ''}`);
   }
 
-  await ask('POST', '/services/create', { Name: 'web', EndpointSpec: { Ports: [{ TargetPort: 80 }] } });
+  await ask('POST', '/services/create', {
+    Name: 'web',
+    TaskTemplate: { ContainerSpec: { Secrets: [{ SecretName: 'key' }], Configs: [{ ConfigName: 'site' }] } },
+    EndpointSpec: { Ports: [{ TargetPort: 80 }] },
+  });
   await ask('POST', '/vipmesh/endpoints', { Service: 'web', Endpoint: '10.0.0.1:80' });
-  const ids_ = { services: 'web', tasks: 'web.1', networks: 'default', nodes: 'self' };
+  const ids_ = { services: 'web', tasks: 'web.1', networks: 'default', nodes: 'self', secrets: 'key', configs: 'site' };
   for (const { path, method, operation } of operations) {
     const schema = operation.responses['200']?.content?.['application/json'].schema;
     if (method !== 'get' || schema === undefined || path === '/events') continue;

@@ -41,14 +41,14 @@ function ask(socketPath: string, method: string, path: string, body?: string | o
 
 t.test('answers on every accepted version and none', async (t) => {
   const { socket } = await serveFake(fakeApi(), t);
-  for (const prefix of ['', '/v1.25', '/v1.41', '/v1.43']) {
+  for (const prefix of ['', '/v1.25', '/v1.41', '/v1.44', '/v1.50']) {
     const { status, json } = await ask(socket, 'GET', `${prefix}/services`);
     t.equal(status, 200, prefix);
     t.match(json, [{ Spec: { Name: 'web' } }, { Spec: { Name: 'shop_db' } }]);
   }
   t.match(await ask(socket, 'GET', '/v1.99/services'), {
     status: 400,
-    json: { message: 'client version 1.99 is too new. Maximum supported API version is 1.43' },
+    json: { message: 'client version 1.99 is too new. Maximum supported API version is 1.50' },
   });
   t.match(await ask(socket, 'GET', '/v1.24/services'), { status: 400, json: { message: /1\.24 is too old/ } });
 });
@@ -58,7 +58,7 @@ t.test('_ping is what Docker clients look for', async (t) => {
   const ping = await ask(socket, 'GET', '/_ping');
   t.match(ping, { status: 200, text: 'OK' });
   t.match(ping.headers, {
-    'api-version': '1.43',
+    'api-version': '1.50',
     ostype: 'linux',
     'docker-experimental': 'false',
     'content-type': /^text\/plain/,

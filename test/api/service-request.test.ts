@@ -2,11 +2,12 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { serviceSpecRequest } from '../../src/api/requests.ts';
-import { serviceSpecOf } from '../../src/api/service-request.ts';
+import { serviceSpecOf, withName } from '../../src/api/service-request.ts';
 import { shapeServiceSpec } from '../../src/api/service-shape.ts';
 import type { IpAddress } from '../../src/model/address.ts';
 import type { PortNumber } from '../../src/model/port.ts';
 import type { HealthCheck, ServiceSpec } from '../../src/model/service.ts';
+import { seededRandom } from '../../src/runtime/random.ts';
 import { network, snapshot } from '../support/builders.ts';
 
 const MESH = snapshot({ networks: [network('back'), network('front')] });
@@ -190,7 +191,7 @@ t.test("what Docker's clients mean by leaving out", (t) => {
       Name: 'web',
       Mode: { Replicated: {} },
       TaskTemplate: {
-        ContainerSpec: { Healthcheck: { Test: [], Interval: 5 } },
+        ContainerSpec: { Healthcheck: { Test: [] } },
         Networks: null,
         Runtime: '',
         ForceUpdate: 0,
@@ -206,6 +207,23 @@ t.test("what Docker's clients mean by leaving out", (t) => {
   t.match(read({ Name: 'web', Networks: [{ Target: 'net-back', Aliases: null }] }), {
     networks: [{ network: 'back', aliases: [] }],
   });
+  t.end();
+});
+
+t.test('a name from the image', (t) => {
+  const named = (Image: unknown, Name?: unknown) =>
+    withName({ Name, TaskTemplate: { ContainerSpec: { Image } }, Labels: {} }, seededRandom(1));
+  for (const [image, name] of [
+    ['nginx', /^nginx-[a-z0-9]{4}$/],
+    ['registry.example:5000/shop/Web_api:1.4@sha256:abc', /^Web-api-[a-z0-9]{4}$/],
+    ['___', /^service-[a-z0-9]{4}$/],
+    ['x'.repeat(300), /^x{40}-[a-z0-9]{4}$/],
+  ] as const)
+    t.match(named(image, ''), { Name: name, TaskTemplate: { ContainerSpec: { Image: image } }, Labels: {} });
+  for (const body of [undefined, 'text', { TaskTemplate: {} }, { Name: 'web' }])
+    t.equal(withName(body, seededRandom(1)), body);
+  t.match(named('nginx', 'web'), { Name: 'web' });
+  t.match(named(''), { Name: undefined });
   t.end();
 });
 
@@ -236,6 +254,13 @@ t.test('the check', (t) => {
     undefined,
     "Docker's check goes when it is left out",
   );
+  for (const Healthcheck of [
+    { Test: [], Interval: 5e9 },
+    { ...command, StartInterval: 1e9 },
+  ]) {
+    const { TaskTemplate } = shapeServiceSpec(read(containing(Healthcheck)), MESH);
+    t.same(TaskTemplate.ContainerSpec.Healthcheck, Healthcheck, 'what is not used here is kept');
+  }
   t.match(refused({ ...containing(command), Vipmesh: { Health: { TCP: {} } } }), /both given; a service has one check/);
   t.match(refused({ Name: 'web', Vipmesh: { Health: {} } }), /give either TCP or HTTP/);
   t.match(refused(containing({ Test: ['TCP', '80'] })), /written in Vipmesh.Health/);

@@ -37,6 +37,7 @@ t.test('created, shown, removed', async (t) => {
   t.match(created.json.Warnings, [/^vipmesh starts no containers: service web exists/]);
   const { json } = await ask('GET', `/services/${created.json.ID}?insertDefaults=true`);
   t.same(dockerService.parse(json), json);
+  t.match(json.UpdateStatus, { State: 'completed' }, "or Docker's client would wait for tasks");
   const network = (await ask('GET', '/networks/back')).json;
   t.match(json, {
     Spec: {

@@ -56,6 +56,7 @@ t.test('create', async (t) => {
   t.same(differences(shown, RECORDED.network), [
     '.Name "ov1", Docker: "evnet"',
     '.Driver "local", Docker: "bridge"',
+    '.EnableIPv4 only here',
     '.IPAM.Options null, Docker: {}',
     '.IPAM.Config[0].Gateway only here',
     '.Containers only in Docker: cf1fdf7a2d6060c94e3a8b00b746becb1aead67ac47db9f221605531d0ca744c',
