@@ -98,6 +98,7 @@ interface Core {
   readonly mesh: Mesh;
   readonly tasks: ProcessTasks;
   readonly attached: AttachedTasks;
+  readonly containers: Containers;
   readonly monitor: HealthMonitor;
   readonly cluster: Cluster | undefined;
   readonly overlay: OverlayDriver | undefined;
@@ -124,7 +125,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
     },
     now: () => Date.now(),
   });
-  const docker = config.docker && dockerTasks({ config: config.docker, catalog, control, attached, driver, log });
+  const docker = config.docker && dockerTasks({ ...core, config: config.docker, driver, log });
   const context = apiContext({
     config,
     facts: agentFacts(config, programVersion(), nodeId, startedAt),
@@ -213,6 +214,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   });
   opened.add('mesh', () => mesh.close());
   const containers = new Containers(catalog, mesh, overlay);
+  opened.add('resolvers in containers', () => containers.giveResolversBack());
   const applied = async () => {
     await mesh.settled();
     await cluster?.confirmed(catalog.snapshot.revision);
@@ -238,7 +240,20 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     },
   });
   opened.add('health', () => monitor.close());
-  const core = { nodeId, catalog, control, plane, mesh, tasks, attached, monitor, cluster, overlay, applied };
+  const core = {
+    nodeId,
+    catalog,
+    control,
+    plane,
+    mesh,
+    tasks,
+    attached,
+    containers,
+    monitor,
+    cluster,
+    overlay,
+    applied,
+  };
   if (cluster !== undefined) cluster.applied = () => mesh.appliedRevision ?? catalog.snapshot.revision;
   await takeUp(takeUpOptions(config, log, core, containers));
   await cluster?.join(control, nodeName, opened);

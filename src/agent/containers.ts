@@ -1,9 +1,12 @@
 // The places of tasks on overlay networks: a namespace with a resolver in it, made for `vipmesh run` or brought along.
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Task, TaskId } from '../model/task.ts';
+import { closeNetns, openNetns } from '../native/netns.ts';
+import { OwnedRules } from '../netlink/owned-rules.ts';
 import type { OverlayDriver } from '../overlay/driver.ts';
 import { NativeError } from '../native/errno.ts';
 import type { Container } from '../overlay/container.ts';
+import { OWN_RESOLVER_TABLE, ownResolverRules } from '../overlay/own-resolver.ts';
 import type { ContainerSpec } from '../overlay/plan.ts';
 import { linkAddresses } from '../overlay/remotes.ts';
 import { namespaceOf } from '../tasks/namespace-table.ts';
@@ -17,6 +20,7 @@ export class Containers {
   readonly #overlay: OverlayDriver | undefined;
   /** The paths of their namespaces. */
   readonly #attached = new Map<TaskId, string>();
+  readonly #resolverRules = new Map<TaskId, OwnedRules>();
   /** A container that is attached and detached at once is so one after the other. */
   readonly #last = new Map<TaskId, Promise<unknown>>();
 
@@ -41,6 +45,29 @@ export class Containers {
     return this.#attached.has(id);
   }
 
+  /**
+   * Programs in the container ask the embedded resolver from now on, also where Docker's is before it, until the container is
+   * detached or this agent ends, in whatever way. Nothing happens when it is not attached.
+   */
+  takeResolver(id: TaskId): Promise<void> {
+    return this.#inTurn(id, async () => {
+      const path = this.#attached.get(id);
+      if (path === undefined || this.#resolverRules.has(id)) return;
+      const netns = openNetns(path);
+      try {
+        this.#resolverRules.set(id, await OwnedRules.make(netns, OWN_RESOLVER_TABLE, ownResolverRules()));
+      } finally {
+        closeNetns(netns);
+      }
+    });
+  }
+
+  /** Before the agent's resolvers close: whoever answered in containers before them does so again. */
+  giveResolversBack(): void {
+    for (const rules of this.#resolverRules.values()) rules.close();
+    this.#resolverRules.clear();
+  }
+
   /** Nothing happens when there is none. */
   detach(id: TaskId): Promise<void> {
     return this.#inTurn(id, () => this.#detach(id));
@@ -56,8 +83,10 @@ export class Containers {
     const container = await this.#overlay.attachContainer(spec);
     const networks = spec.attachments.map((attachment) => attachment.network);
     try {
-      if (task.source === 'attached' && hasOtherResolver(container.netnsFd)) throw resolverTaken(container);
-      await this.#mesh.openContainerResolver(task.id, container.netnsFd, networks);
+      const isEngines = task.container !== undefined;
+      if (task.source === 'attached' && !isEngines && hasOtherResolver(container.netnsFd))
+        throw resolverTaken(container);
+      await this.#mesh.openContainerResolver(task.id, container.netnsFd, networks, isEngines);
     } catch (error) {
       await this.#overlay.detachContainer(task.id);
       throw error instanceof NativeError && error.code === 'EADDRINUSE' ? resolverTaken(container, error) : error;
@@ -69,6 +98,8 @@ export class Containers {
   async #detach(id: TaskId): Promise<void> {
     if (this.#overlay === undefined) return;
     this.#attached.delete(id);
+    this.#resolverRules.get(id)?.close();
+    this.#resolverRules.delete(id);
     // Open descriptors would keep the namespace alive.
     await this.#mesh.closeContainerResolver(id);
     await this.#overlay.detachContainer(id);

@@ -12,6 +12,8 @@ import type { NetworkDriver, NetworkSpec } from '../model/network.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { AttachedTasks } from '../tasks/attached.ts';
+import type { Containers } from './containers.ts';
+import type { Mesh } from './mesh.ts';
 import { DockerTasks } from '../tasks/docker/docker-tasks.ts';
 import { DockerEngine } from '../tasks/docker/engine.ts';
 import type { WantedTask } from '../tasks/docker/wanted-task.ts';
@@ -21,6 +23,8 @@ export interface DockerParts {
   readonly catalog: Catalog;
   readonly control: Control;
   readonly attached: AttachedTasks;
+  readonly containers: Containers;
+  readonly mesh: Mesh;
   readonly driver: NetworkDriver;
   readonly log: Log;
 }
@@ -29,13 +33,21 @@ export interface DockerParts {
 const MADE_BY_LABEL = 'vipmesh.made-for';
 
 /** Does nothing yet. */
-export function dockerTasks({ config, catalog, control, attached, driver, log }: DockerParts): DockerTasks {
+export function dockerTasks(parts: DockerParts): DockerTasks {
+  const { config, catalog, control, attached, containers, driver, log, mesh } = parts;
   return new DockerTasks({
     clock: systemClock,
     log,
     engine: new DockerEngine(config.socket),
     selections: config.selections,
     attached,
+    names: {
+      set: (container, places) => mesh.foreignNames.set(container, places),
+      answer: async (task, networks) => {
+        if (networks.length > 0) mesh.foreignNames.sees(task, networks);
+        await containers.takeResolver(task);
+      },
+    },
     registry: {
       tasks: () =>
         [...(catalog.snapshot.tasksByPlace.get(control.nodeId)?.values() ?? [])].filter(

@@ -13,6 +13,7 @@ import type { NodeId } from '../model/node.ts';
 import type { TaskId } from '../model/task.ts';
 import type { OverlayDriver } from '../overlay/driver.ts';
 import type { Log } from '../runtime/log.ts';
+import { ForeignNames } from './foreign-names.ts';
 import { OverlaySockets } from './overlay-sockets.ts';
 import { containerPlace, nodePlace, ResolverSockets } from './resolver-sockets.ts';
 import { Scopes } from './scopes.ts';
@@ -43,6 +44,7 @@ export class Mesh {
   readonly overlaySockets: OverlaySockets;
   /** What services have moved. */
   readonly traffic: ServiceTraffic;
+  readonly foreignNames: ForeignNames;
   readonly #options: MeshOptions;
   readonly #zones: Zones;
   readonly #networkNumbers = new Slots<NetworkId>(MAX_NETWORKS);
@@ -78,6 +80,12 @@ export class Mesh {
     this.overlaySockets = new OverlaySockets(plane, new Slots(MAX_NETWORKS), frontends);
     this.#scopes = new Scopes((command) => plane.post(command));
     this.#resolvers = new ResolverSockets(plane);
+    this.foreignNames = new ForeignNames({
+      post: (command) => plane.post(command),
+      takeNumber: (key) => this.#numberOf(key as NetworkId),
+      releaseNumber: (key) => this.#networkNumbers.release(key as NetworkId),
+      setScope: (client, networks, forward) => this.#scopes.takeOwn(client, networks, forward),
+    });
     this.#zones = new Zones(options.nodeId, (id) => this.#numberOf(id));
     this.publisher = new BalancerPublisher(options.nodeId, plane.capacity, {
       post: (command) => plane.post(command),
@@ -158,18 +166,23 @@ export class Mesh {
     this.#resolvers.open(NODE_CLIENT, this.#nodeScope(snapshot), nodePlace(address, port));
   }
 
-  /** Opens a container's resolver in its namespace. It sees these networks, in this order. */
-  async openContainerResolver(taskId: TaskId, netns: number, networks: readonly Network[]): Promise<void> {
+  /** Opens a container's resolver in its namespace. It sees these networks, in this order, and where wanted what else is told. */
+  async openContainerResolver(
+    taskId: TaskId,
+    netns: number,
+    networks: readonly Network[],
+    seesForeign = false,
+  ): Promise<void> {
     await this.#tail;
     const forward = networks.some((network) => !network.spec.internal);
-    const scope = this.#scopes.take(
-      taskId,
-      networks.map((network) => this.#numberOf(network.id)),
-      forward,
-    );
+    const numbers = networks.map((network) => this.#numberOf(network.id));
+    const scope = seesForeign
+      ? this.foreignNames.open(taskId, numbers, forward)
+      : this.#scopes.take(taskId, numbers, forward);
     try {
       this.#resolvers.open(taskId, scope, containerPlace(netns));
     } catch (error) {
+      this.foreignNames.close(taskId);
       this.#scopes.release(taskId);
       throw error;
     }
@@ -177,6 +190,7 @@ export class Mesh {
 
   async closeContainerResolver(taskId: TaskId): Promise<void> {
     await this.#resolvers.close(taskId);
+    this.foreignNames.close(taskId);
     this.#scopes.release(taskId);
   }
 

@@ -5,6 +5,7 @@ import type { DnsCommand } from '../dns/command.ts';
 /** More distinct combinations of networks than a node has containers on it. */
 const MAX_SCOPES = 65_536;
 const NODE_KEY = 'node';
+const CLIENT_KEY = 'client';
 
 export class Scopes {
   readonly #post: (command: DnsCommand) => void;
@@ -33,6 +34,19 @@ export class Scopes {
     if (uses === 0) this.#post({ kind: 'scope-set', scope: { id, networks, forward } });
     this.#uses.set(key, uses + 1);
     this.release(client);
+    this.#keyOf.set(client, key);
+    return id;
+  }
+
+  /** The same for a client that shares its scope with nobody: what it sees may become other, and its sockets stay. */
+  takeOwn(client: string, networks: readonly number[], forward: boolean): number {
+    const key = `${CLIENT_KEY} ${client}`;
+    const id = this.#ids.take(key);
+    if (id === undefined) throw new RangeError(`more than ${MAX_SCOPES} combinations of networks`);
+    this.#post({ kind: 'scope-set', scope: { id, networks, forward } });
+    if (this.#keyOf.get(client) === key) return id;
+    this.release(client);
+    this.#uses.set(key, 1);
     this.#keyOf.set(client, key);
     return id;
   }

@@ -1,14 +1,20 @@
 // One rule of an nftables table as netlink attributes. PURE.
 // Numbers and layouts: linux/netfilter/nf_tables.h; what a rule means is written as nft(8) would show it.
-import { ipToBytes, prefixLength, type Subnet, subnetBase } from '../model/address.ts';
+import { type IpAddress, ipToBytes, prefixLength, type Subnet, subnetBase } from '../model/address.ts';
 import { attribute, be32, nested, text } from './message.ts';
 
 /** What comes when every match holds. A packet that no rule decides is accepted. */
 export interface Rule {
   readonly when: readonly Match[];
-  readonly verdict: 'accept' | 'drop' | 'masquerade';
+  readonly verdict: 'accept' | 'drop' | 'masquerade' | SendTo;
   /** Name of the counter that counts its packets. */
   readonly counter?: string;
+}
+
+/** The connection goes there instead (`dnat ip to ADDRESS:PORT`), and no later chain of its kind is asked; IPv4. */
+export interface SendTo {
+  readonly address: IpAddress;
+  readonly port: number;
 }
 
 export type Match =
@@ -47,7 +53,7 @@ const DATA = { value: 1, verdict: 2 } as const;
 const VERDICT_CODE = 1;
 const VERDICT = { drop: 0, accept: 1 } as const;
 /** `first` is the first 16 bytes as one register, `parts` the same and what follows in registers of four. */
-const REGISTER = { verdict: 0, first: 1, parts: 8 } as const;
+const REGISTER = { verdict: 0, first: 1, second: 2, parts: 8 } as const;
 const PART_BYTES = 4;
 const META = { register: 1, key: 2 } as const;
 const META_KEY = { ethertype: 1, inName: 6, outName: 7, family: 15, protocol: 16 } as const;
@@ -62,6 +68,9 @@ const LOOKUP_INVERTED = 1;
 const OBJECT_COUNTER = 1;
 const OBJECT_REFERENCE = { type: 1, name: 2 } as const;
 const BITWISE = { source: 1, target: 2, length: 3, mask: 4, xor: 5 } as const;
+const IMMEDIATE = { register: 1, data: 2 } as const;
+const NAT = { type: 1, family: 2, address: 3, port: 5 } as const;
+const NAT_DESTINATION = 1;
 const CONNECTION = { register: 1, key: 2 } as const;
 const CONNECTION_STATE = 0;
 /** Bits of `ct state`: established 2, related 4 (NF_CT_STATE_BIT). Registers hold them in the machine's order. */
@@ -73,7 +82,7 @@ export function ruleAttributes(table: string, chain: string, rule: Rule): readon
   const expressions = [
     ...rule.when.flatMap(matchExpressions),
     ...(rule.counter === undefined ? [] : [count(rule.counter)]),
-    outcome(rule.verdict),
+    ...(typeof rule.verdict === 'object' ? sendTo(rule.verdict) : [outcome(rule.verdict)]),
   ];
   return [text(RULE.table, table), text(RULE.chain, chain), nested(RULE.expressions, expressions)];
 }
@@ -171,11 +180,31 @@ function count(counter: string): Buffer {
   return expression('objref', [be32(OBJECT_REFERENCE.type, OBJECT_COUNTER), text(OBJECT_REFERENCE.name, counter)]);
 }
 
-function outcome(verdict: Rule['verdict']): Buffer {
+function sendTo({ address, port }: SendTo): Buffer[] {
+  return [
+    immediate(REGISTER.first, ipToBytes(address)),
+    immediate(REGISTER.second, Uint8Array.of(port >>> 8, port & 0xff)),
+    expression('nat', [
+      be32(NAT.type, NAT_DESTINATION),
+      be32(NAT.family, NFPROTO_IPV4),
+      be32(NAT.address, REGISTER.first),
+      be32(NAT.port, REGISTER.second),
+    ]),
+  ];
+}
+
+function immediate(register: number, value: Uint8Array): Buffer {
+  return expression('immediate', [
+    be32(IMMEDIATE.register, register),
+    nested(IMMEDIATE.data, [attribute(DATA.value, value)]),
+  ]);
+}
+
+function outcome(verdict: Exclude<Rule['verdict'], SendTo>): Buffer {
   if (verdict === 'masquerade') return expression('masq', []);
   return expression('immediate', [
-    be32(1, REGISTER.verdict),
-    nested(2, [nested(DATA.verdict, [be32(VERDICT_CODE, VERDICT[verdict])])]),
+    be32(IMMEDIATE.register, REGISTER.verdict),
+    nested(IMMEDIATE.data, [nested(DATA.verdict, [be32(VERDICT_CODE, VERDICT[verdict])])]),
   ]);
 }
 

@@ -9,6 +9,11 @@ export type TableFamily = 'inet' | 'bridge';
 
 /** Everything that is in one table. */
 export interface Ruleset {
+  /**
+   * The kernel removes it with the socket that made it, and lets nobody else change it (NFT_TABLE_F_OWNER, Linux 5.12). Not when
+   * absent.
+   */
+  readonly owned?: boolean;
   /** `inet` when absent. */
   readonly family?: TableFamily;
   readonly chains: readonly Chain[];
@@ -65,6 +70,8 @@ const NFT_MSG = {
 const FAMILY = { unspec: 0, inet: 1, bridge: 7 } as const;
 const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
 const TABLE_NAME = 1;
+const TABLE_FLAGS = 2;
+const TABLE_OWNED = 2;
 const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
 const CHAIN_HOOK = { number: 1, priority: 2 } as const;
 const POLICY_ACCEPT = 1;
@@ -100,11 +107,15 @@ export interface Batch {
 interface Table {
   readonly name: string;
   readonly family: TableFamily;
+  readonly owned?: boolean;
 }
 
 /** Puts a table in place of whatever had its name, in one step. */
-export function replaceTable(name: string, { family = 'inet', chains, counters = [], sets = [] }: Ruleset): Batch {
-  const table = { name, family };
+export function replaceTable(
+  name: string,
+  { family = 'inet', owned = false, chains, counters = [], sets = [] }: Ruleset,
+): Batch {
+  const table = { name, family, owned };
   return batch([
     // Deleting wants it to be there, and adding it is no error when it is.
     newTable(table),
@@ -182,7 +193,8 @@ function edge(type: number): Request {
 }
 
 function newTable(table: Table): Request {
-  return message(table, NFT_MSG.newTable, FLAG.create, [text(TABLE_NAME, table.name)]);
+  const flags = table.owned === true ? [be32(TABLE_FLAGS, TABLE_OWNED)] : [];
+  return message(table, NFT_MSG.newTable, FLAG.create, [text(TABLE_NAME, table.name), ...flags]);
 }
 
 function deleteTable(table: Table): Request {

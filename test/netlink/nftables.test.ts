@@ -1,6 +1,7 @@
 // The batches as a tree of names and values, read back from the bytes.
 import t from 'tap';
 import { FLAG } from '../../src/netlink/message.ts';
+import { ownResolverRules } from '../../src/overlay/own-resolver.ts';
 import { type Batch, changeElements, removeTable, replaceElements, replaceTable } from '../../src/netlink/nftables.ts';
 import { familySets, setChanges } from '../../src/overlay/elements.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
@@ -79,6 +80,18 @@ t.test('a subnet is compared under its mask', async (t) => {
   const bytes = requests.at(-2)?.body.toString('hex') ?? '';
   t.match(bytes, /08000100fffff000/, 'the mask /20');
   t.match(bytes, /0800010064 7f1000/.source.replace(' ', ''), 'the base');
+});
+
+t.test('a table that goes with its socket, and sends connections elsewhere', async (t) => {
+  const batch = replaceTable('t_own', { ...ownResolverRules(), owned: true });
+  const rule = 'new rule t_own output meta cmp payload bitwise cmp meta cmp payload cmp immediate immediate nat';
+  t.strictSame(outline(batch).slice(4, -1), ['new chain t_own output nat', rule, rule]);
+  const table = batch.requests[1]?.body.toString('hex') ?? '';
+  t.match(table, /0800020000000002/, 'NFT_TABLE_F_OWNER');
+  const bytes = batch.requests.at(-2)?.body.toString('hex') ?? '';
+  t.match(bytes, /080001007f00000b/, '127.0.0.11');
+  t.match(bytes, /06000100003500/, 'port 53');
+  t.match(bytes, /0800010000000001080002000000000208000300000000010800050000000002/, 'dnat');
 });
 
 t.test('the table of the tunnels: sets and a counter before the rules that name them', async (t) => {

@@ -1,5 +1,7 @@
 // A container as the Docker Engine describes it (GET /containers/ID/json), as far as it matters here. PURE.
 import { z } from 'zod';
+import { type IpAddress, parseIp, parseSubnet, type Subnet } from '../../model/address.ts';
+import { aliasProblem } from '../../model/name.ts';
 
 const texts = z.record(z.string(), z.string()).nullish();
 
@@ -44,6 +46,9 @@ export const containerDetails = z.object({
 export type ContainerDetails = z.infer<typeof containerDetails>;
 export type ContainerNetwork = NonNullable<ContainerDetails['NetworkSettings']['Networks']>[string];
 
+/** As Docker abbreviates ids. */
+export const SHORT_ID_LENGTH = 12;
+
 /** Docker's own networks, on which its resolver knows no names. */
 const BUILT_IN: ReadonlySet<string> = new Set(['bridge', 'host', 'none']);
 
@@ -56,6 +61,43 @@ export function userNetworks({ NetworkSettings }: ContainerDetails): readonly (r
   return Object.entries(NetworkSettings.Networks ?? {})
     .filter(([name]) => !BUILT_IN.has(name))
     .sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** What a container is called on a network of Docker's on which names are known. */
+export interface DockerPlace {
+  /** The network's full id. */
+  readonly network: string;
+  readonly networkName: string;
+  readonly subnets: readonly Subnet[];
+  readonly addresses: readonly IpAddress[];
+  /** Lower case; the first one is the container's own. */
+  readonly names: readonly string[];
+}
+
+/** As Docker's own resolver tells it: nothing of a container that does not run. */
+export function dockerPlaces(details: ContainerDetails): readonly DockerPlace[] {
+  if (details.State.Pid === 0) return [];
+  return userNetworks(details).flatMap(([networkName, network]) => {
+    const given = [
+      { address: network.IPAddress ?? '', length: network.IPPrefixLen },
+      { address: network.GlobalIPv6Address ?? '', length: network.GlobalIPv6PrefixLen },
+    ].flatMap(({ address, length }) => {
+      const subnet = parseSubnet(`${address}/${length ?? ''}`);
+      const parsed = parseIp(address);
+      return subnet === undefined || parsed === undefined ? [] : [{ subnet, address: parsed }];
+    });
+    if (given.length === 0 || !network.NetworkID) return [];
+    const names = [containerName(details), details.Id.slice(0, SHORT_ID_LENGTH), ...(network.Aliases ?? [])];
+    return [
+      {
+        network: network.NetworkID,
+        networkName,
+        subnets: given.map(({ subnet }) => subnet),
+        addresses: given.map(({ address }) => address),
+        names: [...new Set(names.map((name) => name.toLowerCase()))].filter((name) => aliasProblem(name) === undefined),
+      },
+    ];
+  });
 }
 
 /** As far as Docker sees it; undefined: the container has no check. */

@@ -6,7 +6,13 @@ import { type Health, isCheckedByEngine, type Task, type TaskId, type TaskState 
 import { type Clock, type Scheduled, sleep } from '../../runtime/clock.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { AttachRequest } from '../protocol.ts';
-import { type ContainerDetails, dockerHealth, isStopSignal } from './container-details.ts';
+import {
+  type ContainerDetails,
+  dockerHealth,
+  type DockerPlace,
+  dockerPlaces,
+  isStopSignal,
+} from './container-details.ts';
 import type { Engine, EngineEvent } from './engine.ts';
 import { type DockerSelection, type WantedTask, wantedTask } from './wanted-task.ts';
 
@@ -26,6 +32,12 @@ export interface DockerTasksOptions {
     setState(id: TaskId, state: TaskState): Promise<void>;
     setHealth(id: TaskId, health: Health): Promise<void>;
     setNames(id: TaskId, names: { readonly name: string; readonly aliases: readonly string[] }): Promise<void>;
+  };
+  readonly names: {
+    /** All that a container is called on networks of Docker's; none: it does not run. */
+    set(container: string, places: readonly DockerPlace[]): void;
+    /** The task's programs ask the agent from now on, which tells them of these networks of Docker's too. */
+    answer(task: TaskId, networks: readonly string[]): Promise<void>;
   };
   readonly attached: {
     attach(request: AttachRequest): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
@@ -108,8 +120,14 @@ export class DockerTasks {
 
   /** Said once, although it is tried again and again. */
   #wentAway(why: string): void {
-    if (this.#away === undefined) this.#options.log.warn('the Docker Engine does not answer', { why });
+    const isNew = this.#away === undefined;
     this.#away = why;
+    if (!isNew) return;
+    const { log, names, registry } = this.#options;
+    log.warn('the Docker Engine does not answer', { why });
+    // Its resolver does not either.
+    for (const task of registry.tasks())
+      names.answer(task.id, []).catch((error: unknown) => log.debug('container cannot ask the agent', { error }));
   }
 
   /** Everything that is there now, and everything that was there when it was last looked. */
@@ -117,7 +135,9 @@ export class DockerTasks {
     const { engine, log, registry } = this.#options;
     const ids = await engine.containers();
     const known = registry.tasks().flatMap(({ container }) => container?.id ?? []);
-    for (const id of [...known, ...this.#seen.keys(), ...ids]) this.#look(id);
+    // What others are called is known before those ask us who could ask Docker until now.
+    const others = ids.filter((id) => !known.includes(id));
+    for (const id of [...others, ...this.#seen.keys(), ...known]) this.#look(id);
     await this.#looking;
     this.#away = undefined;
     log.info('containers of the Docker Engine are followed', {
@@ -175,8 +195,9 @@ export class DockerTasks {
   }
 
   async #settle(id: string): Promise<void> {
-    const { attached, engine, registry, selections } = this.#options;
+    const { attached, engine, names, registry, selections } = this.#options;
     const details = await engine.inspect(id);
+    names.set(id, details === undefined ? [] : dockerPlaces(details));
     const task = registry.tasks().find(({ container }) => container?.id === id);
     const runs = details !== undefined && details.State.Pid > 0 && details.State.Restarting !== true;
     const wanted = runs ? wantedTask(details, selections) : undefined;
@@ -216,7 +237,13 @@ export class DockerTasks {
   }
 
   async #refresh(task: Task, details: ContainerDetails, { name, aliases }: WantedTask): Promise<void> {
-    const { registry } = this.#options;
+    const { names, registry } = this.#options;
+    const places = dockerPlaces(details);
+    if (places.length > 0)
+      await names.answer(
+        task.id,
+        places.map(({ network }) => network),
+      );
     const state = details.State.Paused || this.#leaving.has(details.Id) ? 'draining' : 'running';
     if (state === 'draining') await registry.setState(task.id, state);
     const service = registry.service(task);

@@ -2,7 +2,7 @@
 import { type IpAddress, parseIp } from '../../model/address.ts';
 import { aliasProblem, nameProblem, STACK_LABEL, stackName } from '../../model/name.ts';
 import { parsePort, type PortNumber, type Protocol, type PublishSpec, type TargetPort } from '../../model/port.ts';
-import { type ContainerDetails, containerName, userNetworks } from './container-details.ts';
+import { type ContainerDetails, containerName, SHORT_ID_LENGTH, userNetworks } from './container-details.ts';
 
 /** Whose labels name the service besides `vipmesh.service`, which always does. */
 export const DOCKER_SELECTIONS = ['vipmesh', 'compose', 'swarm'] as const;
@@ -17,8 +17,6 @@ const LABEL = {
 } as const;
 const COMPOSE = { project: 'com.docker.compose.project', service: 'com.docker.compose.service' } as const;
 const SWARM_SERVICE = 'com.docker.swarm.service.name';
-/** As Docker abbreviates ids. */
-const SHORT_ID_LENGTH = 12;
 
 /** What a container is to be. */
 export interface WantedTask {

@@ -1,0 +1,86 @@
+// A Compose project on a network of Docker's, as `docker compose up` makes it: its containers become tasks, reach each other by name
+// through VIPs, and find by name whom only Docker knows.
+import './support/node.ts';
+import t from 'tap';
+import { startAgent } from '../support/agent.ts';
+import { type Docker, startDocker } from '../support/docker.ts';
+import { OWN_NETNS } from '../../src/native/netns.ts';
+import { httpGet } from './support/clients.ts';
+import { endpoints, vipOf } from './support/mesh.ts';
+import { mayBeNode } from './support/node.ts';
+import { until } from './support/tasks.ts';
+
+const NETWORK = 'shop_default';
+/** Each says its own name. */
+const SERVE = 'hostname >/www/index.html; exec httpd -f -p 80 -h /www';
+
+/** As `docker compose up --scale SERVICE=N` starts the N-th container. */
+function composeUp(docker: Docker, service: string, number: number, ...options: string[]): Promise<string> {
+  const name = `shop-${service}-${number}`;
+  return docker.start(
+    ...['--name', name, '--hostname', name, '--network', NETWORK, '--network-alias', service],
+    ...['--label', 'com.docker.compose.project=shop', '--label', `com.docker.compose.service=${service}`],
+    ...[...options, 'box', 'sh', '-c', SERVE],
+  );
+}
+
+t.test('a Compose project', async (t) => {
+  if (!(await mayBeNode(t))) return;
+  const docker = await startDocker(t);
+  if (docker === undefined) return;
+  await docker.run('network', 'create', '--subnet', '10.97.0.0/24', NETWORK);
+  const agent = await startAgent({ args: ['--docker', docker.socket, '--docker-select', 'compose'] });
+  const published = ['--label', 'vipmesh.publish=8080:80'];
+  await docker.start('--name', 'legacy', '--network', NETWORK, '--network-alias', 'old', 'box', 'sh', '-c', SERVE);
+  for (const service of ['web', 'api', 'db']) {
+    await composeUp(docker, service, 1, ...(service === 'web' ? published : ['--expose', '80']));
+  }
+  await composeUp(docker, 'web', 2, ...published);
+  const eligible = async () => (await endpoints(agent)).flatMap(({ Task, Eligible }) => (Eligible ? [Task] : []));
+  const untilEligible = (...wanted: string[]) =>
+    until(`${wanted} are eligible`, eligible, (found) => found.sort().join() === wanted.sort().join());
+  await untilEligible('shop-api-1', 'shop-db-1', 'shop-web-1', 'shop-web-2');
+  const lookup = async (container: string, name: string) => {
+    const text = await docker.run('exec', container, 'nslookup', name, '127.0.0.11');
+    const [, address] = /Name:.*\n(?:Address.*: (\S+))/.exec(text) ?? [];
+    if (address === undefined) throw new Error(`nslookup ${name}: ${text}`);
+    return address;
+  };
+  const get = async (container: string, name: string) =>
+    (await docker.run('exec', container, 'wget', '-qO-', `http://${name}/`)).trim();
+
+  t.equal(await lookup('shop-api-1', 'web'), await vipOf(agent, NETWORK, 'web'), 'the name of a service is its VIP');
+  t.same(
+    [...new Set([await get('shop-api-1', 'web'), await get('shop-api-1', 'web')])].sort(),
+    ['shop-web-1', 'shop-web-2'],
+    'and connections to it are balanced',
+  );
+  t.equal(await get('shop-web-1', 'db'), 'shop-db-1');
+  t.equal(await get('shop-web-1', `db.${NETWORK}`), 'shop-db-1');
+  t.equal(await get('shop-web-1', 'shop-api-1'), 'shop-api-1');
+  t.equal(await get('shop-web-1', 'legacy'), await get('legacy', 'localhost'), 'whom only Docker knows');
+  t.equal(await lookup('shop-web-1', `old.${NETWORK}`), await lookup('legacy', 'legacy'));
+  t.match(await lookup('legacy', 'web'), /^10\.97\.0\./, 'others ask Docker');
+  const seen = new Set<string>();
+  await until(
+    'the published port leads to both',
+    () => httpGet(OWN_NETNS, '127.0.0.1', 8080),
+    (text) => seen.add(text.trim()).size >= 2 && seen.has('shop-web-1') && seen.has('shop-web-2'),
+  );
+
+  await docker.run('rename', 'legacy', 'renamed');
+  await until(
+    'a new name of Docker is known',
+    () => get('shop-web-1', 'renamed').catch(String),
+    (text) => !text.includes('bad address'),
+  );
+  await docker.run('rm', '-f', 'renamed');
+  await until(
+    'and an old one is not',
+    () => get('shop-web-1', 'old').catch(String),
+    (text) => text.includes('bad address'),
+  );
+
+  await agent.stop();
+  t.match(await lookup('shop-api-1', 'web'), /^10\.97\.0\./, 'Docker answers again when the agent has ended');
+});
