@@ -15,7 +15,7 @@ import { dockerInfo, dockerVersion } from '../../src/api/system-schema.ts';
 import { shapeServiceDetail } from '../../src/api/vipmesh-shape.ts';
 import { NODE } from '../support/builders.ts';
 import { fakeApi } from '../support/fake-api.ts';
-import { DOCKER } from './docker-samples.ts';
+import { DOCKER } from '../support/docker-recorded.ts';
 
 /** Maps whose keys are the user's or this network's own. */
 const MAPS = ['Labels', 'Options', 'Containers', 'Services', 'Info', 'Details'];

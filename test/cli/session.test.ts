@@ -10,7 +10,7 @@ import t, { type Test } from 'tap';
 import { PROGRAM, startAgent } from '../support/agent.ts';
 import { unusedPort } from '../support/ports.ts';
 import { differences } from './differences.ts';
-import { RECORDED } from './docker-recorded.ts';
+import { RECORDED } from '../support/docker-recorded.ts';
 
 /** As the parsed output of `service inspect`. */
 interface Inspected {
