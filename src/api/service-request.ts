@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import { parseIp } from '../model/address.ts';
+import { shortName } from '../model/name.ts';
 import type { PortNumber, PublishSpec, TargetPort } from '../model/port.ts';
 import {
   type Balance,
@@ -37,13 +38,14 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   const balance = Vipmesh?.Balance === undefined ? before?.balance : balanceOf(Vipmesh.Balance);
   const proxyProtocol = Vipmesh?.ProxyProtocol === undefined ? before?.proxyProtocol : Vipmesh.ProxyProtocol;
   const docker = keptOfSpec(request);
+  const short = shortName(request.Name, request.Labels ?? {});
   const networks = filled(request.TaskTemplate?.Networks) ?? filled(request.Networks) ?? [];
   return {
     name: request.Name,
     labels: request.Labels ?? {},
     mode: modeOf(request.Mode ?? {}),
     endpointMode: request.EndpointSpec?.Mode === 'dnsrr' ? 'dnsrr' : 'vip',
-    networks: networks.map((network) => attachmentOf(network, snapshot, before)),
+    networks: networks.map((network) => attachmentOf(network, snapshot, before, short)),
     publish: (request.EndpointSpec?.Ports ?? []).map((port) => publishOf(port, before)),
     expose: Vipmesh?.Expose === undefined ? (before?.expose ?? []) : (Vipmesh.Expose ?? []).map(exposeOf),
     endpoints: Vipmesh?.Endpoints === undefined ? (before?.endpoints ?? []) : (Vipmesh.Endpoints ?? []).map(endpointOf),
@@ -136,16 +138,21 @@ function modeOf(mode: NonNullable<ParsedServiceSpec['Mode']>): ServiceMode {
 
 type ParsedNetwork = NonNullable<ParsedServiceSpec['Networks']>[number];
 
-/** Docker's client names networks by id; where the user wrote a name, in a stack file or before, the name stays. */
+/**
+ * Docker's client names networks by id; where the user wrote a name, in a stack file or before, the name stays. `short`: the
+ * name within the stack, which is no alias, unless it was written as one.
+ */
 function attachmentOf(
   { Target, Aliases }: ParsedNetwork,
   snapshot: Snapshot,
   before: ServiceSpec | undefined,
+  short: string | undefined,
 ): NetworkAttachmentSpec {
   const idOf = (text: string) => snapshot.networkByName.get(text) ?? text;
-  const written = before?.networks.find(({ network }) => idOf(network) === idOf(Target))?.network;
+  const written = before?.networks.find(({ network }) => idOf(network) === idOf(Target));
   const name = snapshot.networks.get(Target as never)?.spec.name;
-  return { network: written ?? name ?? Target, aliases: Aliases ?? [] };
+  const aliases = (Aliases ?? []).filter((alias) => alias !== short || written?.aliases.includes(alias));
+  return { network: written?.network ?? name ?? Target, aliases };
 }
 
 type ParsedPort = NonNullable<NonNullable<ParsedServiceSpec['EndpointSpec']>['Ports']>[number];

@@ -1,5 +1,6 @@
 // PURE: a service as Docker Engine's API (1.41) shows it: swarm.Service, with our own object `Vipmesh` in its spec.
 import type { Snapshot } from '../catalog/snapshot.ts';
+import { shortName } from '../model/name.ts';
 import type { PublishedPort, PublishSpec } from '../model/port.ts';
 import { EXEC_PROBE_DEFAULTS, type Service, type ServiceSpec, wantedTasks } from '../model/service.ts';
 import { keptParts } from './docker-rest.ts';
@@ -61,14 +62,19 @@ export function shapeServiceSpec(spec: ServiceSpec, snapshot: Snapshot): DockerS
   };
 }
 
+/** A service of a stack also has its name within the stack, which Docker's client writes among its aliases. */
 export function shapeNetworkTargets(
   spec: ServiceSpec,
   snapshot: Snapshot,
 ): DockerServiceSpec['TaskTemplate']['Networks'] {
-  return spec.networks.map(({ network, aliases }) => ({
-    Target: snapshot.networkByName.get(network) ?? network,
-    ...(aliases.length > 0 ? { Aliases: [...aliases] } : {}),
-  }));
+  const short = shortName(spec.name, spec.labels);
+  return spec.networks.map(({ network, aliases }) => {
+    const names = short === undefined || aliases.includes(short) ? aliases : [...aliases, short];
+    return {
+      Target: snapshot.networkByName.get(network) ?? network,
+      ...(names.length > 0 ? { Aliases: [...names] } : {}),
+    };
+  });
 }
 
 function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {

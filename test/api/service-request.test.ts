@@ -9,6 +9,7 @@ import type { PortNumber } from '../../src/model/port.ts';
 import type { HealthCheck, ServiceSpec } from '../../src/model/service.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
 import { network, snapshot } from '../support/builders.ts';
+import { STACK_LABEL } from '../../src/model/name.ts';
 
 const MESH = snapshot({ networks: [network('back'), network('front')] });
 
@@ -207,6 +208,23 @@ t.test("what Docker's clients mean by leaving out", (t) => {
   t.match(read({ Name: 'web', Networks: [{ Target: 'net-back', Aliases: null }] }), {
     networks: [{ network: 'back', aliases: [] }],
   });
+  t.end();
+});
+
+t.test('the name within a stack is no alias, and is shown as one, as Docker does', (t) => {
+  const request = (Aliases: string[], Name = 'shop_web', Labels: object = { [STACK_LABEL]: 'shop' }) => ({
+    Name,
+    Labels,
+    Networks: [{ Target: 'net-back', Aliases }],
+  });
+  const aliases = (spec: ServiceSpec) => spec.networks[0]?.aliases;
+  const shown = (spec: ServiceSpec) => shapeServiceSpec(spec, MESH).TaskTemplate.Networks[0]?.Aliases;
+  const spec = read(request(['web', 'www']));
+  t.same([aliases(spec), shown(spec)], [['www'], ['www', 'web']]);
+  t.same(aliases(read(request(['web'], 'web', {}))), ['web'], 'of no stack');
+  const written = { ...spec, networks: [{ network: 'back', aliases: ['web'] }] };
+  t.same(shown(written), ['web']);
+  t.same(aliases(read(request(['web']), written)), ['web'], 'somebody wrote it');
   t.end();
 });
 
