@@ -7,6 +7,7 @@ import { Cluster } from './agent/cluster.ts';
 import { registerClusterMetrics } from './agent/cluster-metrics.ts';
 import { Containers } from './agent/containers.ts';
 import { dockerTasks } from './agent/docker.ts';
+import { ConnectionLog } from './agent/connection-log.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { Mesh } from './agent/mesh.ts';
 import { registerMetrics } from './agent/metrics.ts';
@@ -102,6 +103,7 @@ interface Core {
   readonly monitor: HealthMonitor;
   readonly cluster: Cluster | undefined;
   readonly overlay: OverlayDriver | undefined;
+  readonly connectionLog: ConnectionLog;
   /** Resolves when every node that answers has in effect what was committed before. */
   applied(): Promise<void>;
 }
@@ -141,6 +143,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
   registerServiceMetrics(metrics, { catalog, plane, mesh });
+  core.connectionLog.registerMetrics(metrics);
   registerPoolMetrics(metrics, control, () => catalog.snapshot);
   registerResolverMetrics(metrics, config, plane);
   if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
@@ -178,6 +181,9 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   // The workers start while the store is read. Whatever that ends with is heard of below, or by the teardown.
   const starting = DataPlane.start({ workers: config.workers, log });
   const started = starting.catch(() => undefined);
+  let connectionLog: ConnectionLog | undefined;
+  // Connections that end with the agent are logged, too.
+  opened.add('connection log', () => connectionLog?.close());
   opened.add('data plane', async () => (await started)?.stop(WORKER_STOP_MS));
   const { store, catalog, cluster } = await openStore(config, log, opened);
   const { nodeName, privileged, allowPlaintextOverlays } = config;
@@ -213,6 +219,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     onApplied: (_snapshot, changes) => cluster?.inEffect(changes),
   });
   opened.add('mesh', () => mesh.close());
+  connectionLog = new ConnectionLog({ catalog, plane, mesh, log, share: config.connectionLog });
   const containers = new Containers(catalog, mesh, overlay);
   opened.add('resolvers in containers', () => containers.giveResolversBack());
   const applied = async () => {
@@ -253,6 +260,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     cluster,
     overlay,
     applied,
+    connectionLog,
   };
   if (cluster !== undefined) cluster.applied = () => mesh.appliedRevision ?? catalog.snapshot.revision;
   await takeUp(takeUpOptions(config, log, core, containers));

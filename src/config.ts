@@ -50,6 +50,8 @@ export interface Config extends ForwardingConfig {
   readonly drainMs: number;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
+  /** Of all TCP connections, those that get a line in the log when they end: 0 to 1. */
+  readonly connectionLog: number;
   readonly nodeName: string;
   /** Absent: this node is alone, and its store is its own. */
   readonly cluster?: ClusterConfig;
@@ -134,6 +136,11 @@ export const SETTINGS: readonly Setting[] = [
     help: `${LOG_FORMATS.join(' or ')}`,
     defaultText: 'pretty when standard error is a terminal, else json',
   },
+  {
+    flag: '--connection-log <SHARE>',
+    help: 'log TCP connections when they end: a share of all, such as 0.01, or off',
+    defaultText: 'off',
+  },
   { flag: '--node-name <NAME>', help: 'name of this node', defaultText: 'the host name' },
   ...CLUSTER_SETTINGS,
   ...DOCKER_SETTINGS,
@@ -181,6 +188,7 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
     drainMs: read.one('drain', duration) ?? DRAIN_MS,
     logLevel: read.one('log-level', oneOf(LOG_LEVELS)) ?? 'info',
     logFormat: read.one('log-format', oneOf(LOG_FORMATS)) ?? (machine.stderrIsTerminal ? 'pretty' : 'json'),
+    connectionLog: read.one('connection-log', share) ?? 0,
     nodeName: read.one('node-name', nodeName) ?? defaultNodeName(machine.hostname),
     ...optional(
       'cluster',
@@ -306,6 +314,13 @@ function oneOf<T extends string>(allowed: readonly T[]): Parse<T> {
     if (found !== undefined) return found;
     throw new ConfigError(flag, `should be one of ${allowed.join(', ')}, not "${text}"`);
   };
+}
+
+function share(text: string, flag: string): number {
+  if (text === 'off') return 0;
+  const value = /^\d(\.\d{1,9})?$/.test(text) ? Number(text) : 2;
+  if (value <= 1) return value;
+  throw new ConfigError(flag, `should be a share from 0 to 1, such as 0.01, or off, not "${text}"`);
 }
 
 function nodeName(text: string, flag: string): string {

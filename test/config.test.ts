@@ -38,6 +38,7 @@ t.test('defaults of root', (t) => {
     drainMs: 10_000,
     logLevel: 'info',
     logFormat: 'json',
+    connectionLog: 0,
     nodeName: 'alpha.example.org',
     allowPlaintextOverlays: false,
     privileged: true,
@@ -109,6 +110,8 @@ t.test('what is wrong is said in one line', (t) => {
     [{ stack: ['shop'] }, '--stack: should be NAME=FILE, such as shop=compose.yaml, not "shop"'],
     [{ stack: ['a b=f'] }, '--stack: the stack name "a b" may hold only letters'],
     [{ stack: ['a=f', 'a=g'] }, '--stack: "a" is given twice (/work/f and /work/g)'],
+    [{ 'connection-log': '1%' }, '--connection-log: should be a share from 0 to 1, such as 0.01, or off, not "1%"'],
+    [{ 'connection-log': '1.01' }, '--connection-log: should be a share from 0 to 1'],
     [{ dns: '127.0.0.1' }, '--dns: should be ADDRESS:PORT, such as 127.0.0.11:53 or [::1]:53, not "127.0.0.1"'],
     [{ admin: '80' }, '--admin: should be ADDRESS:PORT, such as 127.0.0.1:7980 or [::1]:7980, not "80"'],
     [{ admin: 'localhost:80' }, '--admin: should be ADDRESS:PORT'],
@@ -191,6 +194,9 @@ t.test('routes: by flag and by environment, and the size of the cache', (t) => {
   const sizes = { off: 0, '0': 0, '64K': 65_536, '16M': 16_777_216, '1GiB': 1_073_741_824, '100000': 100_000 };
   for (const [text, bytes] of Object.entries(sizes))
     t.equal(parseConfig({ 'dns-cache': text }, ROOT).dnsCacheBytes, bytes, text);
+  const shares = { off: 0, '0': 0, '0.01': 0.01, '1': 1 };
+  for (const [text, share] of Object.entries(shares))
+    t.equal(parseConfig({ 'connection-log': text }, ROOT).connectionLog, share, text);
   t.end();
 });
 

@@ -57,5 +57,7 @@ export type BalancerCommand =
   | { readonly kind: 'frontend-remove'; readonly id: number }
   /** The VIP table of an overlay network. `backend: null`: the VIP is gone. */
   | { readonly kind: 'vip-set'; readonly network: number; readonly address: string; readonly backend: number | null }
-  /** End what is still open to these endpoints (their drain time is over), with RST. */
-  | { readonly kind: 'endpoint-close'; readonly slots: readonly number[] };
+  /** End what is still open to these endpoints, with RST: their drain time is over, or they are unhealthy. */
+  | { readonly kind: 'endpoint-close'; readonly slots: readonly number[]; readonly isUnhealthy?: boolean }
+  /** From now on this share of new connections, 0 to 1, is told of through the queue of this worker when it ends. */
+  | { readonly kind: 'connection-log'; readonly share: number; readonly queue: SharedArrayBuffer };

@@ -18,6 +18,8 @@ export class EndpointChooser {
   readonly #affinity: AffinityTable;
   readonly #chance: () => number;
   readonly #load: Load;
+  /** The last choice that had to do with affinity was by it. */
+  #wasAffine = false;
 
   constructor({ counters, random }: Pick<WorkerEnv, 'counters' | 'random'>) {
     this.#counters = counters;
@@ -38,10 +40,16 @@ export class EndpointChooser {
     const [now] = process.hrtime();
     const known = this.#affinity.find(backend.roundRobinSlot, client, now);
     const same = known < 0 || skip.includes(known) ? -1 : backend.endpoints.findIndex(({ slot }) => slot === known);
+    this.#wasAffine = same >= 0;
     const index = same >= 0 ? same : this.#next(backend, () => client, skip);
     const slot = backend.endpoints[index]?.slot;
     if (slot !== undefined) this.#affinity.set(backend.roundRobinSlot, client, slot, now + choice.affinityS);
     return index;
+  }
+
+  /** The last choice was the endpoint that the client came to before. For services without affinity it says nothing. */
+  get wasAffine(): boolean {
+    return this.#wasAffine;
   }
 
   #next(backend: Choosable, clientOf: () => number, skip: readonly number[]): number {

@@ -150,7 +150,7 @@ export class BalancerPublisher {
       if (snapshot.services.get(task.serviceId)?.spec.onUnhealthy !== 'close') continue;
       const networkIds = task.attachments.map((attachment) => attachment.networkId);
       const slots = this.slotsOf(task.id, networkIds);
-      if (slots.length > 0) this.#port.post({ kind: 'endpoint-close', slots });
+      if (slots.length > 0) this.#port.post({ kind: 'endpoint-close', slots, isUnhealthy: true });
     }
   }
 

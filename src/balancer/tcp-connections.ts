@@ -32,6 +32,8 @@ export const FLAG = {
   watched: 1 << 12,
   /** Of clients: has had an endpoint. */
   connected: 1 << 13,
+  /** Of clients: to be logged when it ends. */
+  logged: 1 << 14,
 } as const;
 
 export class TcpConnections {

@@ -22,6 +22,7 @@ import { hashPeer, headerFor } from './peer.ts';
 import { AttemptQueue } from './tcp-attempts.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 import type { TcpEjector } from './tcp-ejector.ts';
+import type { TcpJournal } from './tcp-journal.ts';
 import type { TcpBackend, TcpEndpoint, TcpTargets } from './tcp-targets.ts';
 
 export interface TcpConnectorPort {
@@ -30,6 +31,7 @@ export interface TcpConnectorPort {
   readonly connections: TcpConnections;
   readonly chooser: EndpointChooser;
   readonly ejector: TcpEjector;
+  readonly journal: TcpJournal;
   /** An endpoint that has not answered by then is given up. */
   readonly timeoutMs: number;
   /** Puts one side of a connection into the loop. */
@@ -123,6 +125,7 @@ export class TcpConnector {
     }
     const client = (connections.peer[fd] as number) - 1;
     connections.established(fd, this.#port.loop.now());
+    this.#port.journal.connected(client, fd, this.#port.loop.now());
     this.forget(client);
     if (!this.#introduce(client, fd)) return false;
     this.#port.established(client);
@@ -191,12 +194,13 @@ export class TcpConnector {
         this.#port.refuse(client);
         return;
       }
+      this.#port.journal.chose(client, backend.choice, index, this.#port.chooser.wasAffine);
       const endpoint = backend.endpoints[index] as TcpEndpoint;
       const isLast = tried.length + 1 >= backend.endpoints.length;
       if (this.#attempt(client, endpoint, isLast)) return;
       connections.countFailure(endpoint.slot);
       ejector.failed(connections.backend[client] as number, endpoint, targetPort, 'refused');
-      this.#noteTried(client, endpoint.slot);
+      this.#noteTried(client, endpoint.slot, 'refused');
     }
   }
 
@@ -252,7 +256,7 @@ export class TcpConnector {
     this.#blame(client, slot, failure);
     connections.forgetEndpoint(fd);
     loop.close(fd);
-    this.#noteTried(client, slot);
+    this.#noteTried(client, slot, failure);
     this.#again.push(client);
   }
 
@@ -264,7 +268,8 @@ export class TcpConnector {
     if (endpoint !== undefined) ejector.failed(backend, endpoint, connections.targetPort[client] as number, failure);
   }
 
-  #noteTried(client: Fd, slot: number): void {
+  #noteTried(client: Fd, slot: number, failure: Failure): void {
+    this.#port.journal.failed(client, slot, failure);
     const tried = this.#tried.get(client);
     if (tried === undefined) this.#tried.set(client, [slot]);
     else tried.push(slot);

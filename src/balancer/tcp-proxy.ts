@@ -17,6 +17,7 @@ import { TcpConnections } from './tcp-connections.ts';
 import { TcpConnector } from './tcp-connector.ts';
 import { EndpointChooser } from './endpoint-chooser.ts';
 import { TcpEjector } from './tcp-ejector.ts';
+import { TcpJournal } from './tcp-journal.ts';
 import { TcpRelay } from './tcp-relay.ts';
 import { TcpTargets } from './tcp-targets.ts';
 import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
@@ -53,6 +54,7 @@ export class TcpProxy {
   readonly #env: WorkerEnv;
   readonly #targets = new TcpTargets();
   readonly #connections: TcpConnections;
+  readonly #journal: TcpJournal;
   readonly #relay: TcpRelay;
   readonly #connector: TcpConnector;
   readonly #listeners = new Map<Fd, Listener>();
@@ -72,21 +74,29 @@ export class TcpProxy {
     this.#loop = loop;
     this.#env = env;
     this.#connections = new TcpConnections(descriptorLimit(), env.counters);
+    this.#journal = new TcpJournal(this.#connections, env.random);
     const ejector = new TcpEjector(loop, env, this.#targets);
     const { slot, targetPort } = this.#connections;
-    this.#relay = new TcpRelay(loop, this.#connections, env.counters, {
-      get isWatching() {
-        return !ejector.isEmpty;
+    this.#relay = new TcpRelay(
+      loop,
+      this.#connections,
+      env.counters,
+      {
+        get isWatching() {
+          return !ejector.isEmpty;
+        },
+        answered: (client) => ejector.answered((slot[client] as number) - 1, targetPort[client] as number),
+        endpointReset: (fd) => this.#connector.endpointReset(fd),
       },
-      answered: (client) => ejector.answered((slot[client] as number) - 1, targetPort[client] as number),
-      endpointReset: (fd) => this.#connector.endpointReset(fd),
-    });
+      this.#journal,
+    );
     this.#connector = new TcpConnector({
       loop,
       targets: this.#targets,
       connections: this.#connections,
       chooser: new EndpointChooser(env),
       ejector,
+      journal: this.#journal,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),
       established: (client) => this.#relay.start(client),
@@ -131,7 +141,11 @@ export class TcpProxy {
       case 'frontend-remove':
         return this.#removeFrontend(command.id);
       case 'endpoint-close':
-        for (const fd of this.#connections.toSlots(command.slots)) this.#relay.reset(fd);
+        for (const fd of this.#connections.toSlots(command.slots))
+          this.#relay.reset(fd, command.isUnhealthy === true ? 'endpoint unhealthy' : 'drain deadline');
+        return true;
+      case 'connection-log':
+        this.#journal.set(command.share, command.queue);
         return true;
     }
   }
@@ -195,6 +209,7 @@ export class TcpProxy {
       this.#connections.openClient(client, id, backend, this.#name.readUInt16BE(2), this.#loop.now());
       if (backend < 0) this.#add(TOTAL.strayConnections, 1);
     }
+    this.#journal.begin(client);
     this.#accepted.push(client);
   }
 
@@ -220,7 +235,7 @@ export class TcpProxy {
 
   #refuse(client: Fd): void {
     this.#connections.clientFailed(client);
-    this.#relay.reset(client);
+    this.#relay.reset(client, 'no endpoint took it');
   }
 
   /** Stops accepting: clients wait in the kernel's queue, and the loop does not spin on listeners it cannot serve. */

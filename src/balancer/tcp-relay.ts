@@ -24,7 +24,9 @@ import type { EventLoop } from '../native/event-loop.ts';
 import { addressOf, type Fd, recv, send, setsockopt, shutdown } from '../native/libc.ts';
 import { resetOnClose } from '../native/stream-socket.ts';
 import { ENDPOINT, type WorkerCounters } from '../runtime/worker-env.ts';
+import type { ConnectionEnd } from './connection-record.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
+import type { TcpJournal } from './tcp-journal.ts';
 
 /** Room for one read. A read that fills it is followed by large pieces. */
 const READ_BYTES = 16 * 1024;
@@ -51,6 +53,7 @@ export class TcpRelay {
   readonly #connections: TcpConnections;
   readonly #endpointCounters: Float64Array;
   readonly #watcher: EndpointWatcher;
+  readonly #journal: TcpJournal;
   readonly #arena = Buffer.alloc(ARENA_BYTES);
   readonly #arenaAddress = addressOf(this.#arena);
   #arenaUsed = 0;
@@ -68,7 +71,14 @@ export class TcpRelay {
   readonly #one = new Int32Array([1]);
   readonly #oneAddress = addressOf(this.#one);
 
-  constructor(loop: EventLoop, connections: TcpConnections, counters: WorkerCounters, watcher: EndpointWatcher) {
+  constructor(
+    loop: EventLoop,
+    connections: TcpConnections,
+    counters: WorkerCounters,
+    watcher: EndpointWatcher,
+    journal: TcpJournal,
+  ) {
+    this.#journal = journal;
     this.#loop = loop;
     this.#connections = connections;
     this.#endpointCounters = counters.endpoints;
@@ -111,13 +121,13 @@ export class TcpRelay {
     if (this.#bulkQueue.length > 0) this.#loop.again();
   }
 
-  /** Ends both sides with RST. Also for a client that has no endpoint yet. */
-  reset(fd: Fd): void {
+  /** Ends both sides with RST, and says why. Also for a client that has no endpoint yet. */
+  reset(fd: Fd, why: ConnectionEnd = 'agent'): void {
     if (this.#connections.flags[fd] === 0) return;
     resetOnClose(fd);
     const other = (this.#connections.peer[fd] as number) - 1;
     if (other >= 0) resetOnClose(other);
-    this.#closeBoth(fd);
+    this.#closeBoth(fd, why);
   }
 
   /** Reset by its peer, or lost: what had come before is passed on as far as it goes, then the reset. */
@@ -126,7 +136,7 @@ export class TcpRelay {
     if (this.#isSilentEndpoint(fd, other)) this.#watcher.endpointReset(fd);
     if (other >= 0) this.#read(fd, other);
     this.#sendAll();
-    if (this.#connections.flags[fd] !== 0) this.reset(fd);
+    if (this.#connections.flags[fd] !== 0) this.reset(fd, this.#resetBy(fd));
   }
 
   #isSilentEndpoint(fd: Fd, client: Fd): boolean {
@@ -152,7 +162,7 @@ export class TcpRelay {
     const length = recv(fd, this.#arenaAddress + this.#arenaUsed, READ_BYTES, MSG_DONTWAIT);
     if (length < 0) {
       if (errno() === EAGAIN) flags[fd] = before & ~FLAG.readable;
-      else this.reset(fd);
+      else this.reset(fd, this.#resetBy(fd));
       return;
     }
     const last = length === 0 || (length < READ_BYTES && (before & FLAG.hangup) !== 0);
@@ -223,7 +233,7 @@ export class TcpRelay {
     const sent = send(to, address, length, more ? SEND_FLAGS | MSG_MORE : SEND_FLAGS);
     if (sent === length) return sent;
     if (sent < 0 && errno() !== EAGAIN) {
-      this.reset(to);
+      this.reset(to, this.#resetBy(to));
       return -1;
     }
     flags[to] = (flags[to] as number) | FLAG.full;
@@ -269,7 +279,7 @@ export class TcpRelay {
     const length = recv(fd, this.#bulkAddress, BULK_BYTES, MSG_PEEK | MSG_DONTWAIT);
     if (length < 0) {
       if (errno() === EAGAIN) flags[fd] = before & ~(FLAG.readable | FLAG.bulk);
-      else this.reset(fd);
+      else this.reset(fd, this.#resetBy(fd));
       return;
     }
     const last = length === 0 || ((before & FLAG.hangup) !== 0 && length < BULK_BYTES);
@@ -294,15 +304,24 @@ export class TcpRelay {
   #passEnd(from: Fd, to: Fd): void {
     const { flags } = this.#connections;
     flags[from] = (flags[from] as number) | FLAG.endPassed;
-    if (((flags[to] as number) & FLAG.endPassed) !== 0) this.#closeBoth(from);
-    else if (shutdown(to, SHUT_WR) < 0) this.reset(from);
+    if (((flags[to] as number) & FLAG.endPassed) !== 0)
+      this.#closeBoth(from, this.#isClient(to) ? 'FIN by client' : 'FIN by endpoint');
+    else if (shutdown(to, SHUT_WR) < 0) this.reset(from, this.#resetBy(to));
   }
 
-  #closeBoth(fd: Fd): void {
+  #resetBy(fd: Fd): ConnectionEnd {
+    return this.#isClient(fd) ? 'RST by client' : 'RST by endpoint';
+  }
+
+  #isClient(fd: Fd): boolean {
+    return ((this.#connections.flags[fd] as number) & FLAG.client) !== 0;
+  }
+
+  #closeBoth(fd: Fd, end: ConnectionEnd): void {
     const { flags, peer } = this.#connections;
-    const isClient = ((flags[fd] as number) & FLAG.client) !== 0;
     const other = (peer[fd] as number) - 1;
-    const [client, endpoint] = isClient ? [fd, other] : [other, fd];
+    const [client, endpoint] = this.#isClient(fd) ? [fd, other] : [other, fd];
+    if (((flags[client] as number) & FLAG.logged) !== 0) this.#journal.ended(client, endpoint, end, this.#loop.now());
     if (endpoint >= 0) {
       this.#connections.forgetEndpoint(endpoint);
       this.#close(endpoint);

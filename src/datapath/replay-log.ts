@@ -41,6 +41,9 @@ export class ReplayLog {
       case 'zone-update':
         this.#noteZone(command.update);
         return;
+      case 'connection-log':
+        this.#commands.set('connection-log', command);
+        return;
       case 'scope-set':
         this.#commands.set(`scope ${command.scope.id}`, command);
         return;

@@ -83,6 +83,7 @@ function carryOut(command: Command): void {
     case 'frontend-remove':
     case 'vip-set':
     case 'endpoint-close':
+    case 'connection-log':
       tcp.handle(command);
       udp.handle(command);
       return;

@@ -1,81 +1,14 @@
 // What the balancer does, seen from outside: a real agent, real clients and servers, its command line and its metrics.
-import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { once } from 'node:events';
 import { get } from 'node:http';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import t from 'tap';
 import type { ConnectionListing } from '../../src/api/status-schema.ts';
 import { type Agent, startAgent } from '../support/agent.ts';
+import { echoServer, talk, udpEcho, udpTalk } from '../support/echo.ts';
 import { refusingPort, unusedPort } from '../support/ports.ts';
 
 type Row = Readonly<Record<keyof ConnectionListing['Connections'][number], string>>;
-
-interface EchoServer {
-  readonly port: number;
-  /** Ends those that it keeps. */
-  release(): void;
-}
-
-/** A server that sends back what it gets, and ends when its client does, unless that began with `hold`. */
-async function echoServer(): Promise<EchoServer> {
-  const open = new Set<Socket>();
-  const held: Socket[] = [];
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    open.add(socket);
-    socket.on('error', () => {});
-    socket.once('data', (first) => {
-      if (String(first).startsWith('hold')) held.push(socket);
-    });
-    socket.pipe(socket, { end: false });
-    socket.once('end', () => held.includes(socket) || socket.end());
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    for (const socket of open) socket.destroy();
-    server.close();
-  });
-  const release = () => {
-    for (const socket of held.splice(0)) socket.end();
-  };
-  return { port: (server.address() as AddressInfo).port, release };
-}
-
-async function udpEcho(): Promise<number> {
-  const socket = createSocket('udp4');
-  socket.on('message', (message, from) => socket.send(message, from.port, from.address));
-  socket.bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  t.teardown(() => socket.close());
-  return socket.address().port;
-}
-
-/** A client that has said something and heard it back. */
-async function talk(port: number, word: string): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  t.teardown(() => socket.destroy());
-  socket.on('error', () => {});
-  await once(socket, 'connect');
-  await say(socket, word);
-  return socket;
-}
-
-async function say(socket: Socket, word: string): Promise<void> {
-  let heard = '';
-  socket.write(word);
-  while (heard.length < word.length) heard += String(((await once(socket, 'data')) as [Buffer])[0]);
-  t.equal(heard, word);
-}
-
-async function udpTalk(port: number, word: string): Promise<Datagrams> {
-  const socket = createSocket('udp4');
-  t.teardown(() => socket.close());
-  socket.connect(port, '127.0.0.1');
-  await once(socket, 'connect');
-  const heard = once(socket, 'message');
-  socket.send(word);
-  t.equal(String(((await heard) as [Buffer])[0]), word);
-  return socket;
-}
 
 async function list(agent: Agent, ...words: string[]): Promise<readonly Row[]> {
   const { code, stdout, stderr } = await agent.cli('conn', 'ls', ...words, '--format', 'json');
@@ -121,7 +54,7 @@ t.test('what is open, and what was moved, one by one and by service', async (t) 
     args: ['--workers', '2'],
     stacks: {
       shop: `networks:
-  default: { driver: local, ipam: { config: [{ subnet: 127.131.0.0/16 }] } }
+  default: { driver: local, ipam: { config: [{ subnet: 127.118.0.0/16 }] } }
 services:
   web:
     ports: ["${tcp}:80"]
