@@ -7,7 +7,7 @@ import { decodeRecord, HEAD_KEY, recordKey, type StoredRecord } from '../store/r
 import type { Key, Revision, Store } from '../store/store.ts';
 import type { Change } from './change.ts';
 import { ExcusedNodes } from './excused.ts';
-import { applyChanges, EMPTY_SNAPSHOT, type Snapshot } from './snapshot.ts';
+import { applyChanges, EMPTY_SNAPSHOT, objectOf, type Snapshot } from './snapshot.ts';
 
 /** `changes` leads from `previous` to `snapshot`; it is never empty. */
 export type CatalogListener = (snapshot: Snapshot, previous: Snapshot, changes: readonly Change[]) => void;
@@ -207,7 +207,7 @@ export class Catalog {
   /** The node under whose lease a record lies. */
   #holderOf(key: Key): NodeId | undefined {
     const [kind = '', id = ''] = key.split('/');
-    const value = lookup(this.#snapshot, kind, id);
+    const value = objectOf(this.#snapshot, kind, id);
     return isUnderLease(kind, value) ? ownerOf(value) : undefined;
   }
 
@@ -276,29 +276,10 @@ function difference(
   id: string,
   record: StoredRecord | undefined,
 ): Change | undefined {
-  const before = lookup(snapshot, kind, id);
+  const before = objectOf(snapshot, kind, id);
   if (record === undefined) return before === undefined ? undefined : ({ kind, before } as Change);
   if (record.kind === 'stack') return undefined;
   return { kind: record.kind, ...(before === undefined ? {} : { before }), after: record.value } as Change;
-}
-
-function lookup(snapshot: Snapshot, kind: string, id: string): unknown {
-  switch (kind) {
-    case 'network':
-      return snapshot.networks.get(id as never);
-    case 'service':
-      return snapshot.services.get(id as never);
-    case 'task':
-      return snapshot.tasks.get(id as never);
-    case 'node':
-      return snapshot.nodes.get(id as never);
-    case 'presence':
-      return snapshot.presences.get(id as never);
-    case 'bridge':
-      return snapshot.bridges.get(id as never);
-    default:
-      return undefined;
-  }
 }
 
 function closedError(): Error {

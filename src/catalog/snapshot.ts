@@ -206,3 +206,27 @@ function regroup<Group, Id, T extends Identified<Id>>(
   }
   return result;
 }
+
+/** What is on record under an id; undefined, too, for kinds of record that no snapshot holds. */
+export function objectOf(
+  snapshot: Snapshot,
+  kind: string,
+  id: string,
+): Network | Service | Task | Node | Presence | Bridge | undefined {
+  switch (kind) {
+    case 'network':
+      return snapshot.networks.get(id as NetworkId);
+    case 'service':
+      return snapshot.services.get(id as ServiceId);
+    case 'task':
+      return snapshot.tasks.get(id as TaskId);
+    case 'node':
+      return snapshot.nodes.get(id as NodeId);
+    case 'presence':
+      return snapshot.presences.get(id as NodeId);
+    case 'bridge':
+      return snapshot.bridges.get(id as BridgeId);
+    default:
+      return undefined;
+  }
+}

@@ -4,7 +4,7 @@ import { AllocationError } from '../allocate/allocation-error.ts';
 import { claimAddress, nextAddress, type TakenAddresses } from '../allocate/addresses.ts';
 import { isUnderLease } from '../catalog/catalog.ts';
 import type { Change } from '../catalog/change.ts';
-import { applyChanges, type Snapshot } from '../catalog/snapshot.ts';
+import { applyChanges, objectOf, type Snapshot } from '../catalog/snapshot.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
 import type { Network, NetworkDriver, NetworkId } from '../model/network.ts';
 import type { Bridge, BridgeId, Node, NodeId, Presence } from '../model/node.ts';
@@ -238,22 +238,5 @@ class Taken implements TakenAddresses {
 
   *[Symbol.iterator](): Iterator<IpAddress> {
     for (const use of this.#uses) yield* use.keys();
-  }
-}
-
-function objectOf(snapshot: Snapshot, kind: Kind, id: string): Noun | undefined {
-  switch (kind) {
-    case 'network':
-      return snapshot.networks.get(id as NetworkId);
-    case 'service':
-      return snapshot.services.get(id as ServiceId);
-    case 'task':
-      return snapshot.tasks.get(id as TaskId);
-    case 'node':
-      return snapshot.nodes.get(id as NodeId);
-    case 'presence':
-      return snapshot.presences.get(id as NodeId);
-    case 'bridge':
-      return snapshot.bridges.get(id as BridgeId);
   }
 }

@@ -2,52 +2,15 @@
 import { mayBeNode, namespaces } from './support/node.ts';
 import { setTimeout as later } from 'node:timers/promises';
 import t from 'tap';
-import type { Network } from '../../src/model/network.ts';
-import { close } from '../../src/native/libc.ts';
 import { network as anyNetwork } from '../support/builders.ts';
 import { ping, receiveUdp, sendUdp, serveTcp, serveUdp, tryTcp } from '../support/netns.ts';
 import { Capture, vxlanPacket } from './support/frames.ts';
-import { bridgeOn, Nodes, overlay, presence, type RunningContainer, serviceOn, taskOn } from './support/nodes.ts';
+import { bridgeOn, Nodes, overlay, presence, serviceOn, taskOn } from './support/nodes.ts';
+import { eventually, meshOf, serverIn } from './support/overlay-mesh.ts';
 
 const internal = { internal: true };
 const back = overlay(anyNetwork('back', 'overlay', ['10.64.0.0/24', 'fd00:64::/64'], internal), 'back', 4097);
 const twin = overlay(anyNetwork('twin', 'overlay', ['10.64.0.0/24', 'fd00:64::/64'], internal), 'twin', 4098);
-/** Who waits this long waits for ever. */
-const PATIENCE_MS = 20_000;
-
-interface Test {
-  teardown(work: () => Promise<void> | void): void;
-}
-
-/** Nodes on which these networks are, each with the node's number at the end of its own addresses. */
-async function meshOf(t: Test, count: number, ...networks: readonly Network[]): Promise<Nodes> {
-  const nodes = await Nodes.make(t, count);
-  for (const network of networks) {
-    nodes.put({ kind: 'network', after: network }, { kind: 'service', after: serviceOn(network) });
-    for (const node of nodes.nodes) {
-      const end = 250 + node.number;
-      nodes.put({ kind: 'bridge', after: bridgeOn(node, network, `10.64.0.${end}`, `fd00:64::${end}`) });
-    }
-  }
-  await nodes.start();
-  return nodes;
-}
-
-function serverIn(t: Test, make: (netns: number, port: number) => number, { netns }: RunningContainer, port: number) {
-  const fd = make(netns, port);
-  t.teardown(() => void close(fd));
-  return fd;
-}
-
-/** Asks until the answer is this; resolves with the last one. */
-async function eventually<T>(wanted: T, ask: () => T | Promise<T>): Promise<T> {
-  const end = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const answer = await ask();
-    if (answer === wanted || Date.now() > end) return answer;
-    await later(20);
-  }
-}
 
 t.test('containers on different nodes reach each other by address, over IPv4 and IPv6', async (t) => {
   if (!(await mayBeNode(t))) return;
@@ -70,7 +33,7 @@ t.test('containers on different nodes reach each other by address, over IPv4 and
 
 t.test('nobody asks and nobody calls out on the underlay', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 3, back);
+  const nodes = await meshOf(t, 3, [back]);
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   const b = await nodes.run(2, back, '10.64.0.3', 'fd00:64::3');
   await nodes.run(3, back, '10.64.0.4', 'fd00:64::4');
@@ -89,7 +52,7 @@ t.test('nobody asks and nobody calls out on the underlay', async (t) => {
 
 t.test('O1: networks with the same subnet are strangers to each other, on all nodes', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back, twin);
+  const nodes = await meshOf(t, 2, [back, twin]);
   const a = await nodes.run(1, back, '10.64.0.2');
   const other = await nodes.run(1, twin, '10.64.0.2');
   const b = await nodes.run(2, back, '10.64.0.3');
@@ -107,7 +70,7 @@ t.test('O1: networks with the same subnet are strangers to each other, on all no
 
 t.test('O2: frames of strangers and of unknown networks are never delivered', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back);
+  const nodes = await meshOf(t, 2, [back]);
   await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(2, back, '10.64.0.3');
   const server = serverIn(t, serveUdp, b, 53);
@@ -140,7 +103,7 @@ t.test('O2: frames of strangers and of unknown networks are never delivered', as
 
 t.test('a container comes back on another node, a node moves, a node goes', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 3, back);
+  const nodes = await meshOf(t, 3, [back]);
   const a = await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(2, back, '10.64.0.3');
   t.equal(await eventually('answered', () => ping(a.netns, '10.64.0.3')), 'answered');
@@ -164,7 +127,7 @@ t.test('a container comes back on another node, a node moves, a node goes', asyn
 
 t.test('a node gets another address', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back, twin);
+  const nodes = await meshOf(t, 2, [back, twin]);
   const a = await nodes.run(1, back, '10.64.0.2');
   await nodes.run(2, back, '10.64.0.3');
   t.equal(await eventually('answered', () => ping(a.netns, '10.64.0.3')), 'answered');
@@ -186,7 +149,7 @@ t.test('a node gets another address', async (t) => {
 
 t.test('what something else changes is mended', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back);
+  const nodes = await meshOf(t, 2, [back]);
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   await nodes.run(2, back, '10.64.0.3', 'fd00:64::3');
   const [node] = nodes.nodes;
@@ -223,7 +186,7 @@ t.test('what something else changes is mended', async (t) => {
 
 t.test('its own changes do not make a node look again', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back);
+  const nodes = await meshOf(t, 2, [back]);
   await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(2, back, '10.64.0.3');
   await nodes.commit({ kind: 'task', before: b.task });
@@ -234,7 +197,7 @@ t.test('its own changes do not make a node look again', async (t) => {
 
 t.test('M12: containers talk while their agent is dead, and the next one takes over', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back, twin);
+  const nodes = await meshOf(t, 2, [back, twin]);
   const a = await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(2, back, '10.64.0.3');
   const [node1, node2] = nodes.nodes;
@@ -270,7 +233,7 @@ t.test(
   'an agent killed at any moment while it makes a network leaves nothing that the next cannot use or remove',
   async (t) => {
     if (!(await mayBeNode(t))) return;
-    const nodes = await meshOf(t, 2, back);
+    const nodes = await meshOf(t, 2, [back]);
     const a = await nodes.run(1, back, '10.64.0.2');
     const [node1, node2] = nodes.nodes;
     if (node1 === undefined || node2 === undefined) return;
@@ -307,7 +270,7 @@ t.test(
 
 t.test('in the end nothing is left', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, back);
+  const nodes = await meshOf(t, 2, [back]);
   const a = await nodes.run(1, back, '10.64.0.2');
   await nodes.run(2, back, '10.64.0.3');
   const [node1, node2] = nodes.nodes;

@@ -2,52 +2,19 @@
 // counted, from containers here and from other nodes.
 import { mayBeNode } from './support/node.ts';
 import { execFileSync } from 'node:child_process';
-import { setTimeout as later } from 'node:timers/promises';
 import t from 'tap';
 import type { NetworkId } from '../../src/model/network.ts';
 import { PORT_TABLE, linkLocalOf, macOf } from '../../src/overlay/names.ts';
 import type { FramesDropped } from '../../src/overlay/networks.ts';
-import { close } from '../../src/native/libc.ts';
 import { ip, network as anyNetwork } from '../support/builders.ts';
 import { ping, receiveUdp, sendUdp, serveTcp, serveUdp, tryTcp } from '../support/netns.ts';
 import { needsPackages } from '../support/requirements.ts';
 import { Capture, claimFrame, sendFrame, udpFrame, vxlanPacket } from './support/frames.ts';
-import { bridgeOn, Nodes, overlay, type RunningContainer, serviceOn, type UnderlayOptions } from './support/nodes.ts';
+import { bridgeOn, type Nodes, overlay } from './support/nodes.ts';
+import { eventually, meshOf, serverIn } from './support/overlay-mesh.ts';
 
 const back = overlay(anyNetwork('back', 'overlay', ['10.64.0.0/24', 'fd00:64::/64'], { internal: true }), 'back', 4097);
 const VIP = '10.64.0.99';
-/** Who waits this long waits for ever. */
-const PATIENCE_MS = 20_000;
-
-interface Test {
-  teardown(work: () => Promise<void> | void): void;
-}
-
-async function meshOf(t: Test, count: number, options: UnderlayOptions = {}): Promise<Nodes> {
-  const nodes = await Nodes.make(t, count, options);
-  nodes.put({ kind: 'network', after: back }, { kind: 'service', after: serviceOn(back, VIP) });
-  for (const node of nodes.nodes) {
-    const end = 250 + node.number;
-    nodes.put({ kind: 'bridge', after: bridgeOn(node, back, `10.64.0.${end}`, `fd00:64::${end}`) });
-  }
-  await nodes.start();
-  return nodes;
-}
-
-function serverIn(t: Test, make: (netns: number, port: number) => number, { netns }: RunningContainer, port: number) {
-  const fd = make(netns, port);
-  t.teardown(() => void close(fd));
-  return fd;
-}
-
-async function eventually<T>(wanted: T, ask: () => T | Promise<T>): Promise<T> {
-  const end = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const answer = await ask();
-    if (answer === wanted || Date.now() > end) return answer;
-    await later(20);
-  }
-}
 
 const droppedBy = async (nodes: Nodes, number: number, reason: keyof FramesDropped) =>
   ((await nodes.node(number).tell({ do: 'dropped' })) as FramesDropped)[reason];
@@ -56,7 +23,7 @@ const macs = (address: string) => macOf(ip(address));
 
 t.test('a container sends in its own name only', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2);
+  const nodes = await meshOf(t, 2, [back], { vip: VIP });
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   const b = await nodes.run(1, back, '10.64.0.3', 'fd00:64::3');
   const far = await nodes.run(2, back, '10.64.0.4', 'fd00:64::4');
@@ -119,7 +86,7 @@ t.test('a container sends in its own name only', async (t) => {
 
 t.test('what is in order is never dropped: ND, ARP, VIPs, the node itself, several nodes', async (t) => {
   if (!(await mayBeNode(t)) || !needsPackages(t, { ip: 'iproute2' })) return;
-  const nodes = await meshOf(t, 2);
+  const nodes = await meshOf(t, 2, [back], { vip: VIP });
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   const b = await nodes.run(1, back, '10.64.0.3', 'fd00:64::3');
   const far = await nodes.run(2, back, '10.64.0.4', 'fd00:64::4');
@@ -152,7 +119,7 @@ t.test('what is in order is never dropped: ND, ARP, VIPs, the node itself, sever
 
 t.test('O5: a node sends what is from its own containers only', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 3);
+  const nodes = await meshOf(t, 3, [back], { vip: VIP });
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   const b = await nodes.run(2, back, '10.64.0.3', 'fd00:64::3');
   await nodes.run(3, back, '10.64.0.4', 'fd00:64::4');
@@ -211,7 +178,7 @@ async function node2WithoutNetwork(nodes: Nodes): Promise<void> {
 
 t.test('nodes whose tunnels are over IPv6', async (t) => {
   if (!(await mayBeNode(t))) return;
-  const nodes = await meshOf(t, 2, { prefix: '2001:db8::' });
+  const nodes = await meshOf(t, 2, [back], { vip: VIP, prefix: '2001:db8::' });
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   const b = await nodes.run(2, back, '10.64.0.3', 'fd00:64::3');
   for (const address of ['10.64.0.3', 'fd00:64::3'])
@@ -230,7 +197,7 @@ t.test('nodes whose tunnels are over IPv6', async (t) => {
 
 t.test('a table that something else removes or changes is made anew, and the count goes on', async (t) => {
   if (!(await mayBeNode(t)) || !needsPackages(t, { nft: 'nftables' })) return;
-  const nodes = await meshOf(t, 1);
+  const nodes = await meshOf(t, 1, [back], { vip: VIP });
   const a = await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(1, back, '10.64.0.3');
   const node = nodes.node(1);

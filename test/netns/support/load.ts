@@ -1,4 +1,6 @@
 // New connections at a steady rate, whatever becomes of the former ones.
+import { Milestones } from './milestones.ts';
+
 export interface Attempt {
   /** Milliseconds, as performance.now has them. */
   readonly startedAt: number;
@@ -18,8 +20,7 @@ export interface Load {
 export function startLoad(perSecond: number, attempt: () => Promise<string>): Load {
   const running = new Set<Promise<void>>();
   const attempts: Attempt[] = [];
-  const waiting = new Set<() => void>();
-  let count = 0;
+  const begun = new Milestones();
   const timer = setInterval(() => {
     const startedAt = performance.now();
     const one = attempt().then((outcome) => {
@@ -27,22 +28,10 @@ export function startLoad(perSecond: number, attempt: () => Promise<string>): Lo
       running.delete(one);
     });
     running.add(one);
-    count++;
-    for (const look of waiting) look();
+    begun.pass();
   }, 1000 / perSecond);
   return {
-    begun: (more) => {
-      const wanted = count + more;
-      return new Promise((resolve) => {
-        const look = () => {
-          if (count < wanted) return;
-          waiting.delete(look);
-          resolve();
-        };
-        waiting.add(look);
-        look();
-      });
-    },
+    begun: (more) => begun.more(more),
     stop: async () => {
       clearInterval(timer);
       await Promise.all(running);

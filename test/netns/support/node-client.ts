@@ -7,6 +7,7 @@ import t from 'tap';
 import { endWithProcess } from '../../support/agent.ts';
 import type { Node } from './lab.ts';
 import type { Attempt, Load } from './load.ts';
+import { Milestones } from './milestones.ts';
 
 const CLIENT = fileURLToPath(new URL('../fixtures/client.js', import.meta.url));
 
@@ -39,29 +40,15 @@ export function startNodeLoad(node: Node, { perSecond, targets, names = [] }: No
     await ended;
   });
   const attempts: NodeAttempt[] = [];
-  const waiting = new Set<() => void>();
-  let count = 0;
+  const begun = new Milestones();
   createInterface({ input: child.stdout }).on('line', (line) => {
     const [kind = '', startedAt, endedAt, target = '', outcome = ''] = line.split(' ');
-    if (kind === 'begun') {
-      count++;
-      for (const look of waiting) look();
-    } else if (kind === 'http' || kind === 'dns')
+    if (kind === 'begun') begun.pass();
+    else if (kind === 'http' || kind === 'dns')
       attempts.push({ kind, startedAt: Number(startedAt), endedAt: Number(endedAt), target, outcome });
   });
   return {
-    begun: (more) => {
-      const wanted = count + more;
-      return new Promise((resolve) => {
-        const look = () => {
-          if (count < wanted) return;
-          waiting.delete(look);
-          resolve();
-        };
-        waiting.add(look);
-        look();
-      });
-    },
+    begun: (more) => begun.more(more),
     stop: async () => {
       child.stdin.end();
       await ended;
