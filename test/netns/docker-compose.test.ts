@@ -3,26 +3,13 @@
 import './support/node.ts';
 import t from 'tap';
 import { startAgent } from '../support/agent.ts';
-import { type Docker, startDocker } from '../support/docker.ts';
+import { startDocker } from '../support/docker.ts';
 import { OWN_NETNS } from '../../src/native/netns.ts';
 import { httpGet } from './support/clients.ts';
-import { endpoints, vipOf } from './support/mesh.ts';
+import { composeUp, NETWORK, SERVE, untilEligible } from './support/compose.ts';
+import { vipOf } from './support/mesh.ts';
 import { mayBeNode } from './support/node.ts';
 import { until } from './support/tasks.ts';
-
-const NETWORK = 'shop_default';
-/** Each says its own name. */
-const SERVE = 'hostname >/www/index.html; exec httpd -f -p 80 -h /www';
-
-/** As `docker compose up --scale SERVICE=N` starts the N-th container. */
-function composeUp(docker: Docker, service: string, number: number, ...options: string[]): Promise<string> {
-  const name = `shop-${service}-${number}`;
-  return docker.start(
-    ...['--name', name, '--hostname', name, '--network', NETWORK, '--network-alias', service],
-    ...['--label', 'com.docker.compose.project=shop', '--label', `com.docker.compose.service=${service}`],
-    ...[...options, 'box', 'sh', '-c', SERVE],
-  );
-}
 
 t.test('a Compose project', async (t) => {
   if (!(await mayBeNode(t))) return;
@@ -36,10 +23,7 @@ t.test('a Compose project', async (t) => {
     await composeUp(docker, service, 1, ...(service === 'web' ? published : ['--expose', '80']));
   }
   await composeUp(docker, 'web', 2, ...published);
-  const eligible = async () => (await endpoints(agent)).flatMap(({ Task, Eligible }) => (Eligible ? [Task] : []));
-  const untilEligible = (...wanted: string[]) =>
-    until(`${wanted} are eligible`, eligible, (found) => found.sort().join() === wanted.sort().join());
-  await untilEligible('shop-api-1', 'shop-db-1', 'shop-web-1', 'shop-web-2');
+  await untilEligible(agent, 'shop-api-1', 'shop-db-1', 'shop-web-1', 'shop-web-2');
   const lookup = async (container: string, name: string) => {
     const text = await docker.run('exec', container, 'nslookup', name, '127.0.0.11');
     const [, address] = /Name:.*\n(?:Address.*: (\S+))/.exec(text) ?? [];

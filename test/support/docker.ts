@@ -78,6 +78,8 @@ export async function startDocker(test: Parameters<typeof needsPackages>[0]): Pr
     await ended;
     // Its containerd goes by itself, a little later, and would be in the next one's way.
     await until(() => containerdOf(folder).length === 0);
+    // The next one would take it for alive as long as nobody has reaped it.
+    rmSync(join(folder, 'exec/containerd/containerd.pid'), { force: true });
   };
   await start();
   makeImage(folder);
