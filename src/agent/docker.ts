@@ -1,5 +1,5 @@
 // The node's Docker Engine and the mesh: what its containers want is made, when it is not there.
-import { folded, type Snapshot } from '../catalog/snapshot.ts';
+import { folded, type Snapshot, tasksOf } from '../catalog/snapshot.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { DockerConfig } from '../config-docker.ts';
 import type { Control } from '../control/control.ts';
@@ -8,7 +8,8 @@ import { serviceNameProblem } from '../control/service-spec.ts';
 import { findNetwork, findService } from '../control/lookup.ts';
 import { STACK_LABEL } from '../model/name.ts';
 import { DEFAULT_DRAIN_TIMEOUT_MS, type Service, serviceNames, type ServiceSpec } from '../model/service.ts';
-import type { NetworkDriver, NetworkSpec } from '../model/network.ts';
+import type { NodeId } from '../model/node.ts';
+import type { Network, NetworkDriver, NetworkSpec } from '../model/network.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { AttachedTasks } from '../tasks/attached.ts';
@@ -29,8 +30,8 @@ export interface DockerParts {
   readonly log: Log;
 }
 
-/** On what was made for a container, and not by a person. */
-const MADE_BY_LABEL = 'vipmesh.made-for';
+/** On what was made for containers, and not by a person: the id of the node whose they are. */
+const MADE_BY_LABEL = 'vipmesh.made-for-docker-on';
 
 /** Does nothing yet. */
 export function dockerTasks(parts: DockerParts): DockerTasks {
@@ -55,6 +56,7 @@ export function dockerTasks(parts: DockerParts): DockerTasks {
         ),
       service: ({ serviceId }) => catalog.snapshot.services.get(serviceId),
       ensureService: (wanted) => ensureService(control, catalog, driver, wanted, log),
+      removeUnused: (except) => removeUnused(control, catalog, except, log),
       isFree: (name, service) => isFree(catalog.snapshot, name, service),
       setState: (id, state) => control.setTaskState(id, state),
       setHealth: (id, health) => control.setTaskHealth(id, health),
@@ -87,19 +89,35 @@ async function ensureService(
   if (known !== undefined) return known;
   for (const name of wanted.networksOfService) {
     if (found(() => findNetwork(catalog.snapshot, name)) !== undefined) continue;
-    await unlessThere(() => control.createNetwork(networkSpec(name, driver, wanted)));
+    await unlessThere(() => control.createNetwork(networkSpec(control.nodeId, name, driver, wanted)));
     log.info('network was made for containers of the Docker Engine', { network: name });
   }
-  await unlessThere(() => control.createService(serviceSpec(wanted)));
+  await unlessThere(() => control.createService(serviceSpec(control.nodeId, wanted)));
   log.info('service was made for containers of the Docker Engine', { service: wanted.service });
   return find() ?? findService(catalog.snapshot, wanted.service);
 }
 
-function serviceSpec({ service, stack, networksOfService, publish, expose }: WantedTask): ServiceSpec {
+/** Of what this node's agent made; also networks, when no service is left on them. */
+async function removeUnused(control: Control, catalog: Catalog, except: ReadonlySet<string>, log: Log): Promise<void> {
+  const kept = new Set([...except].map(folded));
+  const isMade = ({ spec }: Service | Network) => spec.labels[MADE_BY_LABEL] === control.nodeId;
+  for (const service of catalog.snapshot.services.values()) {
+    const { name } = service.spec;
+    if (!isMade(service) || kept.has(folded(name)) || tasksOf(catalog.snapshot, service.id).length > 0) continue;
+    await control.removeService(service.id);
+    log.info('service is removed: no container of the Docker Engine is its any more', { service: name });
+  }
+  for (const network of catalog.snapshot.networks.values()) {
+    const services = catalog.snapshot.servicesByNetwork.get(network.id);
+    if (isMade(network) && (services?.size ?? 0) === 0) await control.removeNetwork(network.id);
+  }
+}
+
+function serviceSpec(nodeId: NodeId, { service, stack, networksOfService, publish, expose }: WantedTask): ServiceSpec {
   const published = new Set(publish.map(({ protocol, targetPort }) => `${targetPort}/${protocol}`));
   return {
     name: service,
-    labels: labelsOf(stack),
+    labels: labelsOf(nodeId, stack),
     mode: { kind: 'replicated', replicas: 1 },
     endpointMode: 'vip',
     networks: networksOfService.map((network) => ({ network, aliases: [] })),
@@ -110,7 +128,7 @@ function serviceSpec({ service, stack, networksOfService, publish, expose }: Wan
   };
 }
 
-function networkSpec(name: string, driver: NetworkDriver, { stack }: WantedTask): NetworkSpec {
+function networkSpec(nodeId: NodeId, name: string, driver: NetworkDriver, { stack }: WantedTask): NetworkSpec {
   const isOfStack = stack !== undefined && name.startsWith(`${stack}_`);
   return {
     name,
@@ -119,13 +137,13 @@ function networkSpec(name: string, driver: NetworkDriver, { stack }: WantedTask)
     ipv6: false,
     internal: false,
     attachable: true,
-    labels: labelsOf(isOfStack ? stack : undefined),
+    labels: labelsOf(nodeId, isOfStack ? stack : undefined),
     options: {},
   };
 }
 
-function labelsOf(stack: string | undefined): Readonly<Record<string, string>> {
-  return { [MADE_BY_LABEL]: 'docker', ...(stack === undefined ? {} : { [STACK_LABEL]: stack }) };
+function labelsOf(nodeId: NodeId, stack: string | undefined): Readonly<Record<string, string>> {
+  return { [MADE_BY_LABEL]: nodeId, ...(stack === undefined ? {} : { [STACK_LABEL]: stack }) };
 }
 
 /** Undefined when there is none; other errors, such as two that could be meant, are thrown. */

@@ -4,7 +4,7 @@ import t from 'tap';
 import { startAgent } from '../support/agent.ts';
 import { startDocker } from '../support/docker.ts';
 import { OWN_NETNS } from '../../src/native/netns.ts';
-import { httpGet } from './support/clients.ts';
+import { api, httpGet } from './support/clients.ts';
 import { endpoints } from './support/mesh.ts';
 import { mayBeNode } from './support/node.ts';
 import { until } from './support/tasks.ts';
@@ -67,6 +67,20 @@ t.test('containers of a Docker Engine', async (t) => {
   await untilTasks('w2 running');
   await docker.run('start', 'ill');
   await untilTasks('ill running', 'w2 running');
-  await docker.run('rm', '-f', 'ill', 'w2');
-  await untilTasks();
+  t.equal((await agent.cli('detach', 'w2')).code, 0);
+  await untilTasks('ill running');
+  await docker.run('rename', 'w2', 'w3');
+  await docker.run('rename', 'ill', 'well');
+  await untilTasks('well running');
+  t.pass('what was detached by hand stays so, until it is started again');
+  await docker.run('restart', '-t', '0', 'w3');
+  await untilTasks('w3 running', 'well running');
+
+  await docker.run('rm', '-f', 'well', 'w3');
+  await until(
+    'what was made for containers goes with the last of them',
+    () => api<readonly unknown[]>(agent.folder.socket, '/services'),
+    (services) => services.length === 0,
+  );
+  t.same(await endpoints(agent), []);
 });

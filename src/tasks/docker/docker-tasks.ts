@@ -8,6 +8,7 @@ import type { Log } from '../../runtime/log.ts';
 import type { AttachRequest } from '../protocol.ts';
 import {
   type ContainerDetails,
+  containerName,
   dockerHealth,
   type DockerPlace,
   dockerPlaces,
@@ -27,6 +28,8 @@ export interface DockerTasksOptions {
     service(task: Task): Service | undefined;
     /** Makes it, and its networks, when it is not there. Rejects with an error for the user. */
     ensureService(wanted: WantedTask): Promise<Service>;
+    /** Removes services that were made for containers, but for those that are named and those that have tasks. */
+    removeUnused(except: ReadonlySet<string>): Promise<void>;
     /** Nobody else is called that whom a task of the service would hide, or be hidden by. */
     isFree(name: string, service: Service): boolean;
     setState(id: TaskId, state: TaskState): Promise<void>;
@@ -54,6 +57,9 @@ const STOP_TIMEOUT_S = 10;
 /** After that it is either gone or had only been asked to. */
 const STOP_MARGIN_MS = 5000;
 
+/** `docker compose up` removes a container before it makes it anew; what is kept meanwhile keeps its addresses. */
+const KEPT_MS = 5000;
+
 export class DockerTasks {
   readonly #options: DockerTasksOptions;
   readonly #stopping = new AbortController();
@@ -62,11 +68,16 @@ export class DockerTasks {
   /** To be looked at, in this order. */
   readonly #changed = new Set<string>();
   readonly #timers = new Map<string, Scheduled>();
+  /** The process of each container that was made a task: when the task is gone before it, somebody wanted that. */
+  readonly #begun = new Map<string, number>();
+  /** Whose each container is that there is, also those that do not run. */
+  readonly #serviceOf = new Map<string, string>();
   /** Asked to stop: no new connection, whatever it says. */
   readonly #leaving = new Set<string>();
   /** Sentences, by container. */
   readonly #problems = new Map<string, string>();
   #away: string | undefined;
+  #tidying: Scheduled | undefined;
   #following: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
 
@@ -87,7 +98,7 @@ export class DockerTasks {
   /** Leaves the tasks as they are: the next agent takes them up. */
   async close(): Promise<void> {
     this.#stopping.abort();
-    for (const timer of this.#timers.values()) timer.cancel();
+    for (const timer of [...this.#timers.values(), this.#tidying]) timer?.cancel();
     this.#changed.clear();
     await this.#following;
     await this.#looking;
@@ -140,6 +151,8 @@ export class DockerTasks {
     for (const id of [...others, ...this.#seen.keys(), ...known]) this.#look(id);
     await this.#looking;
     this.#away = undefined;
+    // Some may have been removed while nobody looked.
+    this.#tidyLater();
     log.info('containers of the Docker Engine are followed', {
       containers: ids.length,
       tasks: registry.tasks().length,
@@ -199,21 +212,49 @@ export class DockerTasks {
     const details = await engine.inspect(id);
     names.set(id, details === undefined ? [] : dockerPlaces(details));
     const task = registry.tasks().find(({ container }) => container?.id === id);
+    const wanted = details === undefined ? undefined : wantedTask(details, selections);
+    this.#note(id, wanted);
     const runs = details !== undefined && details.State.Pid > 0 && details.State.Restarting !== true;
-    const wanted = runs ? wantedTask(details, selections) : undefined;
-    if (details === undefined || wanted === undefined || typeof wanted === 'string') {
-      this.#seen.delete(id);
-      this.#leaving.delete(id);
+    if (!runs || wanted === undefined || typeof wanted === 'string') {
+      for (const known of [this.#seen, this.#leaving, this.#begun]) known.delete(id);
       if (task !== undefined) await attached.ended(task.id);
-      if (typeof wanted === 'string') throw new RangeError(`container ${details?.Name.slice(1)} ${wanted}`);
+      if (runs && typeof wanted === 'string') throw new RangeError(`container ${containerName(details)} ${wanted}`);
       return;
     }
+    const { Pid } = details.State;
     this.#seen.set(id, details);
-    if (task !== undefined && task.pid === details.State.Pid) return this.#refresh(task, details, wanted);
+    if (task !== undefined && task.pid === Pid) {
+      this.#begun.set(id, Pid);
+      return this.#refresh(task, details, wanted);
+    }
+    // It was detached, or its service was removed.
+    if (task === undefined && this.#begun.get(id) === Pid) return;
     // It has been started again: what it was before is gone.
     if (task !== undefined) await attached.ended(task.id);
     this.#leaving.delete(id);
     await this.#attach(details, wanted);
+    this.#begun.set(id, Pid);
+  }
+
+  /** A service that was made for containers goes some time after the last of them was removed. */
+  #note(id: string, wanted: WantedTask | string | undefined): void {
+    if (typeof wanted === 'object') this.#serviceOf.set(id, wanted.service);
+    else if (this.#serviceOf.delete(id)) this.#tidyLater();
+  }
+
+  #tidyLater(): void {
+    this.#tidying?.cancel();
+    this.#tidying = this.#options.clock.schedule(KEPT_MS, () => void this.#tidy());
+  }
+
+  /** Nothing is removed while the engine is away: its containers may be there again when it is. */
+  async #tidy(): Promise<void> {
+    if (this.#away !== undefined || this.#stopping.signal.aborted) return;
+    try {
+      await this.#options.registry.removeUnused(new Set(this.#serviceOf.values()));
+    } catch (error) {
+      this.#options.log.warn('a service that was made for containers is kept', { error });
+    }
   }
 
   async #attach(details: ContainerDetails, wanted: WantedTask): Promise<void> {
