@@ -14,7 +14,7 @@ export interface GivenAddresses {
 
 export interface OwnAddressOptions {
   /** The node's own. */
-  readonly namespace: Pick<Namespace, 'observe' | 'routed' | 'watch'>;
+  readonly namespace: Pick<Namespace, 'observe' | 'routed' | 'watchLinks'>;
   readonly given: GivenAddresses;
   readonly log: Log;
   /** The machine has no longer the address that was found, but this one. Called again by and by when it rejects. */
@@ -54,9 +54,7 @@ export class OwnAddress {
 
   /** Looks now, and whenever links or addresses have changed. Never rejects. */
   async start(): Promise<void> {
-    this.#stop = this.#options.namespace.watch(({ kind }) => {
-      if (kind !== 'rules') this.#lookSoon(SETTLE_MS);
-    });
+    this.#stop = this.#options.namespace.watchLinks(() => this.#lookSoon(SETTLE_MS));
     await this.#look();
   }
 

@@ -201,6 +201,8 @@ export interface Namespace {
    * Links in notices have the names that they had when last observed.
    */
   watch(changed: (notice: Notice) => void): StopWatching;
+  /** Calls back after links or addresses changed, or may have. An ordinary user may do this, too. */
+  watchLinks(changed: () => void): StopWatching;
   /** Lets go of it. A namespace that is deleted lives on until then. */
   close(): void;
 }

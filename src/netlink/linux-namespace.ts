@@ -164,14 +164,21 @@ export class LinuxNamespace implements Namespace {
 
   watch(changed: (notice: Notice) => void): StopWatching {
     // In the node's own namespace the agent has no routes and forwarding entries.
-    const kinds: readonly NoticeKind[] = this.#isOwn
-      ? ['links', 'nftables']
-      : ['links', 'routes', 'neighbours', 'nftables'];
-    const tell = (kind: NoticeKind, messages: readonly Message[]): void => {
-      if (kind === 'nftables') changed({ kind: 'rules' });
-      else if (kind !== 'neighbours' || messages.length === 0) changed({ kind: 'any' });
-      else for (const notice of messages.flatMap((one) => this.#readNotice(one) ?? [])) changed(notice);
-    };
+    return this.#listen(
+      this.#isOwn ? ['links', 'nftables'] : ['links', 'routes', 'neighbours', 'nftables'],
+      (kind, messages) => {
+        if (kind === 'nftables') changed({ kind: 'rules' });
+        else if (kind !== 'neighbours' || messages.length === 0) changed({ kind: 'any' });
+        else for (const notice of messages.flatMap((one) => this.#readNotice(one) ?? [])) changed(notice);
+      },
+    );
+  }
+
+  watchLinks(changed: () => void): StopWatching {
+    return this.#listen(['links'], changed);
+  }
+
+  #listen(kinds: readonly NoticeKind[], tell: (kind: NoticeKind, messages: readonly Message[]) => void): StopWatching {
     const sockets = kinds.map((kind) => NetlinkSocket.watching(this.fd, kind, (messages) => tell(kind, messages)));
     for (const socket of sockets) this.#notices.add(socket);
     return () => {

@@ -144,6 +144,12 @@ export class FakeNamespace implements Namespace {
     return () => this.watchers.delete(changed);
   }
 
+  watchLinks(changed: () => void): StopWatching {
+    return this.watch(({ kind }) => {
+      if (kind !== 'rules') changed();
+    });
+  }
+
   get identity(): string {
     return this.path;
   }
