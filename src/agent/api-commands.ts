@@ -6,7 +6,7 @@ import type { NetworkDriver } from '../model/network.ts';
 
 export function apiCommands(control: Control, defaultDriver: NetworkDriver): Commands {
   return {
-    addEndpoint: (service, endpoint) => control.addEndpoint(service, endpoint),
+    addEndpoint: (service, endpoint, weight) => control.addEndpoint(service, endpoint, weight),
     removeEndpoint: (task) => control.removeEndpoint(task),
     setTaskState: (task, state) => control.setTaskState(task, state),
     createService: (spec) => control.createService(spec),

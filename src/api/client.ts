@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 import { defaultSocket } from '../runtime/paths.ts';
 import { ApiError, codeOfAnswer } from './errors.ts';
-import { errorBody, type RunTaskRequest, type TaskEvent, taskEvent } from './schema.ts';
+import type { RunTaskRequest } from './requests.ts';
+import { errorBody, type TaskEvent, taskEvent } from './schema.ts';
 
 export interface ApiClient {
   readonly socket: string;

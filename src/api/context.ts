@@ -7,7 +7,7 @@ import type { Protocol, PublishMode, PublishSpec } from '../model/port.ts';
 import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId, TaskState } from '../model/task.ts';
 import type { StackChange } from '../control/stacks.ts';
-import type { AttachRequest } from './requests.ts';
+import type { AttachRequest, RunTaskRequest } from './requests.ts';
 import type {
   AgentStatus,
   ClusterStatus,
@@ -15,7 +15,7 @@ import type {
   DnsCacheListing,
   TrafficReading,
 } from './status-schema.ts';
-import type { Resolution, RunTaskRequest, TaskEvent } from './schema.ts';
+import type { Resolution, TaskEvent } from './schema.ts';
 
 /** What is fixed for as long as the agent runs. */
 export interface AgentFacts {
@@ -120,7 +120,7 @@ export interface Attachments {
 /** Commands that write. Each rejects like TaskRunner's methods and changes nothing when it does. */
 export interface Commands {
   /** `endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. Resolves with the task that stands for it. */
-  addEndpoint(service: ServiceId, endpoint: string): Promise<Task>;
+  addEndpoint(service: ServiceId, endpoint: string, weight: number | undefined): Promise<Task>;
   /** Only for tasks whose source is `static`. */
   removeEndpoint(task: TaskId): Promise<void>;
   setTaskState(task: TaskId, state: TaskState): Promise<void>;

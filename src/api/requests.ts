@@ -2,10 +2,12 @@
 // fields as null, as "" or not at all, so all three mean the same here. What is not named in a schema is refused in our own
 // requests, and kept or passed over in Docker's.
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
+import { MAX_WEIGHT } from '../model/weight.ts';
 import { z } from 'zod';
 import { dockerPort, PUBLISH_TEXT } from './schema.ts';
 
 const port = z.number().int().min(1).max(65535);
+const weight = z.number().int().min(0).max(MAX_WEIGHT);
 /** Docker's clients say 0 for "none". */
 const portOrNone = z.number().int().min(0).max(65535);
 const labels = z.record(z.string(), z.string());
@@ -68,7 +70,14 @@ const vipmeshRequest = z
       .nullish()
       .describe('Target ports that are not published. Name is for SRV records.'),
     Endpoints: z
-      .array(z.strictObject({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() }))
+      .array(
+        z.strictObject({
+          Address: z.string(),
+          TargetPort: port.optional(),
+          Port: port.optional(),
+          Weight: weight.optional(),
+        }),
+      )
       .max(1000)
       .nullish()
       .describe('Endpoints that something else runs.'),
@@ -260,6 +269,30 @@ export type StackListing = z.infer<typeof stackListing>;
 /** DELETE /vipmesh/stacks/{name} */
 export const stackRemoved = z.object({ Removed: z.array(z.string()) });
 
+/** POST /vipmesh/endpoints. `Endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. */
+export const addEndpointRequest = z.strictObject({
+  Service: z.string().min(1),
+  Endpoint: z.string().min(1).max(100),
+  Weight: weight.optional().describe('Its share of new connections. An endpoint that is there already takes it.'),
+});
+
+/** POST /vipmesh/tasks: what `vipmesh run` asks for before it starts its command. */
+export const runTaskRequest = z.strictObject({
+  Service: z.string().min(1),
+  /** In the order in which names are looked up; absent: every network of the service. */
+  Networks: z.array(z.string().min(1)).min(1).max(64).optional(),
+  Name: z.string().optional(),
+  Hostname: z.string().max(253).optional(),
+  /** Where the task will listen, when that is not its target port. */
+  Port: port.optional(),
+  Aliases: z.array(z.string()).max(100).optional(),
+  Publish: z.array(dockerPort).max(1000).optional().describe(PUBLISH_TEXT),
+  Weight: weight.optional(),
+  /** The agent was away: the task exists, and its command runs already. */
+  Resume: z.strictObject({ TaskID: z.string(), PID: z.number().int().positive().optional() }).optional(),
+});
+export type RunTaskRequest = z.infer<typeof runTaskRequest>;
+
 /** POST /vipmesh/attachments: a container that something else started, named by its `PID` or the path of its namespace. */
 export const attachRequest = z.strictObject({
   Service: z.string().min(1),
@@ -276,6 +309,7 @@ export const attachRequest = z.strictObject({
   Port: port.optional().describe('Where the container listens, when that is not the target port.'),
   Aliases: aliases.optional(),
   Publish: z.array(dockerPort).max(1000).optional().describe(PUBLISH_TEXT),
+  Weight: weight.optional().describe('Its share of new connections; 1 is the default, 0 is none.'),
   Addresses: z.array(z.string().max(64)).max(200).optional().describe('At most one for each subnet of the networks.'),
 });
 export type AttachRequest = z.infer<typeof attachRequest>;

@@ -76,7 +76,15 @@ const dockerServiceSpec = z.looseObject({
     /** A tcp or http check; a command is in TaskTemplate.ContainerSpec.Healthcheck. */
     Health: probeConfig.optional(),
     Expose: z.array(z.object({ Protocol: z.enum(['tcp', 'udp']), Port: port, Name: z.string().optional() })),
-    Endpoints: z.array(z.object({ Address: z.string(), TargetPort: port.optional(), Port: port.optional() })),
+    /** A weight that is absent is 1. */
+    Endpoints: z.array(
+      z.object({
+        Address: z.string(),
+        TargetPort: port.optional(),
+        Port: port.optional(),
+        Weight: z.number().optional(),
+      }),
+    ),
     /** Nanoseconds. */
     DrainTimeout: z.number(),
     /** Nanoseconds. Absent: as its network says. */
@@ -258,6 +266,8 @@ const endpoint = z.object({
   Source: z.enum(['process', 'attached', 'static']),
   State: z.enum(['starting', 'running', 'draining']),
   Health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
+  /** Its share of new connections; 0: it gets none. */
+  Weight: z.number(),
   Eligible: z.boolean(),
   /** Why it is not eligible, or what limits it. */
   Reason: z.string().optional(),
@@ -321,31 +331,12 @@ export const resolution = z.object({
 });
 export type Resolution = z.infer<typeof resolution>;
 
-/** POST /vipmesh/endpoints. `Endpoint`: ADDR, ADDR:PORT or TARGET=ADDR:PORT. */
-export const addEndpointRequest = z.strictObject({ Service: z.string().min(1), Endpoint: z.string().min(1).max(100) });
-
 export const endpointAdded = z.object({ ID: z.string(), Name: z.string() });
 
 export const endpointListing = endpoint.extend({ Service: z.string() });
 export type EndpointListing = z.infer<typeof endpointListing>;
 
-/** POST /vipmesh/tasks: what `vipmesh run` asks for before it starts its command. */
-export const runTaskRequest = z.strictObject({
-  Service: z.string().min(1),
-  /** In the order in which names are looked up; absent: every network of the service. */
-  Networks: z.array(z.string().min(1)).min(1).max(64).optional(),
-  Name: z.string().optional(),
-  Hostname: z.string().max(253).optional(),
-  /** Where the task will listen, when that is not its target port. */
-  Port: port.optional(),
-  Aliases: z.array(z.string()).max(100).optional(),
-  Publish: z.array(dockerPort).max(1000).optional().describe(PUBLISH_TEXT),
-  /** The agent was away: the task exists, and its command runs already. */
-  Resume: z.strictObject({ TaskID: z.string(), PID: z.number().int().positive().optional() }).optional(),
-});
-export type RunTaskRequest = z.infer<typeof runTaskRequest>;
-
-/** The answer to it, one JSON object a line, for as long as the connection lasts. Its end is the end of the task. */
+/** The answer to POST /vipmesh/tasks, one JSON object a line, for as long as the connection lasts. Its end is the end of the task. */
 export const taskEvent = z.discriminatedUnion('Event', [
   z.object({
     Event: z.literal('prepared'),

@@ -204,7 +204,12 @@ function exposeOf({ Protocol, Port, Name }: NonNullable<ParsedVipmesh['Expose']>
   return { protocol: Protocol ?? 'tcp', port: Port as PortNumber, ...(Name === undefined ? {} : { name: Name }) };
 }
 
-function endpointOf({ Address, TargetPort, Port }: NonNullable<ParsedVipmesh['Endpoints']>[number]): StaticEndpoint {
+function endpointOf({
+  Address,
+  TargetPort,
+  Port,
+  Weight,
+}: NonNullable<ParsedVipmesh['Endpoints']>[number]): StaticEndpoint {
   const address = parseIp(Address);
   if (address === undefined)
     throw new ApiError('BAD_REQUEST', `Vipmesh.Endpoints: ${JSON.stringify(Address)} is no IP address`);
@@ -212,6 +217,7 @@ function endpointOf({ Address, TargetPort, Port }: NonNullable<ParsedVipmesh['En
     address,
     ...(TargetPort === undefined ? {} : { targetPort: TargetPort }),
     ...(Port === undefined ? {} : { port: Port }),
+    ...(Weight === undefined ? {} : { weight: Weight }),
   };
 }
 

@@ -86,10 +86,11 @@ function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {
       Port: port,
       ...(name === undefined ? {} : { Name: name }),
     })),
-    Endpoints: spec.endpoints.map(({ address, targetPort, port }) => ({
+    Endpoints: spec.endpoints.map(({ address, targetPort, port, weight }) => ({
       Address: address,
       ...(targetPort === undefined ? {} : { TargetPort: targetPort }),
       ...(port === undefined ? {} : { Port: port }),
+      ...(weight === undefined ? {} : { Weight: weight }),
     })),
     DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
     ...(spec.dnsTtlS === undefined ? {} : { DNSTTL: spec.dnsTtlS * NANOSECONDS_PER_S }),

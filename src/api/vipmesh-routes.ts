@@ -10,14 +10,13 @@ import { byAge } from './docker-routes.ts';
 import { ApiError } from './errors.ts';
 import { serviceName } from './lookup.ts';
 import { described } from './openapi.ts';
+import { addEndpointRequest, runTaskRequest } from './requests.ts';
 import {
-  addEndpointRequest,
   type EndpointListing,
   endpointAdded,
   endpointListing,
   probeResultRequest,
   resolution,
-  runTaskRequest,
   serviceDetail,
   taskEvent,
   taskExitedRequest,
@@ -106,9 +105,9 @@ function addEndpointRoutes(app: FastifyInstance, context: ApiContext): void {
     answers: [{ status: 201, what: 'The task that stands for it', schema: endpointAdded }],
   });
   app.post('/vipmesh/endpoints', add, async (request, reply) => {
-    const { Service, Endpoint } = validated(addEndpointRequest, request.body);
+    const { Service, Endpoint, Weight } = validated(addEndpointRequest, request.body);
     const service = findService(context.snapshot(), Service);
-    const task = await context.commands.addEndpoint(service.id, Endpoint);
+    const task = await context.commands.addEndpoint(service.id, Endpoint, Weight);
     return reply.status(201).send({ ID: task.id, Name: task.name });
   });
   const remove = described({ summary: 'Removes an endpoint that was added so', answers: DONE });

@@ -5,6 +5,7 @@ import type { NodeId } from '../model/node.ts';
 import { type IpAddress, isLoopback } from '../model/address.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
 import { cannotRunCheck, isEligible, servedPort, type Task } from '../model/task.ts';
+import { weightOf } from '../model/weight.ts';
 import type { ApiContext, EndpointFacts, FrontendFacts } from './context.ts';
 import { networkName, serviceName } from './lookup.ts';
 import type { EndpointShape, FrontendShape, ServiceDetail } from './schema.ts';
@@ -55,6 +56,7 @@ export function shapeEndpoints(task: Task, context: ApiContext): EndpointShape[]
       Source: task.source,
       State: task.state,
       Health: task.health,
+      Weight: weightOf(task),
       Eligible: !facts.ejected && standingOf(snapshot, task, attachment.address, context.facts.nodeId) === 'eligible',
       ...(reason === undefined ? {} : { Reason: reason }),
       OpenConnections: facts.openConnections,
@@ -127,6 +129,7 @@ function endpointReason(
   if (task.state === 'draining') return 'draining: it gets no new connection, open ones may finish';
   if (task.health === 'starting') return `no healthy check yet${failure}`;
   if (task.health === 'unhealthy') return `unhealthy${failure}`;
+  if (weightOf(task) === 0) return 'its weight is 0: it gets no new connection, open ones go on';
   if (facts.ejected) return 'ejected for a while by this node: connecting to it failed';
   if (isElsewhere(task, address, self)) return 'a loopback address of another node';
   const nodeId = nodeOf(snapshot, task);

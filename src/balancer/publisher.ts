@@ -196,9 +196,9 @@ export class BalancerPublisher {
       const netns = endpoint.reach === 'node' ? 0 : this.#port.netnsOf(endpoint.networkId);
       if (slot === undefined) this.#port.exhausted('endpoint', endpoint.address);
       if (slot === undefined || netns === undefined) return [];
-      const { address, portMap, isHere } = endpoint;
+      const { address, portMap, isHere, weight } = endpoint;
       const isPreferred = spec.balance?.localFirst === true && isHere;
-      return [{ slot, address, portMap, netns, weight: 1, ...(isPreferred && { isPreferred }) }];
+      return [{ slot, address, portMap, netns, weight, ...(isPreferred && { isPreferred }) }];
     });
     const { method, affinityMs } = spec.balance ?? {};
     const { proxyProtocol } = spec;

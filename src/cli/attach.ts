@@ -8,6 +8,7 @@ import { forEach } from './each.ts';
 import { readPort } from './port-flag.ts';
 import { PUBLISH_HELP, PUBLISH_NOTE, publishedPorts } from './publish-task.ts';
 import { apiCommand, CliError, clientOf, collect, type Shell } from './shell.ts';
+import { readWeight, WEIGHT_HELP } from './weight-flag.ts';
 
 interface PlaceFlags {
   readonly netns?: string;
@@ -23,6 +24,7 @@ interface AttachFlags extends PlaceFlags {
   readonly ip?: readonly string[];
   readonly port?: number;
   readonly publish?: readonly string[];
+  readonly weight?: number;
 }
 
 export function attachCommand(shell: Shell): Command {
@@ -42,6 +44,7 @@ export function attachCommand(shell: Shell): Command {
     .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
     .option('--ip <ADDRESS>', 'this address instead of the next free one; one for each subnet of the networks', collect)
     .option('--port <PORT>', 'where the container listens, if not on the target port', readPort)
+    .option('--weight <N>', WEIGHT_HELP, readWeight)
     .addHelpText('after', ATTACHED)
     .action(async (flags: AttachFlags, command: Command) => {
       const request = await requestOf(flags);
@@ -105,7 +108,7 @@ function placeOf({ netns, pid }: PlaceFlags): { readonly PID?: number; readonly 
 }
 
 async function requestOf(flags: AttachFlags): Promise<AttachRequest> {
-  const { service, network, name, hostname, alias, ip, port, publish } = flags;
+  const { service, network, name, hostname, alias, ip, port, weight, publish } = flags;
   const place = placeOf(flags);
   if (service === undefined) {
     throw new CliError(
@@ -123,6 +126,7 @@ async function requestOf(flags: AttachFlags): Promise<AttachRequest> {
     ...(ip === undefined ? {} : { Addresses: [...ip] }),
     ...(port === undefined ? {} : { Port: port }),
     ...(await publishedPorts(publish)),
+    ...(weight === undefined ? {} : { Weight: weight }),
   };
 }
 

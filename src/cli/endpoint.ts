@@ -9,6 +9,7 @@ import { listOptions } from './list-options.ts';
 import { formatMappings } from './service-pretty.ts';
 import type { RowOptions } from './service-rows.ts';
 import { apiCommand, CliError, clientOf, filterQuery, type Shell, withExamples } from './shell.ts';
+import { readWeight, WEIGHT_HELP } from './weight-flag.ts';
 
 export function endpointCommand(shell: Shell): Command {
   const command = new Command('endpoint')
@@ -25,16 +26,21 @@ function addCommand(shell: Shell): Command {
     'vipmesh endpoint add db 10.0.0.5:5432',
     'vipmesh endpoint add web 10.0.0.5 10.0.0.6        # on the target ports of the service',
     'vipmesh endpoint add web 80=10.0.0.5:8080         # which target port, when there are several',
+    'vipmesh endpoint add --weight 3 web 10.0.0.7      # three times the connections; again for another weight',
   ])
     .argument('<SERVICE>', 'name or id')
     .argument('<ENDPOINT...>', 'ADDRESS, ADDRESS:PORT or TARGETPORT=ADDRESS:PORT')
-    .action(async (service: string, endpoints: readonly string[], _flags: object, command: Command) => {
-      const client = clientOf(command, shell);
-      await forEach(shell, endpoints, async (endpoint) => {
-        const answer = await client.post('/vipmesh/endpoints', { Service: service, Endpoint: endpoint });
-        return endpointAdded.parse(answer).ID;
-      });
-    });
+    .option('--weight <N>', `${WEIGHT_HELP}; an endpoint that is there already takes it`, readWeight)
+    .action(
+      async (service: string, endpoints: readonly string[], flags: { readonly weight?: number }, command: Command) => {
+        const client = clientOf(command, shell);
+        const weight = flags.weight === undefined ? {} : { Weight: flags.weight };
+        await forEach(shell, endpoints, async (endpoint) => {
+          const answer = await client.post('/vipmesh/endpoints', { Service: service, Endpoint: endpoint, ...weight });
+          return endpointAdded.parse(answer).ID;
+        });
+      },
+    );
 }
 
 function removeCommand(shell: Shell): Command {
@@ -88,6 +94,7 @@ const COLUMNS: readonly Column[] = [
   { field: 'Ports', heading: 'PORTS' },
   { field: 'Node', heading: 'NODE' },
   { field: 'Source', heading: 'SOURCE' },
+  { field: 'Weight', heading: 'WEIGHT' },
   { field: 'Eligible', heading: 'ELIGIBLE' },
   { field: 'Reason', heading: 'WHY' },
 ];
@@ -144,6 +151,7 @@ function endpointRow(endpoint: EndpointListing, flags: RowOptions): Row {
     Source: endpoint.Source,
     State: endpoint.State,
     Health: endpoint.Health,
+    Weight: String(endpoint.Weight),
     Eligible: endpoint.Eligible ? 'yes' : 'no',
     Reason: endpoint.Reason ?? '',
     Open: String(endpoint.OpenConnections),

@@ -2,7 +2,8 @@
 // agent may go away at any time; the command does not notice.
 import { constants } from 'node:os';
 import type { ApiClient } from '../api/client.ts';
-import type { RunTaskRequest, TaskEvent } from '../api/schema.ts';
+import type { RunTaskRequest } from '../api/requests.ts';
+import type { TaskEvent } from '../api/schema.ts';
 import { type Clock, type Scheduled, sleep } from '../runtime/clock.ts';
 
 export type PreparedEvent = Extract<TaskEvent, { Event: 'prepared' }>;

@@ -1,11 +1,12 @@
 // `vipmesh run`: a command as a task of a service.
 import type { Command } from 'commander';
-import type { RunTaskRequest } from '../api/schema.ts';
+import type { RunTaskRequest } from '../api/requests.ts';
 import { systemClock } from '../runtime/clock.ts';
 import { readPort } from './port-flag.ts';
 import { PUBLISH_HELP, PUBLISH_NOTE, publishedPorts } from './publish-task.ts';
 import { type CommandRunner, runTask } from './run-session.ts';
 import { apiCommand, clientOf, collect, type Shell } from './shell.ts';
+import { readWeight, WEIGHT_HELP } from './weight-flag.ts';
 
 interface RunOptions {
   readonly service: string;
@@ -13,6 +14,7 @@ interface RunOptions {
   readonly name?: string;
   readonly hostname?: string;
   readonly port?: number;
+  readonly weight?: number;
   readonly alias?: readonly string[];
   readonly publish?: readonly string[];
 }
@@ -30,6 +32,7 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
     .option('--hostname <NAME>', 'what the command takes for the name of its machine (overlay networks)')
     .option('--port <PORT>', 'where the command listens, if not on the target port', readPort)
     .option('-p, --publish <PORT>', PUBLISH_HELP, collect)
+    .option('--weight <N>', WEIGHT_HELP, readWeight)
     .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
     .argument('<COMMAND...>', 'the command and its arguments, after -- or as the first word that is no option')
     .passThroughOptions()
@@ -64,13 +67,14 @@ gets the signal, and SIGKILL after 10 s. A second signal does not wait. A comman
 ctrl-C directly, so that interactive programs work: use "kill" for a stop that drains.`;
 
 async function requestOf(options: RunOptions): Promise<RunTaskRequest> {
-  const { service, network, name, hostname, port, alias, publish } = options;
+  const { service, network, name, hostname, port, weight, alias, publish } = options;
   return {
     Service: service,
     ...(network === undefined ? {} : { Networks: [...network] }),
     ...(name === undefined ? {} : { Name: name }),
     ...(hostname === undefined ? {} : { Hostname: hostname }),
     ...(port === undefined ? {} : { Port: port }),
+    ...(weight === undefined ? {} : { Weight: weight }),
     ...(alias === undefined ? {} : { Aliases: [...alias] }),
     ...(await publishedPorts(publish)),
   };

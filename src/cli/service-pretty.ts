@@ -84,13 +84,14 @@ function healthText(probe: ServiceDetail['Spec']['Vipmesh']['Health']): string |
 function endpointTable({ Vipmesh }: ServiceDetail): string {
   if (Vipmesh.Endpoints.length === 0) return '';
   return formatTable(
-    ['TASK', 'NODE', 'NETWORK', 'ADDRESS', 'PORTS', 'ELIGIBLE', 'OPEN', 'TOTAL', 'FAILED', 'WHY'],
+    ['TASK', 'NODE', 'NETWORK', 'ADDRESS', 'PORTS', 'WEIGHT', 'ELIGIBLE', 'OPEN', 'TOTAL', 'FAILED', 'WHY'],
     Vipmesh.Endpoints.map((endpoint) => [
       endpoint.Task,
       endpoint.Node,
       endpoint.Network,
       endpoint.Address,
       formatMappings(endpoint.Ports),
+      String(endpoint.Weight),
       endpoint.Eligible ? 'yes' : 'no',
       String(endpoint.OpenConnections),
       String(endpoint.TotalConnections),

@@ -5,6 +5,7 @@ import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import { parseIp } from '../model/address.ts';
 import { parsePort } from '../model/port.ts';
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
+import { MAX_WEIGHT, parseWeight } from '../model/weight.ts';
 import { changeLabels, parseLabels } from './flag-fields.ts';
 import { applyHealthFlags, type HealthFlags, parseNanoseconds } from './health-flags.ts';
 import { type NetworkTarget, parseNetwork } from './network-flag.ts';
@@ -230,26 +231,29 @@ function changedExpose(expose: DockerServiceSpec['Vipmesh']['Expose'], flags: Up
   return [...left, ...unique(arriving).filter((port) => !left.some((one) => same(one, port)))];
 }
 
-/** `ADDRESS`, `ADDRESS:PORT` or `TARGET=ADDRESS:PORT`; what else is wrong with it is for the agent to say. */
+/** `ADDRESS`, `ADDRESS:PORT` or `TARGET=ADDRESS:PORT`, and `,weight=N`; what else is wrong with it is for the agent to say. */
 function parseEndpoint(text: string): StaticEndpoints[number] {
-  const [, target, bracketed, plain, port] =
-    /^(?:(\d+)=)?(?:\[([^\]]+)\]|([^:[\]]+|[^[\]]*:[^[\]]*:[^[\]]*))(?::(\d+))?$/.exec(text) ?? [];
+  const [, target, bracketed, plain, port, weight] =
+    /^(?:(\d+)=)?(?:\[([^\]]+)\]|([^:,[\]]+|[^,[\]]*:[^,[\]]*:[^,[\]]*))(?::(\d+))?(?:,weight=(.*))?$/.exec(text) ?? [];
   const address = parseIp(bracketed ?? plain ?? '');
   const [TargetPort, Port] = [target, port].map((one) => (one === undefined ? undefined : parsePort(one)));
+  const Weight = weight === undefined ? undefined : parseWeight(weight);
   if (
     address === undefined ||
     (target !== undefined && TargetPort === undefined) ||
-    (port !== undefined && Port === undefined)
+    (port !== undefined && Port === undefined) ||
+    (weight !== undefined && Weight === undefined)
   ) {
     throw new CliError(
       'USAGE',
-      `--endpoint "${text}" should be ADDRESS, ADDRESS:PORT or TARGETPORT=ADDRESS:PORT, IPv6 in brackets`,
+      `--endpoint "${text}" should be ADDRESS, ADDRESS:PORT or TARGETPORT=ADDRESS:PORT, IPv6 in brackets, then perhaps ,weight=N (0 to ${MAX_WEIGHT})`,
     );
   }
   return {
     Address: address,
     ...(TargetPort === undefined ? {} : { TargetPort }),
     ...(Port === undefined ? {} : { Port }),
+    ...(Weight === undefined ? {} : { Weight }),
   };
 }
 

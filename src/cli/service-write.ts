@@ -42,7 +42,7 @@ export function createCommand(shell: Shell): Command {
     .option('-l, --label <KEY=VALUE>', 'label; repeatable', collect)
     .option(
       '--endpoint <ENDPOINT>',
-      'ADDRESS, ADDRESS:PORT or TARGETPORT=ADDRESS:PORT that something else serves; repeatable',
+      'ADDRESS[:PORT] or TARGETPORT=ADDRESS:PORT that something else serves, then ,weight=N; repeatable',
       collect,
     );
   return commonOptions(command)

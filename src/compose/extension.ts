@@ -10,6 +10,7 @@ import {
   type ProxyProtocol,
   type StaticEndpoint,
 } from '../model/service.ts';
+import { MAX_WEIGHT } from '../model/weight.ts';
 import { BALANCE_KEYS, readBalance } from './balance.ts';
 import { quote } from './diagnostics.ts';
 import { readTiming } from './healthcheck.ts';
@@ -134,13 +135,32 @@ export function checkEndpoints(
 function readEndpoints(reader: Reader, tree: Tree, what: string): readonly PlacedEndpoint[] {
   const endpoints: PlacedEndpoint[] = [];
   for (const item of reader.list(tree, what)?.items ?? []) {
-    const text = reader.text(item, what);
+    const { address, weight } = item.kind === 'map' ? readWeighted(reader, item, what) : { address: item };
+    const text = address && reader.text(address, what);
     if (text === undefined) continue;
     const endpoint = parseStaticEndpoint(text.trim());
     if (typeof endpoint === 'string') reader.diagnostics.error(item.place, `${what}: ${quote(text)} ${endpoint}`);
-    else endpoints.push({ endpoint, text, place: item.place });
+    else
+      endpoints.push({
+        endpoint: { ...endpoint, ...(weight === undefined ? {} : { weight }) },
+        text,
+        place: item.place,
+      });
   }
   return endpoints;
+}
+
+const ENDPOINT_KEYS = { path: 'services.*.x-vipmesh.endpoints', used: ['address', 'weight'], unused: [] } as const;
+
+/** The long form: `{ address: 10.0.0.5:8080, weight: 3 }`. */
+function readWeighted(reader: Reader, tree: Tree, what: string): { readonly address?: Tree; readonly weight?: number } {
+  const fields = reader.fields(tree, what, ENDPOINT_KEYS);
+  const address = fields?.get('address')?.value;
+  if (fields !== undefined && address === undefined)
+    reader.diagnostics.error(tree.place, `${what}: an endpoint needs "address", as in the short form`);
+  const weightTree = fields?.get('weight')?.value;
+  const weight = weightTree && reader.integer(weightTree, `${what}.weight`, MAX_WEIGHT);
+  return { ...(address && { address }), ...(weight === undefined ? {} : { weight }) };
 }
 
 const HEALTH_KEYS = {

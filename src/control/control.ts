@@ -176,10 +176,11 @@ export class Control {
 
   /**
    * By hand: it stays until it is removed, also when the service's stack is applied again. As text: ADDR, ADDR:PORT or
-   * TARGET=ADDR:PORT. Resolves with the task that stands for it.
+   * TARGET=ADDR:PORT. One that is there already takes `weight`, if given. Resolves with the task that stands for it.
    */
-  addEndpoint(service: string, endpoint: StaticEndpoint | string): Promise<Task> {
-    return this.#command((draft) => addEndpoint(draft, service, endpointOf(endpoint)));
+  addEndpoint(service: string, endpoint: StaticEndpoint | string, weight?: number): Promise<Task> {
+    const wanted = { ...endpointOf(endpoint), ...(weight === undefined ? {} : { weight }) };
+    return this.#command((draft) => addEndpoint(draft, service, wanted));
   }
 
   /** The endpoints that a static task stands for; also those of the spec, which a stack that is applied again brings back. */

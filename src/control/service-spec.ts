@@ -3,6 +3,7 @@ import { formatHostPort, parseIp } from '../model/address.ts';
 import { isDnsTtl, MAX_DNS_TTL_S } from '../model/dns-ttl.ts';
 import { nameProblem } from '../model/name.ts';
 import { formatPort, isPortNumber, portNameProblem, type PublishSpec } from '../model/port.ts';
+import { isWeight, WEIGHT_RULE } from '../model/weight.ts';
 import { declaredTargets, type HealthCheck, type ServiceSpec, type StaticEndpoint } from '../model/service.ts';
 import { ControlError } from './errors.ts';
 
@@ -50,13 +51,14 @@ export function serviceNameProblem(name: string): string | undefined {
 /** Throws ControlError `invalid`. */
 export function refuseEndpoint(spec: ServiceSpec, endpoint: StaticEndpoint): void {
   const targets = [...new Set<number>(declaredTargets(spec).map(({ port }) => port))];
-  const { address, port, targetPort } = endpoint;
+  const { address, port, targetPort, weight } = endpoint;
   const text = formatEndpoint(endpoint);
   const fail = (what: string): never => {
     throw new ControlError('invalid', `service ${spec.name}: endpoint ${text} ${what}`);
   };
   for (const number of [port, targetPort])
     if (number !== undefined && !isPortNumber(number)) fail('has a port that is not 1 to 65535');
+  if (weight !== undefined && !isWeight(weight)) fail(`has the weight ${weight}, which ${WEIGHT_RULE}`);
   if (/^(0\.|22[4-9]\.|23\d\.|255\.255\.255\.255$|::$|ff)/.test(address)) fail('is no address of a single machine');
   if (targetPort !== undefined && !targets.includes(targetPort)) {
     const declared = targets.length === 0 ? 'declares none; add it with --expose' : `declares ${listed(targets)}`;

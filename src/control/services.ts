@@ -73,26 +73,39 @@ export function removeService(draft: Draft, text: string): Service {
   return service;
 }
 
-/** One more endpoint, by hand: it is no part of the spec. Gives the task that stands for it. */
+/**
+ * One more endpoint, by hand: it is no part of the spec. One that is there already takes the weight, if one is given. Gives the
+ * task that stands for it.
+ */
 export function addEndpoint(draft: Draft, text: string, endpoint: StaticEndpoint): Task {
   const service = findService(draft.snapshot, text);
   refuseEndpoint(service.spec, endpoint);
-  if ([...service.spec.endpoints, ...(service.addedEndpoints ?? [])].some((other) => sameEndpoint(other, endpoint))) {
-    throw new ControlError(
-      'conflict',
-      `service ${service.spec.name} has the endpoint ${formatEndpoint(endpoint)} already`,
-    );
+  const { spec, addedEndpoints = [] } = service;
+  const isKnown = [...spec.endpoints, ...addedEndpoints].some((other) => sameEndpoint(other, endpoint));
+  if (isKnown && endpoint.weight === undefined) {
+    throw new ControlError('conflict', `service ${spec.name} has the endpoint ${formatEndpoint(endpoint)} already`);
   }
   const changed = draft.putService({
-    ...service,
-    addedEndpoints: [...(service.addedEndpoints ?? []), endpoint],
+    ...(isKnown ? reweighted(service, endpoint) : { ...service, addedEndpoints: [...addedEndpoints, endpoint] }),
     updatedAt: draft.wallTime,
   });
   syncStaticTasks(draft, changed);
-  const plan = planStatic(changed).find((one) => one.endpoints.includes(endpoint));
+  const plan = planStatic(changed).find((one) => one.endpoints.some((other) => sameEndpoint(other, endpoint)));
   const task = plan && taskOfPlan(tasksOf(draft.snapshot, service.id), plan);
   if (task === undefined) throw new Error(`no task was made for endpoint ${formatEndpoint(endpoint)}`);
   return task;
+}
+
+/** The endpoint replaces the one like it, in the spec or among those added by hand. */
+function reweighted(service: Service, endpoint: StaticEndpoint): Service {
+  const { spec, addedEndpoints } = service;
+  const replaced = (all: readonly StaticEndpoint[]) => all.map((one) => (sameEndpoint(one, endpoint) ? endpoint : one));
+  const endpoints = replaced(spec.endpoints);
+  return {
+    ...service,
+    ...(addedEndpoints === undefined ? {} : { addedEndpoints: replaced(addedEndpoints) }),
+    ...(sameValue(endpoints, spec.endpoints) ? {} : { spec: { ...spec, endpoints }, previousSpec: spec }),
+  };
 }
 
 /** Removes the endpoints at an address, or only those on that port of it; whether the spec names them or they were added by hand. */

@@ -14,6 +14,7 @@ import {
   type Task,
   type TaskId,
 } from '../model/task.ts';
+import { weightOf } from '../model/weight.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 
@@ -66,7 +67,10 @@ export function taskOfPlan(tasks: readonly Task[], plan: StaticPlan): Task | und
 export function syncStaticTasks(draft: Draft, service: Service): void {
   const existing = tasksOf(draft.snapshot, service.id).filter((task) => task.source === 'static');
   const plans = planStatic(service);
-  for (const plan of plans) refuseLoop(service, plan);
+  for (const plan of plans) {
+    refuseLoop(service, plan);
+    refuseWeights(service, plan);
+  }
   const kept = new Map<StaticPlan, Task>();
   const left = new Set(existing);
   for (const plan of plans) {
@@ -103,6 +107,16 @@ function refuseLoop(service: Service, plan: StaticPlan): void {
   throw new ControlError(
     'invalid',
     `service ${name}: the endpoint ${plan.address} is its own ${what}, so connections would go round for ever; name the address and port at which the server itself listens`,
+  );
+}
+
+/** The ports of one task get connections together. */
+function refuseWeights(service: Service, { endpoints, address }: StaticPlan): void {
+  const weights = new Set(endpoints.flatMap(({ weight }) => weight ?? []));
+  if (weights.size < 2) return;
+  throw new ControlError(
+    'invalid',
+    `service ${service.spec.name}: the endpoints at ${address} are the ports of one task, and have the weights ${[...weights].join(' and ')}; give them one`,
   );
 }
 
@@ -151,6 +165,7 @@ function createStaticTask(draft: Draft, service: Service, plan: StaticPlan): voi
     attachments,
     portMap: plan.portMap,
     ...own,
+    ...weightOfPlan(plan),
     createdAt: draft.wallTime,
     updatedAt: draft.wallTime,
   });
@@ -160,8 +175,19 @@ function createStaticTask(draft: Draft, service: Service, plan: StaticPlan): voi
 function keepStaticTask(draft: Draft, service: Service, plan: StaticPlan, task: Task): void {
   const attachments = attachmentsOf(service, plan.address);
   const health = initialHealth(service, { ...task, attachments }) === 'none' ? 'none' : task.health;
-  const same = health === task.health && JSON.stringify(attachments) === JSON.stringify(task.attachments);
-  if (!same) draft.putTask({ ...task, attachments, health, updatedAt: draft.wallTime });
+  const { weight: _, ...rest } = task;
+  const weight = weightOfPlan(plan);
+  const same =
+    health === task.health &&
+    weightOf(weight) === weightOf(task) &&
+    JSON.stringify(attachments) === JSON.stringify(task.attachments);
+  if (!same) draft.putTask({ ...rest, ...weight, attachments, health, updatedAt: draft.wallTime });
+}
+
+/** Nothing where it is as it is by default. */
+function weightOfPlan({ endpoints }: StaticPlan): Pick<Task, 'weight'> {
+  const weight = endpoints.find((endpoint) => endpoint.weight !== undefined)?.weight;
+  return weight === undefined || weight === 1 ? {} : { weight };
 }
 
 function attachmentsOf(service: Service, address: StaticEndpoint['address']): readonly Attachment[] {

@@ -17,6 +17,7 @@ export interface AttachRequest {
   readonly Port?: number | undefined;
   readonly Aliases?: readonly string[] | undefined;
   readonly Publish?: readonly PublishSpec[] | undefined;
+  readonly Weight?: number | undefined;
   readonly Addresses?: readonly string[] | undefined;
   readonly PID?: number | undefined;
   readonly Netns?: string | undefined;
@@ -33,6 +34,7 @@ export interface TaskRequest {
   readonly Port?: number | undefined;
   readonly Aliases?: readonly string[] | undefined;
   readonly Publish?: readonly PublishSpec[] | undefined;
+  readonly Weight?: number | undefined;
 }
 
 export interface TaskRegistry {
@@ -86,7 +88,7 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
   };
 }
 
-function common({ Service, Name, Hostname, Port, Aliases, Publish }: Omit<TaskRequest, 'Networks'>): NewTask {
+function common({ Service, Name, Hostname, Port, Aliases, Publish, Weight }: Omit<TaskRequest, 'Networks'>): NewTask {
   return {
     service: Service,
     ...(Name === undefined ? {} : { name: Name }),
@@ -94,5 +96,6 @@ function common({ Service, Name, Hostname, Port, Aliases, Publish }: Omit<TaskRe
     ...(Port === undefined ? {} : { port: Port }),
     ...(Aliases === undefined ? {} : { aliases: Aliases }),
     ...(Publish === undefined ? {} : { publish: Publish }),
+    ...(Weight === undefined ? {} : { weight: Weight }),
   };
 }

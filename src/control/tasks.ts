@@ -5,6 +5,7 @@ import type { Network } from '../model/network.ts';
 import { isPortNumber } from '../model/port.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
 import type { Attachment, EngineContainer, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
+import { isWeight, WEIGHT_RULE } from '../model/weight.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { findNetwork } from './lookup.ts';
@@ -28,6 +29,8 @@ export interface NewTask extends TaskService {
   readonly attached?: { readonly netns?: string; readonly container?: EngineContainer };
   /** As the user wrote them, at most one for each subnet; where none is wanted, one is allocated. */
   readonly addresses?: readonly string[];
+  /** Its share of new connections; absent: 1. */
+  readonly weight?: number;
 }
 
 export interface TaskNames {
@@ -40,6 +43,7 @@ export interface TaskNames {
 export function addTask(draft: Draft, wanted: NewTask): Task {
   const service = serviceOfTask(draft, wanted);
   refuseNames(draft, service, wanted);
+  refuseWeight(service, wanted);
   const id = draft.newId<TaskId>();
   const slot = freeSlot(draft, service);
   const name = wanted.name ?? `${service.spec.name}.${slot}.${id}`;
@@ -75,6 +79,7 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     ...(wanted.attached?.netns === undefined ? {} : { netns: wanted.attached.netns }),
     attachments,
     ...servingOf(draft, service, wanted, networks),
+    ...(wanted.weight === undefined || wanted.weight === 1 ? {} : { weight: wanted.weight }),
     createdAt: draft.wallTime,
     updatedAt: draft.wallTime,
   });
@@ -150,6 +155,11 @@ function refuseHiddenNames(
       );
     }
   }
+}
+
+function refuseWeight(service: Service, { weight }: NewTask): void {
+  if (weight === undefined || isWeight(weight)) return;
+  throw new ControlError('invalid', `the weight ${weight} of a task of service ${service.spec.name} ${WEIGHT_RULE}`);
 }
 
 function networksOf(draft: Draft, service: Service, wanted: readonly string[] | undefined): readonly Network[] {

@@ -2,12 +2,14 @@
 import type { IpAddress } from './address.ts';
 import type { Network, NetworkId } from './network.ts';
 import type { PortMapping, Task, TaskId } from './task.ts';
+import { weightOf } from './weight.ts';
 
 export interface Endpoint {
   readonly taskId: TaskId;
   readonly networkId: NetworkId;
   readonly address: IpAddress;
   readonly portMap: readonly PortMapping[];
+  readonly weight: number;
   /** `node`: from the node's own namespace. `network`: from inside the overlay network's namespace. */
   readonly reach: 'node' | 'network';
 }
@@ -21,6 +23,7 @@ export function endpointOf(task: Task, network: Network): Endpoint | undefined {
     networkId: network.id,
     address: attachment.address,
     portMap: task.portMap,
+    weight: weightOf(task),
     reach: network.spec.driver === 'overlay' && task.source !== 'static' ? 'network' : 'node',
   };
 }

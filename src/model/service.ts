@@ -48,6 +48,8 @@ export interface StaticEndpoint {
   readonly targetPort?: number;
   /** Absent: the target ports as they are. */
   readonly port?: number;
+  /** 0 to MAX_WEIGHT; absent: 1. */
+  readonly weight?: number;
 }
 
 /** How the health of every task of a service is found out. All durations in milliseconds. */

@@ -4,6 +4,7 @@ import type { NetworkId } from './network.ts';
 import type { NodeId } from './node.ts';
 import type { PortNumber, TargetPort } from './port.ts';
 import { declaredTargets, type Service, type ServiceId } from './service.ts';
+import { weightOf } from './weight.ts';
 
 declare const taskIdBrand: unique symbol;
 /** 25 lower-case letters and digits, as Docker's object ids. */
@@ -69,6 +70,8 @@ export interface Task {
   readonly portMap: readonly PortMapping[];
   /** Set when the service declares no ports and the task's own stands in for them. */
   readonly ownPort?: number;
+  /** Its share of new connections, 0 (none) to MAX_WEIGHT; absent: 1. */
+  readonly weight?: number;
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
   readonly updatedAt: number;
@@ -84,7 +87,7 @@ export function placeOf(task: Pick<Task, 'source' | 'nodeId' | 'attachments'>): 
 
 /** Chosen for new connections, as far as the whole cluster can know: ejection is each node's own business. */
 export function isEligible(task: Task): boolean {
-  return task.state === 'running' && (task.health === 'none' || task.health === 'healthy');
+  return task.state === 'running' && (task.health === 'none' || task.health === 'healthy') && weightOf(task) > 0;
 }
 
 /**

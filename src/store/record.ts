@@ -7,6 +7,7 @@ import { type Bridge, type BridgeId, bridgeId, type Node, type NodeId, type Pres
 import { isPortNumber, type PortNumber } from '../model/port.ts';
 import { BALANCE_METHODS, PROXY_PROTOCOLS, type Service, type ServiceId, type ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
+import { isWeight } from '../model/weight.ts';
 import { StoreError } from './errors.ts';
 import type { Key } from './store.ts';
 
@@ -131,7 +132,14 @@ const publish = {
   name: optional(text),
 };
 
-const staticEndpoint = z.object({ address, targetPort: optional(port), port: optional(port) });
+const weight = z.custom<number>((value) => typeof value === 'number' && isWeight(value), 'expected a weight');
+
+const staticEndpoint = z.object({
+  address,
+  targetPort: optional(port),
+  port: optional(port),
+  weight: optional(weight),
+});
 
 const probe = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('tcp'), port: optional(port) }),
@@ -209,6 +217,7 @@ const task: z.ZodType<Task> = z.object({
   ),
   portMap: z.array(z.object({ targetPort: port, port })),
   ownPort: optional(port),
+  weight: optional(weight),
   createdAt: time,
   updatedAt: time,
 });

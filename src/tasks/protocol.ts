@@ -13,6 +13,8 @@ export interface RunTaskRequest {
   readonly Aliases?: readonly string[] | undefined;
   /** Ports that the service publishes from now on; one that does not exist is made. */
   readonly Publish?: readonly PublishSpec[] | undefined;
+  /** Its share of new connections; absent: 1. */
+  readonly Weight?: number | undefined;
   /** The agent was away: the task exists, and its command runs already. */
   readonly Resume?: { readonly TaskID: string; readonly PID?: number | undefined } | undefined;
 }
@@ -35,6 +37,8 @@ export interface AttachRequest extends ContainerPlace {
   readonly Aliases?: readonly string[] | undefined;
   /** Ports that the service publishes from now on; one that does not exist is made. */
   readonly Publish?: readonly PublishSpec[] | undefined;
+  /** Its share of new connections; absent: 1. */
+  readonly Weight?: number | undefined;
   /** At most one for each subnet of the networks. */
   readonly Addresses?: readonly string[] | undefined;
   /** The engine's container that it is; said by who follows the engine, never asked for over the API. */

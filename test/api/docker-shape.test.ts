@@ -185,6 +185,7 @@ t.test('every reason', (t) => {
     [{ health: 'starting' }, failing, 'no healthy check yet: connection refused'],
     [{ health: 'unhealthy' }, failing, 'unhealthy: connection refused'],
     [{}, { ...failing, ejected: true }, /ejected/],
+    [{ weight: 0 }, {}, /weight is 0/],
   ] as const;
   for (const [change, facts, reason] of cases) {
     const fake = fakeApi();

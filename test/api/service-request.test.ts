@@ -100,7 +100,12 @@ const specs: fc.Arbitrary<ServiceSpec> = fc.record(
     ),
     endpoints: fc.array(
       fc.record(
-        { address: fc.constantFrom('10.1.0.1', 'fd00::2') as fc.Arbitrary<IpAddress>, targetPort: port, port },
+        {
+          address: fc.constantFrom('10.1.0.1', 'fd00::2') as fc.Arbitrary<IpAddress>,
+          targetPort: port,
+          port,
+          weight: fc.nat(256),
+        },
         { requiredKeys: ['address'] },
       ),
       { maxLength: 3 },

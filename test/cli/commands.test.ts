@@ -78,7 +78,7 @@ t.test('service inspect', async (t) => {
     /^Health: +HTTP \/up, every 1s, within 500ms, 2 failures$/m,
     /^Ports \(ingress\): \*:8080-8081->80-81\/tcp$/m,
     /^VIP: +127\.64\.0\.2 on default \(web, www\), proxied$/m,
-    /^ web\.2\.task-web-2 +alpha +default +127\.64\.0\.11 +80, 81 +no .*unhealthy$/m,
+    /^ web\.2\.task-web-2 +alpha +default +127\.64\.0\.11 +80, 81 +1 +no .*unhealthy$/m,
     /^ SERVICE +NETWORK +LISTENS ON /m,
     /^ web +\*:8081\/tcp +81 +blocked .*another program has the port$/m,
     /^ web +default +127\.64\.0\.2:80\/tcp /m,

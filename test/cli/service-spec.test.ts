@@ -12,7 +12,15 @@ t.test('create: everything', (t) => {
     publish: ['8080:80', '8080:80', '53:53/udp'],
     expose: ['9000', '9000/tcp'],
     label: ['tier=front'],
-    endpoint: ['10.0.0.5', '10.0.0.5:5432', '80=10.0.0.6:8080', '[fd00::1]:81', 'fd00::2'],
+    endpoint: [
+      '10.0.0.5',
+      '10.0.0.5:5432',
+      '80=10.0.0.6:8080',
+      '[fd00::1]:81',
+      'fd00::2',
+      '10.0.0.7:80,weight=0',
+      'fd00::3,weight=4',
+    ],
     endpointMode: 'dnsrr',
     replicas: '3',
     healthHttp: ':8080/up 204',
@@ -48,6 +56,8 @@ t.test('create: everything', (t) => {
         { Address: '10.0.0.6', TargetPort: 80, Port: 8080 },
         { Address: 'fd00::1', Port: 81 },
         { Address: 'fd00::2' },
+        { Address: '10.0.0.7', Port: 80, Weight: 0 },
+        { Address: 'fd00::3', Weight: 4 },
       ],
       DrainTimeout: 90 * SECOND,
     },
@@ -70,6 +80,7 @@ t.test('create: what cannot be meant', (t) => {
     [['web'], { drainTimeout: '10' }, /--drain-timeout should be a duration/],
     [['web'], { endpoint: ['db.example.com:5432'] }, /--endpoint "db\.example\.com:5432" should be ADDRESS/],
     [['web'], { endpoint: ['10.0.0.5:0'] }, /--endpoint "10\.0\.0\.5:0"/],
+    [['web'], { endpoint: ['10.0.0.5:1,weight=257'] }, /weight=N \(0 to 256\)/],
     [['web'], { healthInterval: '5s' }, /nothing to check yet/],
   ] as const) {
     t.throws(() => createdSpec(words, flags), { code: 'USAGE', message: why });

@@ -192,6 +192,18 @@ t.test('endpoints of the spec, and those added by hand', async (t) => {
     message: 'service web has the endpoint 10.0.0.3:8080 already',
   });
 
+  const weighted = await w.control.addEndpoint('web', '10.0.0.3:8080', 5);
+  t.match(weighted, { id: task.id, weight: 5, health: 'healthy' }, 'a weight changes the one that is there');
+  const ofSpec = await w.control.addEndpoint('web', '10.0.0.2', 0);
+  t.match(ofSpec, { slot: 2, weight: 0 });
+  t.match([...w.catalog.snapshot.services.values()][0]?.spec.endpoints[1], { weight: 0 });
+  await w.control.addEndpoint('web', '10.0.0.2', 1);
+  t.notOk('weight' in (w.catalog.snapshot.tasks.get(ofSpec.id) ?? {}), 'one is what there is by default');
+  await t.rejects(w.control.addEndpoint('web', '10.0.0.2', 257), {
+    code: 'invalid',
+    message: /weight 257, which should/,
+  });
+
   const update = (more: ShortSpec) =>
     w.control.updateService('web', serviceSpec('web', { networks: ['front', 'back'], expose: ['80'], ...more }));
   await update({ endpoints: [{ address: ip('10.0.0.2') }, { address: ip('10.0.0.4') }] });
@@ -224,7 +236,9 @@ t.test('endpoints of the spec, and those added by hand', async (t) => {
     /^invalid: service web: endpoint 10\.0\.0\.3:8080 does not say which target port/,
   );
 
-  t.same(await w.control.removeEndpointsAt('web', ip('10.0.0.3'), 8080), [{ address: '10.0.0.3', port: 8080 }]);
+  t.same(await w.control.removeEndpointsAt('web', ip('10.0.0.3'), 8080), [
+    { address: '10.0.0.3', port: 8080, weight: 5 },
+  ]);
   const service = [...w.catalog.snapshot.services.values()][0];
   t.equal(service?.addedEndpoints, undefined);
   const [left] = tasksOf(w.catalog.snapshot, service?.id ?? ('' as never));

@@ -10,7 +10,8 @@ import type {
   Publishing,
   TaskSession,
 } from '../../src/api/context.ts';
-import type { Resolution, RunTaskRequest, TaskEvent } from '../../src/api/schema.ts';
+import type { RunTaskRequest } from '../../src/api/requests.ts';
+import type { Resolution, TaskEvent } from '../../src/api/schema.ts';
 import { type ApiServer, startApiServer } from '../../src/api/server.ts';
 import { applyChanges, type Snapshot } from '../../src/catalog/snapshot.ts';
 import type { StackChange } from '../../src/control/stacks.ts';
