@@ -5,14 +5,16 @@ import { closeNetns, openNetns } from '../native/netns.ts';
 import { OwnedRules } from '../netlink/owned-rules.ts';
 import type { OverlayDriver } from '../overlay/driver.ts';
 import { NativeError } from '../native/errno.ts';
-import type { Container } from '../overlay/container.ts';
 import { OWN_RESOLVER_TABLE, ownResolverRules } from '../overlay/own-resolver.ts';
 import type { ContainerSpec } from '../overlay/plan.ts';
 import { linkAddresses } from '../overlay/remotes.ts';
+import type { Adoption } from '../overlay/verification.ts';
 import { namespaceOf } from '../tasks/namespace-table.ts';
 import { TaskError } from '../tasks/task-error.ts';
 import type { Mesh } from './mesh.ts';
 import { hasOtherResolver } from './resolver-conflict.ts';
+
+type Place = Adoption['containers'][number];
 
 export class Containers {
   readonly #catalog: Catalog;
@@ -21,6 +23,7 @@ export class Containers {
   /** The paths of their namespaces. */
   readonly #attached = new Map<TaskId, string>();
   readonly #resolverRules = new Map<TaskId, OwnedRules>();
+  readonly #left = new Map<TaskId, Place>();
   /** A container that is attached and detached at once is so one after the other. */
   readonly #last = new Map<TaskId, Promise<unknown>>();
 
@@ -33,6 +36,11 @@ export class Containers {
   /** No task of this node is on an overlay. */
   get isEmpty(): boolean {
     return this.#attached.size === 0;
+  }
+
+  /** The places that a former agent left, which `attach` then takes as they are. */
+  adopted(containers: Adoption['containers']): void {
+    for (const container of containers) this.#left.set(container.taskId, container);
   }
 
   /** The path of the task's namespace, made now or found as it was left; null for a task that is on no overlay. */
@@ -80,11 +88,13 @@ export class Containers {
     if (spec === undefined || this.#overlay === undefined) return null;
     // The node's place on the networks came with the task's commit, which has to be in effect.
     await this.#mesh.caughtUp();
-    const container = await this.#overlay.attachContainer(spec);
+    const left = this.#left.get(task.id);
+    this.#left.delete(task.id);
+    const container = left ?? (await this.#overlay.attachContainer(spec));
     const networks = spec.attachments.map((attachment) => attachment.network);
     try {
       const isEngines = task.container !== undefined;
-      if (task.source === 'attached' && !isEngines && hasOtherResolver(container.netnsFd))
+      if (left === undefined && task.source === 'attached' && !isEngines && hasOtherResolver(container.netnsFd))
         throw resolverTaken(container);
       await this.#mesh.openContainerResolver(task.id, container.netnsFd, networks, isEngines);
     } catch (error) {
@@ -100,6 +110,7 @@ export class Containers {
     this.#attached.delete(id);
     this.#resolverRules.get(id)?.close();
     this.#resolverRules.delete(id);
+    this.#left.delete(id);
     // Open descriptors would keep the namespace alive.
     await this.#mesh.closeContainerResolver(id);
     await this.#overlay.detachContainer(id);
@@ -131,7 +142,7 @@ export class Containers {
   }
 }
 
-function resolverTaken({ netnsPath }: Container, cause?: unknown): TaskError {
+function resolverTaken({ netnsPath }: Place, cause?: unknown): TaskError {
   return new TaskError(
     'RESOLVER_TAKEN',
     `the container in ${netnsPath} has a resolver of its own at 127.0.0.11 or at port 53 of all addresses (Docker's, on a network that its user made?), and the mesh's names could not be asked for there; start the container without it (docker run --network none or bridge)`,

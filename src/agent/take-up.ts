@@ -21,11 +21,11 @@ export interface TakeUpOptions {
   /** Where the node's own resolver listens. */
   readonly dns: { readonly address: string; readonly port: number };
   readonly monitor: HealthMonitor;
-  readonly containers: Pick<Containers, 'specOf' | 'attach'>;
+  readonly containers: Pick<Containers, 'specOf' | 'adopted' | 'attach' | 'detach'>;
   /** Absent where the agent may not make namespaces. */
-  readonly overlay: Pick<OverlayDriver, 'adopt'> | undefined;
+  readonly overlay: Pick<OverlayDriver, 'adopt' | 'verify'> | undefined;
   readonly tasks: Pick<ProcessTasks, 'recover'>;
-  readonly attached: Pick<AttachedTasks, 'resume' | 'recover'>;
+  readonly attached: Pick<AttachedTasks, 'resume' | 'recover' | 'removed'>;
   readonly leavers: LeaversOptions;
 }
 
@@ -42,13 +42,30 @@ export async function takeUp(options: TakeUpOptions): Promise<void> {
   });
   mesh.start(begun);
   mesh.openNodeResolver(dns.address, dns.port, begun);
-  for (const task of own) if (task.source === 'process') await containers.attach(task);
-  // What has gone is not made anew: it was not this agent that made it.
+  // What has gone is not made anew where it was not this agent that made it, and otherwise last.
   for (const task of own) if (task.source === 'attached' && there.has(task.id)) await attached.resume(task);
+  const processes = own.filter(({ source }) => source === 'process');
+  for (const task of processes) if (there.has(task.id)) await containers.attach(task);
+  for (const task of processes) if (!there.has(task.id)) await containers.attach(task);
   await mesh.settled();
   followHealthChecks(monitor, nodeId, catalog.snapshot, allOf(catalog.snapshot));
   await tasks.recover(own);
   await attached.recover(own);
+  // Everybody is served by now, so that this may take its time.
+  void verified(options).catch((error: unknown) =>
+    options.log.error('containers of a former run could not all be looked at', { error }),
+  );
+}
+
+/** What could not be made as it should be is no longer there: what this agent runs is given a new place, other containers are let go. */
+async function verified({ attached, catalog, containers, log, overlay }: TakeUpOptions): Promise<void> {
+  for (const id of (await overlay?.verify()) ?? []) {
+    await containers.detach(id);
+    const task = catalog.snapshot.tasks.get(id);
+    if (task?.source === 'attached') attached.removed(id, 'container cannot be taken over');
+    else if (task !== undefined) await containers.attach(task);
+    log.warn('the links of a container of a former run were lost', { task: task?.name ?? id });
+  }
 }
 
 /** The tasks whose namespaces are still there. */
@@ -59,6 +76,7 @@ async function adopted(
   if (overlay === undefined) return new Set();
   const specs = own.flatMap((task) => containers.specOf(task) ?? []);
   const found = await overlay.adopt(catalog.snapshot, specs);
+  containers.adopted(found.containers);
   if (found.removed.length > 0) log.info('namespaces of a former run are removed', { namespaces: found.removed });
   return new Set(found.containers.map(({ taskId }) => taskId));
 }

@@ -7,7 +7,7 @@ import { awaitLinks, type Container, describeContainer, removeBrokenPairs } from
 import type { EgressBridge } from './egress-bridge.ts';
 import { containerNamespace, type Instance } from './names.ts';
 import type { Networks } from './networks.ts';
-import { fitOut, isGuest, isStillThere, openGuest } from './open-guest.ts';
+import { fitOut, isGuest, openGuest, reopenGuest } from './open-guest.ts';
 import { type ContainerSpec, hasEgress, planContainer } from './plan.ts';
 import { reconcile, throwFirst } from './reconciler.ts';
 
@@ -32,6 +32,11 @@ export class ContainerSet {
     this.#options = options;
   }
 
+  /** Undefined when it was not opened, or has been detached. */
+  get(taskId: TaskId): ContainerState | undefined {
+    return this.#states.get(taskId);
+  }
+
   get all(): readonly ContainerState[] {
     return [...this.#states.values()];
   }
@@ -46,22 +51,26 @@ export class ContainerSet {
   }
 
   /**
-   * Opens those that are still there; `found` are the names of this agent's namespaces. All are known before the first bridge is
-   * compared, or it would lose the ports of the later ones.
+   * Opens the namespaces of those that are still there, and looks at nothing in them that can wait: `open` and `settle` are to follow.
+   * `found` are the names of this agent's namespaces. All are known before the first bridge is compared, or it would lose the ports
+   * of the later ones.
    */
   async reopen(specs: readonly ContainerSpec[], found: ReadonlySet<string>): Promise<readonly ContainerSpec[]> {
-    const { instance, kernel, log } = this.#options;
-    const alive: ContainerSpec[] = [];
-    for (const spec of specs) {
-      const isAlive = isGuest(spec)
-        ? await isStillThere(kernel, spec, log)
-        : found.has(containerNamespace(instance, spec.taskId));
-      if (isAlive) alive.push(spec);
-    }
-    return this.each(alive, (spec) => this.open(spec));
+    return this.each(specs, async (spec) => {
+      const state = await this.#reopened(spec, found);
+      if (state !== undefined) this.#states.set(spec.taskId, state);
+      return state !== undefined;
+    });
   }
 
-  /** Those for which it could be done; the others are given up with a warning, so that one does not keep all from starting. */
+  async #reopened(spec: ContainerSpec, found: ReadonlySet<string>): Promise<ContainerState | undefined> {
+    const { instance, kernel, networks } = this.#options;
+    if (isGuest(spec)) return reopenGuest(kernel, spec, { networks: networks.all, containers: this.all });
+    const name = containerNamespace(instance, spec.taskId);
+    return found.has(name) ? { namespace: await kernel.ensureNamespace(name), spec } : undefined;
+  }
+
+  /** Those of which `work` says so; the others are given up, with an error where it fails, so that one does not keep all from starting. */
   async each(
     specs: readonly ContainerSpec[],
     work: (spec: ContainerSpec) => Promise<unknown>,
@@ -69,8 +78,7 @@ export class ContainerSet {
     const done: ContainerSpec[] = [];
     for (const spec of specs) {
       try {
-        await work(spec);
-        done.push(spec);
+        if ((await work(spec)) !== false) done.push(spec);
       } catch (error) {
         this.#options.log.error('cannot take over a container of an earlier run', { taskId: spec.taskId, error });
         await this.detach(spec.taskId);

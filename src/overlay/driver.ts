@@ -19,9 +19,10 @@ import { type FramesDropped, Networks, type NetworkState } from './networks.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { ContainerSpec } from './plan.ts';
 import type { Outcome } from './reconciler.ts';
-import { settleMs } from './settling.ts';
 import { removeStranger } from './strangers.ts';
+import { type Suspect, Suspects } from './suspects.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
+import { type Adoption, leftOf, Verification } from './verification.ts';
 import { type OverlayNode, wantedAmong, wantedNetworks } from './wanted.ts';
 
 export interface OverlayOptions extends EgressOptions {
@@ -39,14 +40,6 @@ export interface NetworkPlace {
   readonly netnsFd: number;
 }
 
-/** What a start found and did. */
-export interface Adoption {
-  /** Containers whose namespaces were there; the others of the wanted ones were not, and were not made. */
-  readonly containers: readonly Container[];
-  /** Namespaces that belonged to nothing any more, removed. */
-  readonly removed: readonly string[];
-}
-
 /** What a call did that made networks be as they are wanted. */
 export interface Applied {
   /** Those that were looked at, and are there. */
@@ -54,11 +47,6 @@ export interface Applied {
   /** Those that this node has and needs no longer: for the caller to let go of, and then to remove. */
   readonly idle: readonly NetworkId[];
 }
-
-/** `node`: the node's own namespace. Of nftables another part of it tells than of links. */
-type Suspect = NetworkId | 'node' | `rules of ${NetworkId | 'node'}`;
-/** Until what failed is tried again: twice as long each time. */
-const RETRY_MS = { first: 1000, longest: 60_000 } as const;
 
 export class OverlayDriver {
   readonly #instance: Instance;
@@ -72,13 +60,9 @@ export class OverlayDriver {
   #snapshot = EMPTY_SNAPSHOT;
   /** Public calls are carried out one after another, because each reads, compares and changes. */
   #last: Promise<unknown> = Promise.resolve();
-  #noticed: NodeJS.Timeout | undefined;
-  /** Where something was changed that has not been looked at yet, and how long the last look took. */
-  readonly #suspects = new Set<Suspect>();
-  #lookedMs = 0;
-  #retry: NodeJS.Timeout | undefined;
-  #retryMs: number = RETRY_MS.first;
+  readonly #suspects = new Suspects((where) => this.#lookAt(where));
   #isWatchingNode = false;
+  #verification: Verification | undefined;
   #isClosed = false;
 
   constructor(options: OverlayOptions) {
@@ -96,8 +80,8 @@ export class OverlayDriver {
     this.#networks = new Networks({
       ...options,
       containers: () => this.#containers.specs,
-      changed: (id) => this.#scheduleRepair(id),
-      rulesChanged: (id) => this.#scheduleRepair(`rules of ${id}`),
+      changed: (id) => this.#suspects.add(id),
+      rulesChanged: (id) => this.#suspects.add(`rules of ${id}`),
     });
     this.#containers = new ContainerSet({ ...options, networks: this.#networks, egress: this.#egress });
   }
@@ -105,7 +89,7 @@ export class OverlayDriver {
   /**
    * Takes over what an earlier run of this agent left: namespaces of the networks that a snapshot says are wanted here, and of
    * those of these containers that still have one. Everything else with this agent's names is removed. To be called once,
-   * before anything else.
+   * before anything else. What is in the containers is looked at by `verify`, so that they are served first.
    */
   adopt(snapshot: Snapshot, containers: readonly ContainerSpec[]): Promise<Adoption> {
     return this.#inTurn(async () => {
@@ -115,16 +99,27 @@ export class OverlayDriver {
       for (const wanted of wantedNetworks(snapshot, this.#node))
         (await this.#networks.open(wanted, snapshot)).isWanted = true;
       const open = await this.#containers.reopen(containers, found);
-      await this.#egress.adopt();
       // Before anything is made: one of them may hold a tunnel that is needed.
       const removed = await this.#removeStrangers(found);
-      const adopted: Container[] = [];
-      // As a whole first, so that then only each container's own links have to be looked at.
-      for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
-      await this.#containers.each(open, async ({ taskId }) => adopted.push(await this.#containers.settle(taskId)));
-      for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
-      return { containers: adopted, removed };
+      await this.#settleNetworks();
+      const parts = {
+        containers: this.#containers,
+        egress: this.#egress,
+        settleNetworks: () => this.#settleNetworks(),
+      };
+      this.#verification = new Verification(parts, open);
+      if (open.length === 0) await this.#verification.finish();
+      return { containers: this.#containers.all.map(leftOf), removed };
     });
+  }
+
+  /**
+   * Makes the containers that `adopt` found be as planned, a few at a time. Resolves with those that could not be, and were given up.
+   * What builds on them does not wait for it, but has it done at once.
+   */
+  async verify(): Promise<readonly TaskId[]> {
+    while (!(await this.#inTurn(async () => (await this.#verification?.step()) ?? true)));
+    return this.#verification?.lost ?? [];
   }
 
   /**
@@ -182,8 +177,8 @@ export class OverlayDriver {
   moveTunnels(dataAddress: IpAddress): Promise<void> {
     return this.#inTurn(async () => {
       await this.#networks.moveTunnels(dataAddress);
-      for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
-      for (const { taskId } of this.#containers.specs) await this.#containers.settle(taskId);
+      await this.#settleNetworks();
+      await this.#settleContainers();
     });
   }
 
@@ -211,6 +206,7 @@ export class OverlayDriver {
    */
   attachContainer(spec: ContainerSpec): Promise<Container> {
     return this.#inTurn(async () => {
+      await this.#verification?.finish();
       for (const { network } of spec.attachments)
         if (this.#networks.get(network.id) === undefined) await this.#ensureNetwork(network);
       try {
@@ -225,12 +221,18 @@ export class OverlayDriver {
 
   /** Removes a container's links and addresses and, if it was made here, its namespace: its processes should have ended. Idempotent. */
   detachContainer(taskId: TaskId): Promise<void> {
-    return this.#inTurn(() => this.#containers.detach(taskId));
+    return this.#inTurn(async () => {
+      await this.#verification?.finish();
+      await this.#containers.detach(taskId);
+    });
   }
 
   /** Compares all with the kernel now. Resolves with how many differences were mended. */
   repair(): Promise<number> {
-    return this.#inTurn(() => this.#repair(new Set(['node' as const, ...this.#networks.ids])));
+    return this.#inTurn(async () => {
+      await this.#verification?.finish();
+      return this.#repair(new Set(['node' as const, ...this.#networks.ids]));
+    });
   }
 
   /** Lets go of everything and leaves it in the kernel, for the next start to adopt. The kernel object stays open. */
@@ -241,6 +243,7 @@ export class OverlayDriver {
   /** Removes all that this agent has in the kernel, and closes. */
   removeAll(): Promise<void> {
     return this.#inTurn(async () => {
+      await this.#verification?.finish();
       for (const { taskId } of this.#containers.specs) await this.#containers.detach(taskId);
       for (const id of [...this.#networks.ids]) await this.#removeNetwork(id);
       await this.#egress.remove();
@@ -255,19 +258,8 @@ export class OverlayDriver {
       if (this.#isClosed) throw new OverlayError('closed', 'the overlay driver has been closed');
       return work();
     });
-    this.#last = turn.catch(() => undefined).then(() => this.#retryLater());
+    this.#last = turn.catch(() => undefined).then(() => this.#suspects.retryLater(() => [...this.problems.keys()]));
     return turn;
-  }
-
-  /** What failed may have been in use, or have had a reason outside that has gone by. */
-  #retryLater(): void {
-    if (this.problems.size === 0) this.#retryMs = RETRY_MS.first;
-    if (this.#isClosed || this.#retry !== undefined || this.problems.size === 0) return;
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined;
-      for (const id of this.problems.keys()) this.#scheduleRepair(id);
-    }, this.#retryMs).unref();
-    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS.longest);
   }
 
   /** What holds for all networks at once. */
@@ -289,7 +281,7 @@ export class OverlayDriver {
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       this.#log.error('cannot say to the kernel which nodes there are', { error });
-      this.#scheduleRepair('node');
+      this.#suspects.add('node');
     }
   }
 
@@ -315,6 +307,15 @@ export class OverlayDriver {
       });
     }
     return { places, idle: this.idleNetworks };
+  }
+
+  async #settleContainers(): Promise<void> {
+    await this.#verification?.finish();
+    for (const { taskId } of this.#containers.specs) await this.#containers.settle(taskId);
+  }
+
+  async #settleNetworks(): Promise<void> {
+    for (const state of this.#networks.all) await this.#attempt(state.network, () => this.#networks.settle(state));
   }
 
   /** A network that cannot be made keeps no other from being made. */
@@ -355,24 +356,20 @@ export class OverlayDriver {
   }
 
   #nodeChanged({ kind }: Notice): void {
-    this.#scheduleRepair(kind === 'rules' ? 'rules of node' : 'node');
+    this.#suspects.add(kind === 'rules' ? 'rules of node' : 'node');
   }
 
-  #scheduleRepair(where: Suspect): void {
-    if (this.#isClosed) return;
-    this.#suspects.add(where);
-    this.#noticed ??= setTimeout(() => {
-      this.#noticed = undefined;
-      const suspects = new Set(this.#suspects);
-      this.#suspects.clear();
-      this.#inTurn(async () => {
+  async #lookAt(where: ReadonlySet<Suspect>): Promise<number> {
+    try {
+      return await this.#inTurn(async () => {
         const begun = performance.now();
-        await this.#repair(suspects);
-        this.#lookedMs = performance.now() - begun;
-      }).catch((error: unknown) => {
-        if (!this.#isClosed) this.#log.error('cannot compare the overlay with the kernel', { error });
+        await this.#repair(where);
+        return performance.now() - begun;
       });
-    }, settleMs(this.#lookedMs)).unref();
+    } catch (error) {
+      if (!this.#isClosed) this.#log.error('cannot compare the overlay with the kernel', { error });
+      return 0;
+    }
   }
 
   async #repair(where: ReadonlySet<Suspect>): Promise<number> {
@@ -385,7 +382,7 @@ export class OverlayDriver {
       else if (where.has(`rules of ${id}`))
         mended += this.#report(await this.#networks.reconcileRules(state), spec.name);
     }
-    if (resized) for (const { taskId } of this.#containers.specs) await this.#containers.settle(taskId);
+    if (resized) await this.#settleContainers();
     if (!where.has('node') && !where.has('rules of node')) return mended;
     if (await this.#networks.guard?.repair()) {
       this.#log.warn('made the nftables table of the tunnels anew, which something else had removed');
@@ -407,8 +404,7 @@ export class OverlayDriver {
 
   #close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#noticed);
-    clearTimeout(this.#retry);
+    this.#suspects.close();
     this.#networks.close();
     this.#containers.close();
   }

@@ -6,10 +6,10 @@ import { EGRESS_LINK, guestLink, isGuestLink, macOf } from './names.ts';
 import type { ContainerSpec, Guest } from './plan.ts';
 
 /** The container's link to each of its networks; undefined where it has none yet. */
-export function foundLinks(spec: ContainerSpec, observed: Observed): readonly (string | undefined)[] {
+export function foundLinks(spec: ContainerSpec, { links }: Pick<Observed, 'links'>): readonly (string | undefined)[] {
   return spec.attachments.map(({ addresses: [first] }) => {
     const mac = first === undefined ? undefined : macOf(first);
-    return observed.links.find((link) => link.kind === 'veth' && isGuestLink(link.name) && link.mac === mac)?.name;
+    return links.find((link) => link.kind === 'veth' && isGuestLink(link.name) && link.mac === mac)?.name;
   });
 }
 
@@ -20,7 +20,7 @@ export function foundLinks(spec: ContainerSpec, observed: Observed): readonly (s
 export function planGuest(
   spec: ContainerSpec,
   namespace: string,
-  observed: Observed,
+  observed: Pick<Observed, 'links' | 'addresses'>,
   routed: readonly RoutedSubnet[],
 ): Guest {
   const taken = new Set(observed.links.map(({ name }) => name));
@@ -60,7 +60,7 @@ export function guestProblem(
 }
 
 /** The link that leads outside is there, and it is ours: its MAC address is made of its address. */
-function hasEgressLink({ links, addresses }: Observed): boolean {
+function hasEgressLink({ links, addresses }: Pick<Observed, 'links' | 'addresses'>): boolean {
   const mac = links.find(({ name, kind }) => name === EGRESS_LINK && kind === 'veth')?.mac;
   return mac !== undefined && addresses.some(({ link, address }) => link === EGRESS_LINK && macOf(address) === mac);
 }

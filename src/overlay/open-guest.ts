@@ -1,7 +1,6 @@
 // Opens the namespace of a container that something else made, and looks whether it can be one of ours.
 import type { Network } from '../model/network.ts';
 import type { Kernel, Namespace } from '../netlink/kernel.ts';
-import type { Log } from '../runtime/log.ts';
 import { foundLinks, guestProblem, planGuest } from './guest.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { ContainerSpec } from './plan.ts';
@@ -38,18 +37,24 @@ export async function fitOut(spec: GuestSpec, namespace: Namespace): Promise<Con
   throw new OverlayError('container-clash', `the container in ${spec.netns} ${problem}`);
 }
 
-/** Whether the namespace at the path is the one in which an earlier run made the container's links. Never rejects. */
-export async function isStillThere(kernel: Kernel, spec: GuestSpec, log: Log): Promise<boolean> {
-  let namespace: Namespace | undefined;
-  try {
-    namespace = await kernel.openNamespace(spec.netns);
-    return namespace !== undefined && foundLinks(spec, await namespace.observe()).some((link) => link !== undefined);
-  } catch (error) {
-    log.error('cannot look for a container of an earlier run', { taskId: spec.taskId, error });
-    return false;
-  } finally {
-    namespace?.close();
+/**
+ * The namespace in which an earlier run made the container's links, and the links as far as they are there; the caller closes it.
+ * Undefined when that is not what is at the path. Rejects like `openGuest`.
+ */
+export async function reopenGuest(
+  kernel: Kernel,
+  spec: GuestSpec,
+  inUse: InUse,
+): Promise<{ readonly namespace: Namespace; readonly spec: ContainerSpec } | undefined> {
+  const namespace = await kernel.openNamespace(spec.netns);
+  if (namespace === undefined) return undefined;
+  const links = await namespace.observeLinks();
+  const isThere = foundLinks(spec, { links }).some((link) => link !== undefined);
+  if (isThere && ownerOf(namespace.identity, kernel, inUse) === undefined) {
+    return { namespace, spec: { ...spec, guest: planGuest(spec, namespace.name, { links, addresses: [] }, []) } };
   }
+  namespace.close();
+  return undefined;
 }
 
 function notFound(path: string): OverlayError {

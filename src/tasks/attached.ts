@@ -123,11 +123,11 @@ export class AttachedTasks {
     });
   }
 
-  /** The task's record has gone, because its service was removed, say: its links go too. */
-  removed(id: TaskId): void {
+  /** The task's record has gone, because its service was removed, say: its links go too. `why` is what the log says. */
+  removed(id: TaskId, why = 'container is detached: its task was removed'): void {
     const guest = this.#guests.get(id);
     if (guest === undefined || guest.ending !== undefined) return;
-    void this.#end(guest, 'container is detached: its task was removed').catch((error: unknown) =>
+    void this.#end(guest, why).catch((error: unknown) =>
       this.#options.log.error('container was not detached', { task: id, error }),
     );
   }

@@ -102,7 +102,7 @@ async function start(catalog: Catalog, { adopting, adopted, settling }: Moments)
       probe: () => Promise.reject(new Error('nothing is probed')),
       report: async () => {},
     }),
-    containers: { specOf: () => undefined, attach: async () => null },
+    containers: { specOf: () => undefined, adopted: () => {}, attach: async () => null, detach: async () => {} },
     overlay: {
       adopt: async (snapshot, specs) => {
         await adopting?.();
@@ -110,9 +110,10 @@ async function start(catalog: Catalog, { adopting, adopted, settling }: Moments)
         await adopted?.();
         return adoption;
       },
+      verify: () => driver.verify(),
     },
     tasks: { recover: async () => {} },
-    attached: { resume: async () => {}, recover: async () => {} },
+    attached: { resume: async () => {}, recover: async () => {}, removed: () => {} },
     leavers: {
       clock,
       isHere: () => false,

@@ -115,6 +115,7 @@ t.test('half a link is replaced by a whole one', async (t) => {
   const next = make(kernel);
   const { containers } = await next.driver.adopt(snapshot({ networks: [front] }), [spec]);
   t.equal(containers.length, 1);
+  t.same(await next.driver.verify(), [], 'and none of it is given up');
   t.ok(home?.links.has('eth0') && home.links.has('egress'));
   t.equal(await next.driver.repair(), 0);
 });
@@ -128,12 +129,61 @@ t.test('one container that cannot be taken over does not keep the agent from sta
   kernel.refuses = (operation) => operation.kind === 'add-veth';
   const next = make(kernel);
   const { containers } = await next.driver.adopt(snapshot({ networks: [front] }), specs);
+  t.equal(containers.length, 3, 'all are there');
   t.strictSame(
-    containers.map(({ taskId }) => taskId.slice(0, 5)),
-    ['task2', 'task4'],
+    (await next.driver.verify()).map((taskId) => taskId.slice(0, 5)),
+    ['task3'],
   );
   const left = ['vipmesh-ab12cd-t-task2xxx', 'vipmesh-ab12cd-t-task4xxx'];
   t.strictSame(kernel.listNamespaces('vipmesh-ab12cd-t-'), left);
+});
+
+t.test('after a restart containers are served before their links are looked at, which nothing overtakes', async (t) => {
+  const { kernel, driver } = make();
+  const specs = Array.from({ length: 20 }, (_, i) => container(i + 2));
+  for (const spec of specs) await driver.attachContainer(spec);
+  await driver.close();
+  const homes = specs.map(({ taskId }) => kernel.namespaces.get(`vipmesh-ab12cd-t-${taskId.slice(0, 8)}`));
+  const isWhole = () => homes.map((home) => home?.addresses.some(({ link }) => link === 'eth0') ?? false);
+  const damage = () => {
+    for (const home of homes)
+      if (home !== undefined) home.addresses = home.addresses.filter(({ link }) => link === 'lo');
+  };
+  const everywhere = homes.map(() => true);
+
+  damage();
+  const first = make(kernel);
+  const { containers } = await first.driver.adopt(snapshot({ networks: [front] }), specs);
+  t.same(
+    containers.map(({ netnsPath }) => netnsPath),
+    specs.map(({ taskId }) => `/run/netns/vipmesh-ab12cd-t-${taskId.slice(0, 8)}`),
+  );
+  t.notOk(isWhole().includes(true), 'they are as they were left');
+  const verified = first.driver.verify();
+  // A commit does not wait for all of them.
+  await first.driver.applySnapshot(snapshot({ networks: [front] }));
+  t.ok(isWhole().includes(false));
+  t.same(await verified, []);
+  t.same(isWhole(), everywhere);
+  t.equal(await first.driver.repair(), 0);
+  t.same(await first.driver.verify(), [], 'there is nothing more to do');
+  await first.driver.close();
+
+  for (const [what, overtake] of [
+    ['attach', (one: OverlayDriver) => one.attachContainer(container(40))],
+    ['repair', (one: OverlayDriver) => one.repair()],
+    ['detach', (one: OverlayDriver) => one.detachContainer(container(40).taskId)],
+  ] as const) {
+    damage();
+    const next = make(kernel);
+    const known = what === 'detach' ? [...specs, container(40)] : specs;
+    await next.driver.adopt(snapshot({ networks: [front] }), known);
+    await overtake(next.driver);
+    t.same(isWhole(), everywhere, what);
+    const ports = [...kernel.own.links.values()].filter(({ master }) => master === 'vmeg-ab12cd');
+    t.equal(ports.length, what === 'attach' ? 21 : 20, 'and nobody has lost its way outside');
+    await next.driver.close();
+  }
 });
 
 t.test('only what has this instance in its name is taken for its own', async (t) => {
@@ -196,6 +246,7 @@ t.test('egress: one that was half made when the agent died takes no address of o
   await driver.close();
   const next = make(kernel);
   await next.driver.adopt(snapshot({ networks: [front] }), [broken, runs]);
+  await next.driver.verify();
   t.equal(addressOf(2), '100.127.0.2');
   t.equal(addressOf(3), '100.127.0.3');
 });

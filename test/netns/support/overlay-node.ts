@@ -58,6 +58,7 @@ async function carryOut(command: NodeCommand): Promise<unknown> {
     case 'adopt': {
       snapshot = applyChanges(EMPTY_SNAPSHOT, 1, command.changes);
       const { containers, removed } = await driver.adopt(snapshot, command.containers);
+      await driver.verify();
       const { places } = await driver.applySnapshot(snapshot);
       return { containers: containers.length, removed: removed.length, networks: places.size };
     }
