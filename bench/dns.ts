@@ -3,7 +3,8 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type Contender, DNSMASQ, OURS, UNBOUND } from './contenders.ts';
+import { type Contender, DNSMASQ, OURS, Stage, UNBOUND } from './contenders.ts';
+import { LOCAL_NAMES, measureFlood } from './dns/flooding.ts';
 import type { PacedAnswers, PacedQuestions } from './dns/paced-questions.ts';
 import { DnsServers, LOCAL_NAME } from './dns/servers.ts';
 import { measureTruth } from './dns/truth.ts';
@@ -30,6 +31,10 @@ const PENDING = 1_000;
 /** While services come, go and change. */
 const QUESTIONS = 2_000_000;
 const QUICK_QUESTIONS = 200_000;
+const UDP = ['-c', '8', '-q', '200'];
+/** That a contender may have; these rows need few. */
+const CONNECTIONS = 200;
+const CACHED = 'names from outside that are kept';
 const IDLE = 'idle';
 const BLACK_HOLE = 'upstream silent';
 /** Of compiled code: dist/bench; the results belong beside the sources. */
@@ -72,7 +77,7 @@ async function rates(
   contenders: readonly Contender[],
   queryFile: string,
   how: readonly string[],
-  goal: NonNullable<Measure['goal']>,
+  goal?: NonNullable<Measure['goal']>,
 ): Promise<readonly Measure[]> {
   say(`${title} …\n`);
   for (const one of contenders) await dnsperf(processes, one, queryFile, WARM_UP_SECONDS, how);
@@ -81,7 +86,7 @@ async function rates(
   const lost = pick(results, (one) => one.lost);
   const any = [...lost.values()].some((values) => values.some((value) => value > 0));
   return [
-    { title, samples: pick(results, ({ rate }) => rate), digits: 0, goal },
+    { title, samples: pick(results, ({ rate }) => rate), digits: 0, ...(goal === undefined ? {} : { goal }) },
     { title: '– CPU µs per question', samples: pick(results, (one) => one.cpuMicroseconds), digits: 2 },
     ...(any ? [{ title: '– lost, or answered wrong', samples: lost, digits: 0 }] : []),
   ];
@@ -126,11 +131,24 @@ function ratios(p99: Samples): Samples {
   return new Map([[BLACK_HOLE, busy.map((value, round) => value / (idle[round] ?? Number.NaN))]]);
 }
 
+/** By our own load generator, and by the one that everybody knows. */
+async function localNames(frame: Frame, extent: Extent): Promise<readonly Measure[]> {
+  const { processes, directory } = frame;
+  const stage = new Stage(processes, directory, CONNECTIONS);
+  const contenders = [await stage.oursNames(), await stage.dnsmasq(), await stage.unbound()];
+  const file = stage.queryFile();
+  const byDnsperf = await rates(frame, extent, 'names of the mesh, by dnsperf, questions/s', contenders, file, UDP);
+  const flooded = await measureFlood({ ...frame, extent }, ...LOCAL_NAMES, contenders, file);
+  await Promise.all(contenders.map((one) => one.process?.stop()));
+  return [...flooded, ...byDnsperf];
+}
+
 async function run(frame: Frame): Promise<void> {
   const startedAt = performance.now();
   const { quick, processes, directory, say } = frame;
   installPeers(PEERS, say);
   const extent = quick ? QUICK : FULL;
+  const local = await localNames(frame, extent);
   const servers = new DnsServers(processes, directory);
   const upstream = await servers.outside();
   const [ours, dnsmasq, unbound] = [
@@ -139,25 +157,19 @@ async function run(frame: Frame): Promise<void> {
     await servers.unbound(upstream),
   ];
   const file = servers.queryFile();
-  const udp = ['-c', '8', '-q', '200'];
-  const cached = await rates(
+  const byDnsperf = await rates(
     frame,
     extent,
-    'names from outside that are kept, questions/s',
+    `${CACHED}, by dnsperf, questions/s`,
     [ours, dnsmasq, unbound],
     file,
-    udp,
-    {
-      kind: 'ratio',
-      of: [DNSMASQ, UNBOUND],
-      atLeast: 1.3,
-    },
+    UDP,
   );
   const tcp = ['-m', 'tcp', '-c', '8', '-q', '80', '-O', 'num-queries-per-conn=20'];
   const overTcp = await rates(
     frame,
     extent,
-    'the same over TCP, 20 on a connection, questions/s',
+    `${CACHED}, over TCP, 20 on a connection, questions/s`,
     [ours, unbound],
     file,
     tcp,
@@ -167,6 +179,8 @@ async function run(frame: Frame): Promise<void> {
       atLeast: 1,
     },
   );
+  const title = `${CACHED}, as many as it answers, questions/s`;
+  const flooded = await measureFlood({ ...frame, extent }, title, 1.3, [ours, dnsmasq, unbound], file);
   await Promise.all([ours, dnsmasq, unbound].map((one) => one.process?.stop()));
   const waiting = await latency(frame, extent, servers);
   const truth = await measureTruth(frame, quick ? QUICK_QUESTIONS : QUESTIONS);
@@ -179,7 +193,7 @@ async function run(frame: Frame): Promise<void> {
     ...describeMachine().map((line) => `- ${line}`),
     `- ${peerVersions(PEERS).join(', ')}`,
     '',
-    table([OURS, DNSMASQ, UNBOUND], [...cached, ...overTcp], OURS),
+    table([OURS, DNSMASQ, UNBOUND], [...local, ...flooded, ...byDnsperf, ...overTcp], OURS),
     '',
     `Local names over UDP, ${PACED_RATE.toLocaleString('en-US')} questions a second, while ${PENDING.toLocaleString('en-US')} others wait for an upstream that never answers:`,
     '',

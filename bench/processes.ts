@@ -124,11 +124,11 @@ export class Running implements Usage {
   }
 
   cpuSeconds(): number {
-    return usageOf(this.#pid).cpuSeconds();
+    return usageOf(this.pid).cpuSeconds();
   }
 
   rssBytes(): number {
-    return usageOf(this.#pid).rssBytes();
+    return usageOf(this.pid).rssBytes();
   }
 
   async stop(): Promise<void> {
@@ -153,7 +153,7 @@ export class Running implements Usage {
     if (this.#child.exitCode === null) this.#child.kill(signal);
   }
 
-  get #pid(): number {
+  get pid(): number {
     const { pid } = this.#child;
     if (pid === undefined) throw new BenchError(`${this.name} never started`);
     return pid;

@@ -6,12 +6,12 @@
 //   can set a source port; the kernel then also delivers the client's later datagrams there. The listening socket must have
 //   been made with `originalDestination`.
 // See native-notes/udp.md.
-import { EPOLLIN, SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../native/constants.ts';
+import { EPOLLIN } from '../native/constants.ts';
 import { DatagramBatch } from '../native/datagram-batch.ts';
+import { enlargeReceiveBuffer } from '../native/datagram-socket.ts';
 import type { EventLoop } from '../native/event-loop.ts';
-import { type Fd, setsockopt } from '../native/libc.ts';
+import type { Fd } from '../native/libc.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
-import { setOption } from '../native/stream-socket.ts';
 import { FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
 import { type ConnectionPage, listUdp, type PageWanted } from './connection-listing.ts';
@@ -31,7 +31,7 @@ const DATAGRAM_BYTES = 65_536 + 1_088;
 const CONTROL_BYTES = 160;
 /** How often idle flows are looked for: a flow lives at most this much longer than it should. */
 const SWEEP_MS = 1_000;
-/** A burst must fit while the worker is busy elsewhere. Without CAP_NET_ADMIN net.core.rmem_max is the limit. */
+/** A burst must fit while the worker is busy elsewhere. */
 const LISTENER_BUFFER_BYTES = 4 << 20;
 
 export interface UdpProxyOptions {
@@ -135,7 +135,7 @@ export class UdpProxy {
     const known = this.#frontends.get(frontend.id);
     if (known !== undefined && known.fd !== frontend.fd) this.#removeFrontend(frontend.id);
     if (known?.fd !== frontend.fd) {
-      enlargeBuffer(frontend.fd);
+      enlargeReceiveBuffer(frontend.fd, LISTENER_BUFFER_BYTES);
       this.#loop.add(frontend.fd, EPOLLIN, this.#onListener);
     }
     this.#frontends.set(frontend.id, frontend);
@@ -267,10 +267,4 @@ export class UdpProxy {
     const index = (this.#flows.frontends[flow] as number) * FRONTEND.stride + counter;
     frontends[index] = (frontends[index] as number) + 1;
   }
-}
-
-function enlargeBuffer(fd: Fd): void {
-  const bytes = new Int32Array([LISTENER_BUFFER_BYTES]);
-  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, 4) < 0)
-    setOption(fd, SOL_SOCKET, SO_RCVBUF, LISTENER_BUFFER_BYTES);
 }

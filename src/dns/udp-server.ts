@@ -1,6 +1,7 @@
 // DNS over UDP: a batch of questions per system call, and as few as can be for the answers.
 import { EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL } from '../native/constants.ts';
 import { DatagramBatch } from '../native/datagram-batch.ts';
+import { enlargeReceiveBuffer } from '../native/datagram-socket.ts';
 import type { EventLoop, Handler } from '../native/event-loop.ts';
 import { type Fd, sendto } from '../native/libc.ts';
 import type { Scope } from './command.ts';
@@ -11,6 +12,11 @@ import { ASK_UPSTREAM, NO_REPLY, type Responder, UDP_SLOTS } from './responder.t
 const MESSAGE_BYTES = 1280;
 /** Batches of one socket before the others get their turn. */
 const BATCHES_PER_EVENT = 4;
+/**
+ * Some 2,500 questions, which take a worker about ten milliseconds. The kernel's default holds 256, which one client asks at once
+ * when it has been kept waiting, and what finds no room is lost without a word. With more everybody would only wait longer.
+ */
+const RECEIVE_BYTES = 1 << 20;
 const NONE = -1;
 
 interface UdpSocket {
@@ -39,6 +45,7 @@ export class UdpServer {
 
   /** Begins to answer on a bound socket, which stays the caller's. */
   add(fd: Fd, scope: number): void {
+    enlargeReceiveBuffer(fd, RECEIVE_BYTES);
     this.#sockets.set(fd, { fd, scope });
     this.#loop.add(fd, EPOLLIN, this.#onReady);
   }

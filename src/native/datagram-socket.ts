@@ -9,6 +9,8 @@ import {
   IPV6_RECVORIGDSTADDR,
   IPV6_RECVPKTINFO,
   IPV6_V6ONLY,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
   SO_REUSEADDR,
   SO_REUSEPORT,
   SOCK_CLOEXEC,
@@ -17,7 +19,7 @@ import {
   SOL_SOCKET,
 } from './constants.ts';
 import { check } from './errno.ts';
-import { bindSocket, connect, type Fd, socket } from './libc.ts';
+import { bindSocket, connect, type Fd, setsockopt, socket } from './libc.ts';
 import { inNetns, OWN_NETNS } from './netns.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
 import { closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
@@ -70,6 +72,15 @@ export function connectUdp(address: string, port: number, netns: Fd = OWN_NETNS)
     );
     return closingOnError(fd, () => connectDatagram(fd, address, port, family));
   });
+}
+
+/**
+ * Room for what comes while nobody reads: about one datagram for every 400 bytes that are asked for, since the kernel gives twice
+ * as many and counts what it needs itself. Without CAP_NET_ADMIN net.core.rmem_max is the limit (socket(7)).
+ */
+export function enlargeReceiveBuffer(fd: Fd, bytes: number): void {
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, new Int32Array([bytes]), 4) < 0)
+    setOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
 /**
