@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Contender, DNSMASQ, OURS, Stage, UNBOUND } from './contenders.ts';
+import { type ControlPlaneExtent, measureControlPlane } from './control-plane.ts';
 import { LOCAL_NAMES, measureFlood } from './dns/flooding.ts';
 import type { PacedAnswers, PacedQuestions } from './dns/paced-questions.ts';
 import { DnsServers, LOCAL_NAME } from './dns/servers.ts';
@@ -28,6 +29,12 @@ const WARM_UP_SECONDS = 1;
 const PACED_RATE = 5_000;
 /** Questions to an upstream that never answers, under way at any time. */
 const PENDING = 1_000;
+/** What many names cost, and what one change among them: 1 ms. */
+const MANY = { sizes: [10, 1000, 10_000], endpoints: 3, effectMs: 1 } as const;
+const MANY_NAMES: Readonly<Record<'full' | 'quick', ControlPlaneExtent>> = {
+  full: { starts: 3, changes: 300, ...MANY },
+  quick: { starts: 1, changes: 50, ...MANY },
+};
 /** While services come, go and change. */
 const QUESTIONS = 2_000_000;
 const QUICK_QUESTIONS = 200_000;
@@ -184,6 +191,7 @@ async function run(frame: Frame): Promise<void> {
   await Promise.all([ours, dnsmasq, unbound].map((one) => one.process?.stop()));
   const waiting = await latency(frame, extent, servers);
   const truth = await measureTruth(frame, quick ? QUICK_QUESTIONS : QUESTIONS);
+  const many = await measureControlPlane(processes, directory, MANY_NAMES[quick ? 'quick' : 'full'], say);
   const text = [
     '# Results of `npm run bench:dns`',
     '',
@@ -198,6 +206,8 @@ async function run(frame: Frame): Promise<void> {
     `Local names over UDP, ${PACED_RATE.toLocaleString('en-US')} questions a second, while ${PENDING.toLocaleString('en-US')} others wait for an upstream that never answers:`,
     '',
     table([IDLE, BLACK_HOLE], waiting, BLACK_HOLE),
+    '',
+    many,
     '',
     truth,
   ].join('\n');
