@@ -82,6 +82,7 @@ async function runAll(words: readonly string[], version: string): Promise<number
       droppingChains: async () => (await import('./agent/nftables-listing.ts')).listDroppingChains(EGRESS_LINKS),
       resolvConfOf,
     },
+    screenLines: () => (process.stdout.isTTY === true ? process.stdout.rows : undefined),
     cleanup: {
       survey: async (force) => (await import('./agent/cleanup.ts')).surveyRemains(force),
       remove: async (remnant) => (await import('./agent/cleanup.ts')).removeRemnant(remnant),

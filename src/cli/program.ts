@@ -22,6 +22,7 @@ import { serviceCommand } from './service.ts';
 import type { Shell } from './shell.ts';
 import { stackCommand } from './stack.ts';
 import { statusCommand } from './status.ts';
+import { type ScreenLines, topCommand } from './top.ts';
 
 /** What a command cannot make itself. */
 export interface ProgramParts extends DoctorParts {
@@ -30,6 +31,7 @@ export interface ProgramParts extends DoctorParts {
   startAgent(flags: FlagValues): Promise<number>;
   readonly runner: CommandRunner;
   readonly lab: LabMachine;
+  readonly screenLines: ScreenLines;
 }
 
 /** Runs one command line (without node and script); resolves with the exit status. Never rejects. */
@@ -53,6 +55,7 @@ export function buildProgram(shell: Shell, parts: ProgramParts): Command {
     resolveCommand(shell),
     dnsCommand(shell),
     connCommand(shell),
+    topCommand(shell, parts.screenLines),
     eventsCommand(shell),
     statusCommand(shell),
     doctorCommand(shell, parts),

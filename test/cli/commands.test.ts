@@ -1,9 +1,11 @@
 // The program as a user runs it, against an agent of plain data: what it prints, what it asks, its exit status.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { Resolution } from '../../src/api/schema.ts';
 import { CREATED, fakeApi, serveFake } from '../support/fake-api.ts';
+import { trafficAfter } from '../support/traffic.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -214,6 +216,57 @@ shop_web   tcp        192.0.2.7:40000       192.0.2.1:8080       10.64.0.5:80   
   t.match(await cli('conn', 'ls', 'nothing'), { code: 1, err: /no service is called "nothing"/ });
   t.match(await cli('conn', 'ls', '--limit', '999999'), { code: 1, err: /limit should be a number from 0 to 100000/ });
   t.same(fake.calls, ['connections undefined 1000', 'connections svc-shop_db 1']);
+});
+
+t.test('top', async (t) => {
+  const { cli, fake } = await start(t);
+  let seconds = 10;
+  fake.traffic = () => trafficAfter(seconds++);
+  t.same(await cli('top', '--interval', '100ms'), {
+    code: 0,
+    out: `1 service: 7 open, 20.0 connections/s, in 2kB/s, out 1.5MB/s, 1.0 failed/s, 0 refused/s
+
+SERVICE    ENDPOINT               OPEN      CONN/S    IN/S      OUT/S     FAILED/S   REFUSED/S   STATE
+shop_web                          7         20.0      2kB/s     1.5MB/s   1.0        0           
+           10.64.0.5 shop_web.1   7         20.0      2kB/s     1.5MB/s   1.0                    
+`,
+    err: '',
+  });
+  const { code, out } = await cli('top', '--interval', '100ms', '--format', 'json');
+  t.equal(code, 0);
+  t.match(JSON.parse(out), {
+    Seconds: 1,
+    Services: [
+      { Name: 'shop_web', Open: 7, ConnectionsPerSecond: 20, Endpoints: [{ Task: 'shop_web.1', Total: 260 }] },
+    ],
+  });
+  t.match(await cli('top', 'nothing'), { code: 1, err: /no service is called "nothing"/ });
+  t.match(await cli('top', '--interval', '1h'), { code: 2, err: /--interval should be a duration from 100ms to 1m/ });
+  t.match(await cli('top', '--format', 'yaml'), { code: 2, err: /--format should be json/ });
+});
+
+t.test('top in a terminal is renewed until it is interrupted', async (t) => {
+  const { socket, fake } = await start(t);
+  let seconds = 10;
+  fake.traffic = () => trafficAfter(seconds++);
+  const command = `stty rows 5; exec ${process.execPath} ${PROGRAM} top --interval 100ms`;
+  // script(1) of util-linux gives a command a terminal of its own.
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    env: { ...process.env, VIPMESH_HOST: `unix://${socket}` },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  let shown = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    shown += text;
+  });
+  const screens = () => shown.split('\x1b[H\x1b[J').slice(1);
+  while (screens().length < 4) await once(child.stdout, 'data');
+  t.match(screens()[2], /^1 service: 7 open.*\r\n\r\nSERVICE .*\r\nshop_web .*$/s);
+  const ended = once(child, 'exit');
+  child.stdin.write('\x03');
+  await ended;
+  t.ok(seconds >= 14, `${seconds - 10} readings`);
 });
 
 t.test('dns cache', async (t) => {

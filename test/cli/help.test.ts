@@ -12,6 +12,7 @@ import type { Shell } from '../../src/cli/shell.ts';
 import { findProgram } from '../support/requirements.ts';
 
 const PARTS: ProgramParts = {
+  screenLines: () => undefined,
   version: '0.0.0',
   agentFlags: [{ flag: '--dns <ADDR:PORT>', help: "where the node's own programs ask" }],
   startAgent: async () => 0,
