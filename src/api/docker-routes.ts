@@ -2,10 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { findNetwork, findService, findTask } from '../control/lookup.ts';
+import { isNetworkOfDocker } from '../model/network.ts';
 import type { ApiContext } from './context.ts';
 import { shapeInfo, shapeNetwork, shapeNetworkDetail, shapeNode, shapeTask, shapeVersion } from './docker-shape.ts';
 import { networkMatches, nodeMatches, parseFilters, serviceMatches, taskMatches } from './filters.ts';
 import { addReferenceRoutes } from './docker-references.ts';
+import { ApiError } from './errors.ts';
 import { findNode } from './lookup.ts';
 import { described } from './openapi.ts';
 import { dockerNetwork, dockerNode, type DockerService, dockerService, dockerTask } from './schema.ts';
@@ -100,6 +102,11 @@ export function addDockerRoutes(app: FastifyInstance, context: ApiContext): void
   });
   app.get<OneParams>('/networks/:id', one('A network and what is on it', dockerNetwork), ({ params }) => {
     const from = source();
+    if (isNetworkOfDocker(params.id) && !from.snapshot.networkByName.has(params.id))
+      throw new ApiError(
+        'NOT_SUPPORTED',
+        `network ${params.id} is Docker's own on every node, and vipmesh has no part in it; leave it out`,
+      );
     return shapeNetworkDetail(findNetwork(from.snapshot, params.id), from, facts);
   });
   app.get('/nodes', list('The nodes, the oldest first', dockerNode), ({ query }) => {

@@ -66,7 +66,7 @@ function addServiceWrites(app: FastifyInstance, context: ApiContext): void {
     const wanted = validated(serviceSpecRequest, withName(request.body, systemRandom), 'service spec');
     const spec = serviceSpecOf(wanted, context.snapshot());
     const service = await context.commands.createService(spec);
-    const warnings = [...serviceRequestWarnings(wanted, spec), ...context.warnings(service.id)];
+    const warnings = [...serviceRequestWarnings(wanted, spec, context.snapshot()), ...context.warnings(service.id)];
     return reply.status(201).send({ ID: service.id, ...(warnings.length === 0 ? {} : { Warnings: warnings }) });
   });
   const update = described({
@@ -87,7 +87,10 @@ function addServiceWrites(app: FastifyInstance, context: ApiContext): void {
     await updateInSequence(context, service, spec, Number(query.version));
     const { docker } = service.spec;
     const isNews = parsed !== undefined && JSON.stringify(docker) !== JSON.stringify(spec.docker);
-    const warnings = [...(isNews ? serviceRequestWarnings(parsed, spec) : []), ...context.warnings(service.id)];
+    const warnings = [
+      ...(isNews ? serviceRequestWarnings(parsed, spec, snapshot) : []),
+      ...context.warnings(service.id),
+    ];
     return { Warnings: warnings.length === 0 ? null : warnings };
   });
   const remove = described({

@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import { parseIp } from '../model/address.ts';
 import { shortName } from '../model/name.ts';
+import { isNetworkOfDocker } from '../model/network.ts';
 import type { PortNumber, PublishSpec, TargetPort } from '../model/port.ts';
 import {
   type Balance,
@@ -39,13 +40,14 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   const proxyProtocol = Vipmesh?.ProxyProtocol === undefined ? before?.proxyProtocol : Vipmesh.ProxyProtocol;
   const docker = keptOfSpec(request);
   const short = shortName(request.Name, request.Labels ?? {});
-  const networks = filled(request.TaskTemplate?.Networks) ?? filled(request.Networks) ?? [];
   return {
     name: request.Name,
     labels: request.Labels ?? {},
     mode: modeOf(request.Mode ?? {}),
     endpointMode: request.EndpointSpec?.Mode === 'dnsrr' ? 'dnsrr' : 'vip',
-    networks: networks.map((network) => attachmentOf(network, snapshot, before, short)),
+    networks: networksIn(request)
+      .filter(({ Target }) => !isLeftOut(Target, snapshot))
+      .map((network) => attachmentOf(network, snapshot, before, short)),
     publish: (request.EndpointSpec?.Ports ?? []).map((port) => publishOf(port, before)),
     expose: Vipmesh?.Expose === undefined ? (before?.expose ?? []) : (Vipmesh.Expose ?? []).map(exposeOf),
     endpoints: Vipmesh?.Endpoints === undefined ? (before?.endpoints ?? []) : (Vipmesh.Endpoints ?? []).map(endpointOf),
@@ -93,10 +95,11 @@ function balanceOf(request: BalanceRequest): Balance | undefined {
 }
 
 /** What the client should know although the service is made: nobody here starts what it describes. */
-export function serviceRequestWarnings(request: ParsedServiceSpec, spec: ServiceSpec): string[] {
+export function serviceRequestWarnings(request: ParsedServiceSpec, spec: ServiceSpec, snapshot: Snapshot): string[] {
   const image = request.TaskTemplate?.ContainerSpec?.Image;
   if (typeof image !== 'string' || image === '') return [];
   const references = referenceNames(spec);
+  const leftOut = networksIn(request).filter(({ Target }) => isLeftOut(Target, snapshot));
   return [
     `vipmesh starts no containers: service ${spec.name} exists, and its tasks are the containers and commands that then run for it`,
     ...(references.length === 0
@@ -104,6 +107,10 @@ export function serviceRequestWarnings(request: ParsedServiceSpec, spec: Service
       : [
           `vipmesh keeps no secrets and configs: what runs the containers of service ${spec.name} has to give them ${references.join(', ')}`,
         ]),
+    ...leftOut.map(
+      ({ Target }) =>
+        `service ${spec.name}: network ${Target} is Docker's own on every node, and vipmesh leaves it out`,
+    ),
   ];
 }
 
@@ -137,6 +144,15 @@ function modeOf(mode: NonNullable<ParsedServiceSpec['Mode']>): ServiceMode {
 }
 
 type ParsedNetwork = NonNullable<ParsedServiceSpec['Networks']>[number];
+
+function networksIn({ TaskTemplate, Networks }: ParsedServiceSpec): readonly ParsedNetwork[] {
+  return filled(TaskTemplate?.Networks) ?? filled(Networks) ?? [];
+}
+
+/** Docker's own, unless somebody made one of that name here. */
+function isLeftOut(target: string, snapshot: Snapshot): boolean {
+  return isNetworkOfDocker(target) && !snapshot.networkByName.has(target);
+}
 
 /**
  * Docker's client names networks by id; where the user wrote a name, in a stack file or before, the name stays. `short`: the

@@ -1,5 +1,6 @@
 // `services` → drafts of ServiceSpecs, everything but what needs a look at the other services.
 import { aliasProblem, nameProblem, STACK_LABEL, stackName } from '../model/name.ts';
+import { isNetworkOfDocker } from '../model/network.ts';
 import type { TargetPort } from '../model/port.ts';
 import {
   DEFAULT_DRAIN_TIMEOUT_MS,
@@ -192,9 +193,15 @@ function readAttachments(
 ): Map<string, Set<string>> {
   const attachments = new Map<string, Set<string>>();
   const attach = (key: string, place: Place, aliases: readonly string[]): void => {
-    if (!networks.has(key)) {
+    const declaration = networks.get(key);
+    if (declaration === undefined) {
       const hint = reader.diagnostics.hint(key, networks.keys()) || '; declare it under the top-level "networks"';
       reader.diagnostics.error(place, `${what}: there is no network ${quote(key)} in this file${hint}`);
+    } else if (declaration.spec === undefined && isNetworkOfDocker(declaration.name)) {
+      reader.diagnostics.warn(
+        place,
+        `${what}: network ${quote(declaration.name)} is Docker's own on every node, and vipmesh leaves it out`,
+      );
     } else if (attachments.has(key)) {
       reader.diagnostics.error(place, `${what}: network ${quote(key)} stands twice`);
     } else {

@@ -33,6 +33,13 @@ export interface Network {
   readonly updatedAt: number;
 }
 
+/** Networks that Docker has on every node, and that are none of ours: a service that asks for one is not on it here. */
+const NETWORKS_OF_DOCKER: readonly string[] = ['bridge', 'host', 'none'];
+
+export function isNetworkOfDocker(name: string): boolean {
+  return NETWORKS_OF_DOCKER.includes(name);
+}
+
 /**
  * This node's own address in a subnet, which its bridge carries and containers see as their neighbour: the first one, as
  * Docker's gateway. (Other nodes of a cluster get others.)

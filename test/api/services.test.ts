@@ -86,6 +86,37 @@ t.test('updated, as Docker counts versions', async (t) => {
   t.same(third.Spec, { ...second.Spec, Labels: {} }, "what Docker's client does not know stays");
 });
 
+t.test("Docker's own networks are left out, and that is said", async (t) => {
+  const world = await openApiWorld(t);
+  const { ask } = world;
+  await ask('POST', '/networks/create', { Name: 'back' });
+  const spec = {
+    ...WEB,
+    TaskTemplate: { ...WEB.TaskTemplate, Networks: [{ Target: 'host' }, { Target: 'back' }] },
+  };
+  const created = await ask('POST', '/services/create', spec);
+  t.match(created, {
+    status: 201,
+    json: { Warnings: [/starts no containers/, /^service web: network host is Docker's own/] },
+  });
+  const { Spec, Version } = (await ask('GET', '/services/web')).json;
+  t.equal(Spec.TaskTemplate.Networks.length, 1);
+  await ask('POST', `/services/web/update?version=${Version.Index}`, spec);
+  t.same((await ask('GET', '/services/web')).json.Version, Version, 'the same again changes nothing');
+  t.match(await ask('GET', '/networks/host'), { status: 501, json: { message: /^network host is Docker's own/ } });
+  const alone = await create(world, { ...WEB, Name: 'alone', EndpointSpec: {}, Networks: [{ Target: 'host' }] });
+  const before = (await ask('GET', `/services/${alone}`)).json;
+  await ask('POST', `/services/${alone}/update?version=${before.Version.Index}`, {
+    ...WEB,
+    Name: 'alone',
+    EndpointSpec: {},
+    Networks: [{ Target: 'host' }],
+  });
+  t.same((await ask('GET', `/services/${alone}`)).json, before, 'on the default network, as without any');
+  await ask('POST', '/networks/create', { Name: 'bridge' });
+  t.equal((await ask('GET', '/networks/bridge')).status, 200, 'unless somebody made one of that name');
+});
+
 t.test('an update that changes nothing is none', async (t) => {
   const world = await openApiWorld(t);
   const id = await create(world, WEB);
