@@ -35,6 +35,8 @@ export function nodePlace(address: string, port: number): ResolverPlace {
 
 export class ResolverSockets {
   readonly #plane: ResolverPlane;
+  /** Numbers of clients that were given out. */
+  #clients = 0;
   readonly #sockets = new Map<string, readonly { readonly worker: number; readonly fd: Fd }[]>();
 
   constructor(plane: ResolverPlane) {
@@ -57,8 +59,9 @@ export class ResolverSockets {
       for (const { fd } of opened) close(fd);
       throw error;
     }
+    const number = this.#clients++;
     for (const { worker, fd, protocol } of opened)
-      this.#plane.postTo(worker, { kind: 'dns-socket-add', fd, protocol, scope });
+      this.#plane.postTo(worker, { kind: 'dns-socket-add', fd, protocol, scope, client: number });
     this.#sockets.set(client, opened);
   }
 

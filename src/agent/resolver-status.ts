@@ -138,4 +138,11 @@ export function registerResolverMetrics(metrics: Metrics, config: ResolverConfig
     [],
     one(TOTAL.dnsOverCap),
   );
+  metrics.registerCollector(
+    'vipmesh_dns_over_share_total',
+    'Questions not sent on because their client had its share of those under way',
+    'counter',
+    [],
+    one(TOTAL.dnsOverShare),
+  );
 }

@@ -68,6 +68,11 @@ function flushCommand(shell: Shell): Command {
     'vipmesh dns cache flush example.com',
   ])
     .argument('[DOMAIN]', 'this name and those below it (default: everything)')
+    .addHelpText(
+      'after',
+      `
+Only answers from outside are kept, which are the same for every client: they are forgotten for the node and all its containers.`,
+    )
     .action(async (domain: string | undefined, _flags: object, self: Command) => {
       const body = domain === undefined ? {} : { Below: domain };
       const { Forgotten } = flushed.parse(await clientOf(self, shell).post('/vipmesh/dns/cache/flush', body));

@@ -77,7 +77,14 @@ export type DnsCommand =
   | { readonly kind: 'scope-set'; readonly scope: Scope }
   | { readonly kind: 'scope-remove'; readonly id: number }
   /** One UDP socket or one TCP listener, this worker's own, bound to 127.0.0.11:53 where the client lives. */
-  | { readonly kind: 'dns-socket-add'; readonly fd: number; readonly protocol: 'tcp' | 'udp'; readonly scope: number }
+  | {
+      readonly kind: 'dns-socket-add';
+      readonly fd: number;
+      readonly protocol: 'tcp' | 'udp';
+      readonly scope: number;
+      /** The same for all sockets of one client, and for nobody else's: what it may keep waiting is counted by it. */
+      readonly client: number;
+    }
   | { readonly kind: 'dns-socket-remove'; readonly fd: number }
   /** Whom to ask for names that are not ours, and how many bytes of memory their answers may take (absent: the default; 0: none). */
   | {

@@ -7,6 +7,7 @@ import type { Random } from '../runtime/random.ts';
 import { TOTAL, UPSTREAM } from '../runtime/worker-env.ts';
 import { ANSWER_CACHE_LIMITS, AnswerCache } from './answer-cache.ts';
 import { cacheKey, wireNameOfKey } from './cache-key.ts';
+import { ClientShares } from './client-shares.ts';
 import { isBelow, type KeptAnswers, listKept } from './cache-listing.ts';
 import type { Upstream, UpstreamRoute } from './command.ts';
 import type { Asked, Query } from './query.ts';
@@ -26,7 +27,8 @@ export interface ForwarderLimits {
   readonly clients: number;
 }
 
-export const FORWARDER_LIMITS: ForwarderLimits = { questions: 1000, clients: 4000 };
+/** One client alone gets half of it (client-shares.ts). */
+export const FORWARDER_LIMITS: ForwarderLimits = { questions: 2000, clients: 4000 };
 
 /** RFC 8767 section 5: a client is not kept waiting longer for what can be had stale. Most give up, or ask again, after 2 s. */
 export const STALE_AFTER_MS = 1800;
@@ -45,6 +47,7 @@ export interface Forwarding {
 }
 
 interface Waiting {
+  readonly client: number;
   readonly asked: Asked;
   readonly limit: number;
   readonly deliver: Deliver;
@@ -77,7 +80,7 @@ export class Forwarder {
   #forwarding = '';
   #routes = new UpstreamRoutes([], []);
   #health = new UpstreamHealth(0);
-  #clients = 0;
+  readonly #shares = new ClientShares();
   #sent = new SentQuestions(sharedQuestions());
 
   /** `random` must be unpredictable: query ids are made of it (RFC 5452 section 4.5). `totals` is indexed by TOTAL. */
@@ -142,9 +145,12 @@ export class Forwarder {
     }
   }
 
-  /** Finds the answer and delivers it, exactly once, within DEADLINE_MS and a little; at once when it must fail. */
-  ask(query: Query, limit: number, deliver: Deliver): void {
-    const waiting: Waiting = { asked: query.keep(), limit, deliver };
+  /**
+   * Finds the answer and delivers it, exactly once, within DEADLINE_MS and a little; at once when it must fail. `client` is the number
+   * of whoever asks.
+   */
+  ask(query: Query, client: number, limit: number, deliver: Deliver): void {
+    const waiting: Waiting = { client, asked: query.keep(), limit, deliver };
     const echo = this.#sent.find(waiting.asked.bytes);
     if (echo !== NO_UPSTREAM) {
       // Whoever asks this was asked by us: were it to wait, it would wait for itself.
@@ -161,13 +167,12 @@ export class Forwarder {
     const now = this.#loop.now();
     const upstreams = this.#routes.find(wireNameOfKey(key));
     const stale = this.#cache.stale(key, now);
-    const full = this.#isFull() || this.#pending.size >= this.#limits.questions;
-    if (full || upstreams.length === 0) {
-      if (full) this.#count(TOTAL.dnsOverCap);
+    const room = Math.min(this.#room, this.#limits.questions - this.#pending.size);
+    if (upstreams.length === 0 || !this.#mayWait(client, room)) {
       this.#give(waiting, stale, 'stale');
       return;
     }
-    this.#clients++;
+    this.#shares.enter(client);
     const { asked } = waiting;
     const due = this.#health.takeDue(upstreams, now);
     const silent = upstreams.every((one) => this.#health.isSilent(one));
@@ -187,20 +192,25 @@ export class Forwarder {
 
   /** One client more for a question that is under way. */
   #join(pending: Pending, waiting: Waiting): void {
-    if (this.#isFull()) {
-      this.#count(TOTAL.dnsOverCap);
-      this.#give(waiting, pending.stale, 'stale');
-    } else if (pending.staleGiven) {
+    if (pending.staleGiven || !this.#mayWait(waiting.client, this.#room)) {
       this.#give(waiting, pending.stale, 'stale');
     } else {
-      this.#clients++;
+      this.#shares.enter(waiting.client);
       this.#count(TOTAL.dnsMerged);
       pending.waiting.push(waiting);
     }
   }
 
-  #isFull(): boolean {
-    return this.#clients >= this.#limits.clients;
+  /** How many clients more may wait. */
+  get #room(): number {
+    return this.#limits.clients - this.#shares.total;
+  }
+
+  /** One more of this client's, where there is room for so many of anybody's. Counts why not. */
+  #mayWait(client: number, room: number): boolean {
+    if (room > 0 && this.#shares.mayWait(client, room)) return true;
+    this.#count(room > 0 ? TOTAL.dnsOverShare : TOTAL.dnsOverCap);
+    return false;
   }
 
   /** Carries a step out; those that fail at once lead to the next one. */
@@ -307,7 +317,7 @@ export class Forwarder {
     this.#loop.clearTimer(pending.staleTimer);
     for (const socket of pending.sockets.values()) this.#close(socket);
     const { waiting } = pending;
-    this.#clients -= waiting.length;
+    for (const { client } of waiting) this.#shares.leave(client);
     for (const one of waiting) {
       if (response === undefined) this.#give(one, pending.stale, 'stale');
       else this.#give(one, response, 'forwarded');
@@ -317,7 +327,7 @@ export class Forwarder {
   /** The question goes on, so that the next client finds its answer. */
   #giveStale(pending: Pending): void {
     const { waiting } = pending;
-    this.#clients -= waiting.length;
+    for (const { client } of waiting) this.#shares.leave(client);
     pending.waiting = [];
     pending.staleGiven = true;
     for (const one of waiting) this.#give(one, pending.stale, 'stale');

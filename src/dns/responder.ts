@@ -141,10 +141,10 @@ export class Responder {
     return this.#error(REFUSED, at);
   }
 
-  /** Asks an upstream what `respond` just could not answer; `deliver` as in Forwarder.ask. */
-  forward(overTcp: boolean, deliver: Deliver): void {
+  /** Asks an upstream what `respond` just could not answer; `client` and `deliver` as in Forwarder.ask. */
+  forward(overTcp: boolean, client: number, deliver: Deliver): void {
     const limit = overTcp ? MAX_MESSAGE_BYTES : this.query.udpLimit;
-    this.#forwarder.ask(this.query, limit, (message, length) => {
+    this.#forwarder.ask(this.query, client, limit, (message, length) => {
       this.#countRcode(readU16(message, 2));
       deliver(message, length);
     });

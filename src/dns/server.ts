@@ -32,8 +32,8 @@ export class DnsServer {
     const own = command as DnsCommand;
     switch (own.kind) {
       case 'dns-socket-add':
-        if (own.protocol === 'tcp') this.#tcp.add(own.fd, own.scope);
-        else this.#udp.add(own.fd, own.scope);
+        if (own.protocol === 'tcp') this.#tcp.add(own.fd, own.scope, own.client);
+        else this.#udp.add(own.fd, own.scope, own.client);
         return true;
       case 'dns-socket-remove':
         if (!this.#udp.remove(own.fd)) this.#tcp.remove(own.fd);

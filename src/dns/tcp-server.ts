@@ -52,6 +52,7 @@ const peerLength = new Uint32Array(1);
 interface Listener {
   readonly fd: Fd;
   readonly scope: number;
+  readonly client: number;
   connections: number;
 }
 
@@ -94,8 +95,8 @@ export class TcpServer {
   }
 
   /** Begins to accept on a listening socket, which stays the caller's. */
-  add(fd: Fd, scope: number): void {
-    this.#listeners.set(fd, { fd, scope, connections: 0 });
+  add(fd: Fd, scope: number, client: number): void {
+    this.#listeners.set(fd, { fd, scope, client, connections: 0 });
     this.#loop.add(fd, EPOLLIN, this.#onAccept);
   }
 
@@ -238,7 +239,7 @@ export class TcpServer {
 
   #forward(connection: Connection): void {
     connection.asking++;
-    this.#responder.forward(true, (message, length) => {
+    this.#responder.forward(true, connection.listener.client, (message, length) => {
       connection.asking--;
       if (!this.#isOpen(connection)) return;
       const framed = new Uint8Array(LENGTH_BYTES + length);

@@ -22,6 +22,7 @@ const NONE = -1;
 interface UdpSocket {
   readonly fd: Fd;
   readonly scope: number;
+  readonly client: number;
 }
 
 export class UdpServer {
@@ -44,9 +45,9 @@ export class UdpServer {
   }
 
   /** Begins to answer on a bound socket, which stays the caller's. */
-  add(fd: Fd, scope: number): void {
+  add(fd: Fd, scope: number, client: number): void {
     enlargeReceiveBuffer(fd, RECEIVE_BYTES);
-    this.#sockets.set(fd, { fd, scope });
+    this.#sockets.set(fd, { fd, scope, client });
     this.#loop.add(fd, EPOLLIN, this.#onReady);
   }
 
@@ -119,7 +120,7 @@ export class UdpServer {
   #forward(socket: UdpSocket, i: number): void {
     const from = this.#batch.sourceOffset(i);
     const source = Uint8Array.from(this.#batch.sources.subarray(from, from + this.#batch.sourceLength(i)));
-    this.#responder.forward(false, (message, length) => {
+    this.#responder.forward(false, socket.client, (message, length) => {
       // Meanwhile the main thread may have closed the socket and its number be somebody else's.
       if (this.#sockets.get(socket.fd) !== socket) return;
       sendto(socket.fd, message, length, MSG_DONTWAIT | MSG_NOSIGNAL, source, source.length);

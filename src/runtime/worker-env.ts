@@ -115,6 +115,8 @@ export const TOTAL = {
   /** What is kept of upstreams' answers now. */
   dnsCacheEntries: 21,
   dnsCacheBytes: 22,
+  /** Not asked of any upstream: too many of the same client's were waiting. */
+  dnsOverShare: 23,
   /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
   dnsRcodes: 32,
   /** Upstream n counts at `dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.asked` and so on. */

@@ -47,7 +47,7 @@ t.test('moments are not repeated', async (t) => {
 
 t.test('zone updates become one, after the zone and before the sockets', async (t) => {
   const zone: Command = { kind: 'zone-add', network: 1, name: 'front', subnets: [] };
-  const socket: Command = { kind: 'dns-socket-add', fd: 7, protocol: 'udp', scope: 0 };
+  const socket: Command = { kind: 'dns-socket-add', fd: 7, protocol: 'udp', scope: 0, client: 0 };
   const scope: Command = { kind: 'scope-set', scope: { id: 0, networks: [1], forward: true } };
   t.same(replay(socket, zone, names(1, ['a', true], ['bb', true]), scope, names(1, ['a', false])), [
     zone,

@@ -26,7 +26,7 @@ t.test('a burst is answered whole', (t) => {
   server.handle({ kind: 'zone-update', update: { network: 0, names, pointers: [] } });
   server.handle({ kind: 'scope-set', scope: { id: 1, networks: [0], forward: false } });
   const fd = bindUdp('127.0.0.1', 0);
-  server.handle({ kind: 'dns-socket-add', fd, protocol: 'udp', scope: 1 });
+  server.handle({ kind: 'dns-socket-add', fd, protocol: 'udp', scope: 1, client: 1 });
   const client = connectUdp('127.0.0.1', localAddress(fd).port);
   enlargeReceiveBuffer(client, 4 << 20);
   // The loop does not run yet: nobody reads.

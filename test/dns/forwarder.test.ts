@@ -3,8 +3,11 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { decode } from 'dns-packet';
 import t from 'tap';
+import { bindUdp } from '../../src/native/datagram-socket.ts';
+import { close } from '../../src/native/libc.ts';
+import { localAddress } from '../../src/native/stream-socket.ts';
 import { addressesIn, question, summary } from '../support/dns-messages.ts';
-import { askTcp, askUdp, startDnsWorker } from '../support/dns-worker.ts';
+import { askTcp, askUdp, SCOPE, startDnsWorker } from '../support/dns-worker.ts';
 import { addressReply, reply, SOA, startMockUpstream } from '../support/mock-upstream.ts';
 import { unusedPort } from '../support/ports.ts';
 
@@ -198,4 +201,27 @@ t.test('D23: over the cap the answer is SERVFAIL at once, and local names do not
   t.equal(refused.readUInt16BE(0), 1000, 'the first above the cap');
   t.equal(summary(await askUdp(worker, question('web', 'A'))), 'NOERROR aa | web A 10.64.0.2');
   t.equal(worker.count('dnsUpstreamFailures'), 100);
+  t.equal(worker.count('dnsOverShare'), 100);
+  t.equal(worker.count('dnsOverCap'), 0);
+});
+
+t.test('D23: one client that asks too much does not use up what the others need', async (t) => {
+  const upstream = await startMockUpstream((asked) =>
+    asked.name.startsWith('slow') ? [] : [addressReply(asked, ONE)],
+  );
+  const worker = await startDnsWorker({ upstreams: [upstream] });
+  const [greedy, other] = [createSocket('udp4'), bindUdp('127.0.0.1', 0)];
+  t.teardown(() => greedy.close());
+  await worker.tell({ kind: 'dns-socket-add', fd: other, protocol: 'udp', scope: SCOPE, client: 99 });
+  for (let i = 0; worker.count('dnsOverShare') === 0; i++) {
+    const message = question(`slow${i}.example.com`, 'A', { id: i & 0xffff });
+    await new Promise((sent) => greedy.send(message, worker.port, worker.address, sent));
+    while (worker.count('dnsQueriesUdp') < i - 50) await new Promise(setImmediate);
+  }
+  t.equal(summary(await askUdp(worker, question('quick.example.com', 'A'))), 'SERVFAIL', 'the one itself');
+  const { port } = localAddress(other);
+  const answer = await askUdp({ address: '127.0.0.1', port }, question('quick.example.com', 'A'));
+  t.equal(summary(answer), `NOERROR | quick.example.com A ${ONE}`, 'another');
+  await worker.tell({ kind: 'dns-socket-remove', fd: other });
+  close(other);
 });

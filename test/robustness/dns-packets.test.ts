@@ -60,7 +60,7 @@ t.test(`${FROM_CLIENTS} from clients`, (t) => {
     const length = responder.respond(arena, 0, message.length, scope, false, 0);
     if (length > NO_REPLY) judge(message, responder.out.subarray(0, length));
     else if (length < NO_REPLY)
-      responder.forward(false, (bytes, size) => judge(message, Buffer.from(bytes.subarray(0, size))));
+      responder.forward(false, 1, (bytes, size) => judge(message, Buffer.from(bytes.subarray(0, size))));
   };
   let before = 0;
   let sent = 0;

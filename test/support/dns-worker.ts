@@ -16,6 +16,8 @@ import type { ThreadCommand, ThreadData } from './dns-worker-thread.ts';
 import { unusedPort } from './ports.ts';
 
 export const SCOPE = 1;
+/** Who asks on the sockets that a DnsWorker has from the start. */
+const CLIENT = 1;
 
 export interface DnsWorker {
   /** The resolver's address: UDP and TCP on one port. */
@@ -82,8 +84,8 @@ export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<Dn
       ...(options.sentQuestions === undefined ? {} : { sentQuestions: options.sentQuestions }),
       ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
     },
-    { kind: 'dns-socket-add', fd: udpFd, protocol: 'udp', scope: SCOPE },
-    { kind: 'dns-socket-add', fd: tcpFd, protocol: 'tcp', scope: SCOPE },
+    { kind: 'dns-socket-add', fd: udpFd, protocol: 'udp', scope: SCOPE, client: CLIENT },
+    { kind: 'dns-socket-add', fd: tcpFd, protocol: 'tcp', scope: SCOPE, client: CLIENT },
   );
   return {
     address,
