@@ -7,6 +7,7 @@ import type { Task } from '../model/task.ts';
 import { isEligible } from '../model/task.ts';
 import type { Metrics, Sample } from '../runtime/metrics.ts';
 import { TOTAL } from '../runtime/worker-env.ts';
+import { registerLimitMetrics } from './limit-metrics.ts';
 import type { Mesh } from './mesh.ts';
 
 export interface MetricSources {
@@ -22,6 +23,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerServices(metrics, sources);
   registerTotals(metrics, sources.plane);
   registerHealth(metrics, sources.monitor);
+  registerLimitMetrics(metrics, sources);
 }
 
 function registerFrontends(metrics: Metrics, { context, plane, mesh }: MetricSources): void {
@@ -187,6 +189,10 @@ const TOTALS = {
   vipmesh_descriptors_exhausted_total: [
     TOTAL.descriptorsExhausted,
     'Times that accepting stopped because descriptors had run out',
+  ],
+  vipmesh_source_ports_exhausted_total: [
+    TOTAL.portsExhausted,
+    'Attempts to connect for which the kernel had no source port left',
   ],
   vipmesh_stray_connections_total: [TOTAL.strayConnections, 'Connections to a VIP that stands for nothing'],
   vipmesh_udp_flows_total: [TOTAL.udpFlowsOpened, 'UDP flows opened'],

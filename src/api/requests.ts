@@ -4,6 +4,7 @@
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { MAX_WEIGHT } from '../model/weight.ts';
 import { z } from 'zod';
+import { limitsRequest } from './limits-shape.ts';
 import { dockerPort, PUBLISH_TEXT } from './schema.ts';
 
 const port = z.number().int().min(1).max(65535);
@@ -97,6 +98,9 @@ const vipmeshRequest = z
       })
       .nullish()
       .describe('How connections are shared out among the endpoints; null: each in turn.'),
+    Limits: limitsRequest
+      .nullish()
+      .describe('How many TCP connections, and how long. It replaces all limits there were; null: none.'),
     ProxyProtocol: z
       .enum(PROXY_PROTOCOLS)
       .nullish()

@@ -3,6 +3,7 @@
 // another version is a clear error and not an undefined somewhere.
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { z } from 'zod';
+import { limitsShape } from './limits-shape.ts';
 
 const labels = z.record(z.string(), z.string());
 const version = z.object({ Index: z.number() });
@@ -91,6 +92,8 @@ const dockerServiceSpec = z.looseObject({
     DNSTTL: z.number().optional(),
     /** How connections are shared out; Affinity in nanoseconds, 0: none. */
     Balance: z.object({ Method: z.enum(BALANCE_METHODS), Affinity: z.number(), LocalFirst: z.boolean() }),
+    /** Absent: none. */
+    Limits: limitsShape.optional(),
     /** Absent: none. */
     ProxyProtocol: z.enum(PROXY_PROTOCOLS).optional(),
     /** What becomes of connections to a task that becomes unhealthy. */

@@ -23,6 +23,7 @@ import { referenceNames } from './docker-references.ts';
 import { newId, type Random } from '../runtime/random.ts';
 import { keptOfSpec } from './docker-rest.ts';
 import { ApiError } from './errors.ts';
+import { limitsFrom } from './limits-shape.ts';
 import { namelessRequest, type serviceSpecRequest } from './requests.ts';
 
 export type ParsedServiceSpec = z.infer<typeof serviceSpecRequest>;
@@ -38,6 +39,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   const dnsTtlS = dnsTtlOf(Vipmesh?.DNSTTL, before);
   const balance = Vipmesh?.Balance === undefined ? before?.balance : balanceOf(Vipmesh.Balance);
   const proxyProtocol = Vipmesh?.ProxyProtocol === undefined ? before?.proxyProtocol : Vipmesh.ProxyProtocol;
+  const limits = Vipmesh?.Limits === undefined ? before?.limits : limitsFrom(Vipmesh.Limits);
   const docker = keptOfSpec(request);
   const short = shortName(request.Name, request.Labels ?? {});
   return {
@@ -57,6 +59,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
         ? milliseconds(Vipmesh.DrainTimeout)
         : (before?.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS),
     ...(balance === undefined ? {} : { balance }),
+    ...(limits === undefined ? {} : { limits }),
     ...(proxyProtocol === undefined || proxyProtocol === null ? {} : { proxyProtocol }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...((Vipmesh?.OnUnhealthy ?? before?.onUnhealthy) === 'close' ? { onUnhealthy: 'close' as const } : {}),

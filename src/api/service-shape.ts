@@ -4,6 +4,7 @@ import { shortName } from '../model/name.ts';
 import type { PublishedPort, PublishSpec } from '../model/port.ts';
 import { EXEC_PROBE_DEFAULTS, type Service, type ServiceSpec, wantedTasks } from '../model/service.ts';
 import { keptParts } from './docker-rest.ts';
+import { shapeLimits } from './limits-shape.ts';
 import type { DockerHealth, DockerPort, DockerService, DockerServiceSpec, ProbeShape } from './schema.ts';
 import { cidr, rfc3339, type ShapeSource, shapeTaskState } from './shape.ts';
 
@@ -95,6 +96,7 @@ function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {
     DrainTimeout: spec.drainTimeoutMs * NANOSECONDS_PER_MS,
     ...(spec.dnsTtlS === undefined ? {} : { DNSTTL: spec.dnsTtlS * NANOSECONDS_PER_S }),
     OnUnhealthy: spec.onUnhealthy ?? 'keep',
+    ...(spec.limits === undefined ? {} : { Limits: shapeLimits(spec.limits) }),
     ...(spec.proxyProtocol === undefined ? {} : { ProxyProtocol: spec.proxyProtocol }),
     Balance: {
       Method: spec.balance?.method ?? 'round-robin',

@@ -1,12 +1,13 @@
 // What the main thread tells the balancer of a worker. Plain data, so that it can be posted; numbers stand for objects,
 // because the data path looks them up in arrays.
+import type { Limits } from '../model/limits.ts';
 import type { BalanceMethod, ProxyProtocol } from '../model/service.ts';
 
 /** A service on one network: the endpoints among which its connections are shared out. */
 export interface Backend {
   /** Small and dense: an index of arrays. Reused after `backend-remove`. */
   readonly id: number;
-  /** Index of the counter that makes round-robin one order over all workers. */
+  /** Index of the service's counters, and of that which makes round-robin one order over all workers. */
   readonly roundRobinSlot: number;
   /** Only eligible ones, in a fixed order. Empty: new connections are reset, new datagrams dropped. */
   readonly endpoints: readonly BackendEndpoint[];
@@ -16,6 +17,8 @@ export interface Backend {
   readonly affinityMs?: number;
   /** TCP connections to endpoints begin with this; absent: with what the client sends. */
   readonly proxyProtocol?: ProxyProtocol;
+  /** Of TCP connections that begin from now on; their number is that of all. */
+  readonly limits?: Limits;
 }
 
 export interface BackendEndpoint {

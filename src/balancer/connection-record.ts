@@ -14,15 +14,20 @@ export const CONNECTION_ENDS = [
   'drain deadline',
   'endpoint unhealthy',
   'agent',
+  'too many connections',
+  'idle timeout',
+  'half-closed timeout',
+  'max duration',
 ] as const;
 export type ConnectionEnd = (typeof CONNECTION_ENDS)[number];
 
-const ATTEMPT_FAILURES: readonly Failure[] = ['refused', 'silent', 'reset'];
+export type AttemptFailure = Failure | 'no source port';
+const ATTEMPT_FAILURES: readonly AttemptFailure[] = ['refused', 'silent', 'reset', 'no source port'];
 
 export interface FailedAttempt {
   /** The endpoint's. */
   readonly slot: number;
-  readonly failure: Failure;
+  readonly failure: AttemptFailure;
 }
 
 export interface EndedConnection {

@@ -201,11 +201,12 @@ export class BalancerPublisher {
       return [{ slot, address, portMap, netns, weight, ...(isPreferred && { isPreferred }) }];
     });
     const { method, affinityMs } = spec.balance ?? {};
-    const { proxyProtocol } = spec;
+    const { limits, proxyProtocol } = spec;
     const sharing = {
       ...(method && { method }),
       ...(affinityMs && { affinityMs }),
       ...(proxyProtocol && { proxyProtocol }),
+      ...(limits && { limits }),
     };
     this.#port.post({ kind: 'backend-set', backend: { id, roundRobinSlot, endpoints, ...sharing } });
   }

@@ -11,11 +11,12 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../native/constants.ts';
-import { EINPROGRESS, EMFILE, ENFILE, errno, NativeError } from '../native/errno.ts';
+import { EADDRNOTAVAIL, EINPROGRESS, EMFILE, ENFILE, errno, NativeError } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
 import { addressOf, close, connect, type Fd, getsockopt, send, socket } from '../native/libc.ts';
 import { keepAlive } from '../native/stream-socket.ts';
 import { enterNetns, leaveNetns, OWN_NETNS } from '../native/netns.ts';
+import type { AttemptFailure, ConnectionEnd } from './connection-record.ts';
 import type { Failure } from './ejection.ts';
 import type { EndpointChooser } from './endpoint-chooser.ts';
 import { hashPeer, headerFor } from './peer.ts';
@@ -23,6 +24,7 @@ import { AttemptQueue } from './tcp-attempts.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 import type { TcpEjector } from './tcp-ejector.ts';
 import type { TcpJournal } from './tcp-journal.ts';
+import type { TcpLimits } from './tcp-limits.ts';
 import type { TcpBackend, TcpEndpoint, TcpTargets } from './tcp-targets.ts';
 
 export interface TcpConnectorPort {
@@ -32,7 +34,8 @@ export interface TcpConnectorPort {
   readonly chooser: EndpointChooser;
   readonly ejector: TcpEjector;
   readonly journal: TcpJournal;
-  /** An endpoint that has not answered by then is given up. */
+  readonly limits: TcpLimits;
+  /** An endpoint that has not answered by then is given up, where its service says nothing else. */
   readonly timeoutMs: number;
   /** Puts one side of a connection into the loop. */
   watch(fd: Fd): void;
@@ -41,9 +44,11 @@ export interface TcpConnectorPort {
   /** No endpoint takes this client. */
   refuse(client: Fd): void;
   /** The connection cannot go on. */
-  abort(client: Fd): void;
+  abort(client: Fd, why?: ConnectionEnd): void;
   /** A socket could not be made for want of descriptors; the client waits for `retryStarved`. */
   short(error: number): void;
+  /** The kernel has no source port left for connections to an endpoint. */
+  portless(endpoint: TcpEndpoint): void;
 }
 
 const NONE: readonly number[] = [];
@@ -69,7 +74,8 @@ export class TcpConnector {
   /** Connections that are being made, for as long as there is another endpoint, and to the last one. */
   readonly #hasty: AttemptQueue;
   readonly #patient: AttemptQueue;
-  readonly #queues: readonly AttemptQueue[];
+  /** Those of services with a connect timeout of their own, by that; only while they are needed. */
+  readonly #ownQueues = new Map<number, AttemptQueue>();
   #timer = 0;
   #timerAt = 0;
   /** Connections that the kernel is to keep alive if they grow old enough. */
@@ -86,7 +92,6 @@ export class TcpConnector {
     this.#port = port;
     this.#hasty = new AttemptQueue(port.connections, Math.min(HASTE_MS, port.timeoutMs));
     this.#patient = new AttemptQueue(port.connections, port.timeoutMs);
-    this.#queues = [this.#hasty, this.#patient];
     this.#young = new AttemptQueue(port.connections, KEEP_ALIVE_FROM_MS);
   }
 
@@ -118,7 +123,7 @@ export class TcpConnector {
 
   /** The kernel has news of a connection being made. True when it is made. */
   finish(fd: Fd, events: number): boolean {
-    const { connections } = this.#port;
+    const { connections, limits } = this.#port;
     if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && this.#socketError(fd) !== 0) {
       this.#failed(fd, 'refused');
       return false;
@@ -128,6 +133,7 @@ export class TcpConnector {
     this.#port.journal.connected(client, fd, this.#port.loop.now());
     this.forget(client);
     if (!this.#introduce(client, fd)) return false;
+    if (!limits.isIdle) limits.established(client);
     this.#port.established(client);
     return connections.flags[fd] !== 0;
   }
@@ -177,7 +183,7 @@ export class TcpConnector {
   }
 
   #connect(client: Fd): void {
-    const { connections, ejector, targets } = this.#port;
+    const { connections, ejector, limits, targets } = this.#port;
     // Reset by the client meanwhile.
     if (connections.flags[client] === 0) return;
     const backend = targets.backend(connections.backend[client] as number);
@@ -186,6 +192,10 @@ export class TcpConnector {
       return;
     }
     connections.service[client] = backend.roundRobinSlot + 1;
+    if (backend.limits !== undefined && !limits.admit(client, backend.roundRobinSlot, backend.limits)) {
+      this.#port.abort(client, 'too many connections');
+      return;
+    }
     const targetPort = connections.targetPort[client] as number;
     for (;;) {
       const tried = (this.#tried.size > 0 ? this.#tried.get(client) : undefined) ?? NONE;
@@ -197,10 +207,13 @@ export class TcpConnector {
       this.#port.journal.chose(client, backend.choice, index, this.#port.chooser.wasAffine);
       const endpoint = backend.endpoints[index] as TcpEndpoint;
       const isLast = tried.length + 1 >= backend.endpoints.length;
-      if (this.#attempt(client, endpoint, isLast)) return;
+      const attempt = this.#attempt(client, endpoint, this.#queueFor(backend, isLast));
+      if (attempt === 'begun') return;
       connections.countFailure(endpoint.slot);
-      ejector.failed(connections.backend[client] as number, endpoint, targetPort, 'refused');
-      this.#noteTried(client, endpoint.slot, 'refused');
+      // Which is no fault of the endpoint's.
+      if (attempt === 'portless') this.#port.portless(endpoint);
+      else ejector.failed(connections.backend[client] as number, endpoint, targetPort, 'refused');
+      this.#noteTried(client, endpoint.slot, attempt === 'portless' ? 'no source port' : 'refused');
     }
   }
 
@@ -214,18 +227,28 @@ export class TcpConnector {
     return index >= 0 || out.length === 0 ? index : chooser.choose(backend, this.#clientHash, tried);
   }
 
-  /** False when the endpoint cannot be connected to, so that another is to be tried. */
-  #attempt(client: Fd, endpoint: TcpEndpoint, isLast: boolean): boolean {
-    if (endpoint.netns !== this.#netns && !this.#moveTo(endpoint.netns)) return false;
+  /** Where an attempt waits for its answer. */
+  #queueFor({ limits }: TcpBackend, isLast: boolean): AttemptQueue {
+    const own = limits?.connectTimeoutMs;
+    if (own === undefined) return isLast ? this.#patient : this.#hasty;
+    const afterMs = isLast ? own : Math.min(HASTE_MS, own);
+    const queue = this.#ownQueues.get(afterMs) ?? new AttemptQueue(this.#port.connections, afterMs);
+    this.#ownQueues.set(afterMs, queue);
+    return queue;
+  }
+
+  /** Anything but `begun`: the endpoint cannot be connected to, so that another is to be tried. */
+  #attempt(client: Fd, endpoint: TcpEndpoint, queue: AttemptQueue): 'begun' | 'failed' | 'portless' {
+    if (endpoint.netns !== this.#netns && !this.#moveTo(endpoint.netns)) return 'failed';
     const { connections, loop } = this.#port;
     const fd = socket(endpoint.family, SOCKET_TYPE, 0);
     if (fd < 0 || fd >= connections.capacity) {
       const error = fd < 0 ? errno() : EMFILE;
       if (fd >= 0) close(fd);
-      if (error !== EMFILE && error !== ENFILE) return false;
+      if (error !== EMFILE && error !== ENFILE) return 'failed';
       if (!this.#starved.has(client)) this.#starved.set(client, loop.now());
       this.#port.short(error);
-      return true;
+      return 'begun';
     }
     if (this.#starved.size > 0) this.#starved.delete(client);
     const { targetPort } = connections;
@@ -233,19 +256,20 @@ export class TcpConnector {
       connect(fd, endpoint.sockaddr(targetPort[client] as number), endpoint.sockaddrLength) < 0 &&
       errno() !== EINPROGRESS
     ) {
+      const error = errno();
       close(fd);
-      return false;
+      return error === EADDRNOTAVAIL ? 'portless' : 'failed';
     }
     loop.own(fd);
     connections.openEndpoint(fd, client, endpoint.slot, loop.now());
-    (isLast ? this.#patient : this.#hasty).push(fd);
+    queue.push(fd);
     this.#young.push(fd);
     this.#port.watch(fd);
     if (((connections.flags[client] as number) & FLAG.watched) === 0) {
       connections.flags[client] = (connections.flags[client] as number) | FLAG.watched;
       this.#port.watch(client);
     }
-    return true;
+    return 'begun';
   }
 
   #failed(fd: Fd, failure: Failure): void {
@@ -268,7 +292,7 @@ export class TcpConnector {
     if (endpoint !== undefined) ejector.failed(backend, endpoint, connections.targetPort[client] as number, failure);
   }
 
-  #noteTried(client: Fd, slot: number, failure: Failure): void {
+  #noteTried(client: Fd, slot: number, failure: AttemptFailure): void {
     this.#port.journal.failed(client, slot, failure);
     const tried = this.#tried.get(client);
     if (tried === undefined) this.#tried.set(client, [slot]);
@@ -293,8 +317,10 @@ export class TcpConnector {
 
   /** A timer is set while connections are being made; there is none otherwise. */
   #setTimer(): void {
-    for (const queue of this.#queues) while (!queue.isEmpty && !queue.firstIsConnecting) queue.shift();
-    const dueAt = Math.min(this.#hasty.firstDueAt, this.#patient.firstDueAt);
+    skipDone(this.#hasty);
+    skipDone(this.#patient);
+    let dueAt = Math.min(this.#hasty.firstDueAt, this.#patient.firstDueAt);
+    if (this.#ownQueues.size > 0) dueAt = Math.min(dueAt, this.#ownDueAt());
     // One that comes too early finds nothing due, which is cheaper than to set another for each connection.
     if (this.#timer !== 0 && this.#timerAt <= dueAt && dueAt !== Number.POSITIVE_INFINITY) return;
     if (this.#timer !== 0) this.#port.loop.clearTimer(this.#timer);
@@ -305,10 +331,20 @@ export class TcpConnector {
     this.#timer = this.#port.loop.setTimer(Math.max(0, delay), () => this.#giveUp());
   }
 
+  #ownDueAt(): number {
+    let dueAt = Number.POSITIVE_INFINITY;
+    for (const [afterMs, queue] of this.#ownQueues) {
+      skipDone(queue);
+      if (queue.isEmpty) this.#ownQueues.delete(afterMs);
+      else dueAt = Math.min(dueAt, queue.firstDueAt);
+    }
+    return dueAt;
+  }
+
   #giveUp(): void {
     this.#timer = 0;
     const now = this.#port.loop.now();
-    for (const queue of this.#queues)
+    for (const queue of [this.#hasty, this.#patient, ...this.#ownQueues.values()])
       for (; queue.firstDueAt <= now; queue.shift()) if (queue.firstIsConnecting) this.#failed(queue.firstFd, 'silent');
   }
 
@@ -316,7 +352,19 @@ export class TcpConnector {
   #keepAlive(): void {
     const young = this.#young;
     const now = this.#port.loop.now();
-    for (; young.firstDueAt <= now; young.shift()) if (young.firstIsCurrent) keepAlive(young.firstFd);
+    for (; young.firstDueAt <= now; young.shift()) if (young.firstIsCurrent) this.#keepOneAlive(young.firstFd);
+  }
+
+  /** Accepted sockets are kept alive already, as is usual. */
+  #keepOneAlive(fd: Fd): void {
+    const { connections, targets } = this.#port;
+    const client = (connections.peer[fd] as number) - 1;
+    const ownMs = targets.backend(connections.backend[client] as number)?.limits?.keepAliveMs;
+    if (ownMs === undefined) {
+      keepAlive(fd);
+      return;
+    }
+    for (const side of [fd, client]) keepAlive(side, Math.ceil(ownMs / 1000));
   }
 
   #socketError(fd: Fd): number {
@@ -324,4 +372,8 @@ export class TcpConnector {
     getsockopt(fd, SOL_SOCKET, SO_ERROR, this.#valueAddress, this.#valueLength);
     return this.#value[0] as number;
   }
+}
+
+function skipDone(queue: AttemptQueue): void {
+  while (!queue.isEmpty && !queue.firstIsConnecting) queue.shift();
 }

@@ -5,12 +5,12 @@ import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
 import type { Random } from '../runtime/random.ts';
 import {
   ADDRESSES,
+  type AttemptFailure,
   type ConnectionEnd,
   ConnectionQueue,
   emptyAddresses,
   type FailedAttempt,
 } from './connection-record.ts';
-import type { Failure } from './ejection.ts';
 import type { Choice } from './selection.ts';
 import { FLAG, type TcpConnections } from './tcp-connections.ts';
 
@@ -70,7 +70,7 @@ export class TcpJournal {
   }
 
   /** An attempt for this client has failed. */
-  failed(client: Fd, slot: number, failure: Failure): void {
+  failed(client: Fd, slot: number, failure: AttemptFailure): void {
     const notes = this.#of(client);
     if (notes === undefined) return;
     notes.failures++;

@@ -6,19 +6,20 @@
 // and our own code for each step in the processor's caches, which is worth some 10 % of a short connection.
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../native/constants.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
-import { EMFILE, ENFILE, ENOBUFS, ENOMEM, errno, errnoName } from '../native/errno.ts';
+import { EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno, errnoName } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
 import { accept4, close, type Fd, getsockname } from '../native/libc.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
 import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
-import type { BalancerCommand, Frontend } from './command.ts';
+import type { Backend, BalancerCommand, Frontend } from './command.ts';
 import { type ConnectionPage, listTcp, type PageWanted } from './connection-listing.ts';
 import { TcpConnections } from './tcp-connections.ts';
 import { TcpConnector } from './tcp-connector.ts';
 import { EndpointChooser } from './endpoint-chooser.ts';
 import { TcpEjector } from './tcp-ejector.ts';
 import { TcpJournal } from './tcp-journal.ts';
-import { TcpRelay } from './tcp-relay.ts';
+import { isCounted, TcpLimits } from './tcp-limits.ts';
+import { type EndpointWatcher, TcpRelay } from './tcp-relay.ts';
 import { TcpTargets } from './tcp-targets.ts';
 import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
 
@@ -57,12 +58,14 @@ export class TcpProxy {
   readonly #journal: TcpJournal;
   readonly #relay: TcpRelay;
   readonly #connector: TcpConnector;
+  readonly #limits: TcpLimits;
   readonly #listeners = new Map<Fd, Listener>();
   readonly #listenerOf = new Map<number, Fd>();
   #accepted: Fd[] = [];
   /** Descriptors ran out: listeners are not watched until some are free again. */
   #short = false;
   #nextReportAt = 0;
+  #nextPortReportAt = 0;
   #clientsWhenShort = 0;
   #shortageTimer = 0;
   readonly #name = Buffer.alloc(SOCKADDR_BYTES);
@@ -77,19 +80,24 @@ export class TcpProxy {
     this.#journal = new TcpJournal(this.#connections, env.random);
     const ejector = new TcpEjector(loop, env, this.#targets);
     const { slot, targetPort } = this.#connections;
-    this.#relay = new TcpRelay(
+    this.#limits = new TcpLimits({
       loop,
-      this.#connections,
-      env.counters,
-      {
-        get isWatching() {
-          return !ejector.isEmpty;
-        },
-        answered: (client) => ejector.answered((slot[client] as number) - 1, targetPort[client] as number),
-        endpointReset: (fd) => this.#connector.endpointReset(fd),
+      connections: this.#connections,
+      counters: env.counters,
+      end: (client, why) => this.#relay.reset(client, why),
+    });
+    const watcher: EndpointWatcher = {
+      get isWatching() {
+        return !ejector.isEmpty;
       },
-      this.#journal,
-    );
+      answered: (client) => ejector.answered((slot[client] as number) - 1, targetPort[client] as number),
+      endpointReset: (fd) => this.#connector.endpointReset(fd),
+    };
+    this.#relay = new TcpRelay(loop, this.#connections, env.counters, {
+      endpoints: watcher,
+      journal: this.#journal,
+      limits: this.#limits,
+    });
     this.#connector = new TcpConnector({
       loop,
       targets: this.#targets,
@@ -97,12 +105,14 @@ export class TcpProxy {
       chooser: new EndpointChooser(env),
       ejector,
       journal: this.#journal,
+      limits: this.#limits,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       watch: (fd) => loop.add(fd, SIDE_EVENTS, this.#onSide),
       established: (client) => this.#relay.start(client),
       refuse: (client) => this.#refuse(client),
-      abort: (client) => this.#relay.reset(client),
+      abort: (client, why) => this.#relay.reset(client, why),
       short: (error) => this.#runShort(error),
+      portless: (endpoint) => this.#countPortless(endpoint.address),
     });
     loop.onBatchEnd(() => this.#endBatch());
   }
@@ -126,7 +136,7 @@ export class TcpProxy {
   handle(command: BalancerCommand): boolean {
     switch (command.kind) {
       case 'backend-set':
-        this.#targets.setBackend(command.backend);
+        this.#setBackend(command.backend);
         return true;
       case 'backend-remove':
         this.#targets.removeBackend(command.id);
@@ -153,6 +163,16 @@ export class TcpProxy {
   /** Ends what is open with RST: a plain close would look to clients like the proper end of what they were being sent. */
   close(): void {
     for (const client of this.#connections.openClients()) this.#relay.reset(client);
+  }
+
+  #setBackend(backend: Backend): void {
+    this.#targets.setBackend(backend);
+    const { limits, roundRobinSlot } = backend;
+    if (limits === undefined || !isCounted(limits)) return;
+    const clients = this.#connections
+      .openClients()
+      .filter((fd) => this.#connections.service[fd] === roundRobinSlot + 1);
+    this.#limits.adopt(clients, roundRobinSlot);
   }
 
   #addFrontend(frontend: Frontend): void {
@@ -267,6 +287,15 @@ export class TcpProxy {
     this.#connector.retryStarved();
     if (this.#short) return;
     for (const fd of this.#listeners.keys()) this.#loop.modify(fd, EPOLLIN);
+  }
+
+  #countPortless(endpoint: string): void {
+    this.#add(TOTAL.portsExhausted, 1);
+    if (this.#loop.now() < this.#nextPortReportAt) return;
+    this.#nextPortReportAt = this.#loop.now() + SHORTAGE_REPORT_MS;
+    const message =
+      'the kernel has no source port left for connections to an endpoint: new ones go to others or are refused until some end; a wider net.ipv4.ip_local_port_range, or more endpoints, give more';
+    this.#env.report('error', message, { endpoint, error: errnoName(EADDRNOTAVAIL) });
   }
 
   #add(total: number, by: number): void {

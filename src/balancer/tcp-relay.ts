@@ -48,12 +48,20 @@ export interface EndpointWatcher {
   endpointReset(fd: Fd): void;
 }
 
+/** What services allow their connections. */
+export interface ConnectionWatcher {
+  readonly isIdle: boolean;
+  halfClosed(client: Fd): void;
+  ended(client: Fd): void;
+}
+
 export class TcpRelay {
   readonly #loop: EventLoop;
   readonly #connections: TcpConnections;
   readonly #endpointCounters: Float64Array;
   readonly #watcher: EndpointWatcher;
   readonly #journal: TcpJournal;
+  readonly #limits: ConnectionWatcher;
   readonly #arena = Buffer.alloc(ARENA_BYTES);
   readonly #arenaAddress = addressOf(this.#arena);
   #arenaUsed = 0;
@@ -75,14 +83,18 @@ export class TcpRelay {
     loop: EventLoop,
     connections: TcpConnections,
     counters: WorkerCounters,
-    watcher: EndpointWatcher,
-    journal: TcpJournal,
+    watchers: {
+      readonly endpoints: EndpointWatcher;
+      readonly limits: ConnectionWatcher;
+      readonly journal: TcpJournal;
+    },
   ) {
-    this.#journal = journal;
+    this.#journal = watchers.journal;
+    this.#limits = watchers.limits;
     this.#loop = loop;
     this.#connections = connections;
     this.#endpointCounters = counters.endpoints;
-    this.#watcher = watcher;
+    this.#watcher = watchers.endpoints;
   }
 
   /** Bytes kept in user space for readers that are slow. */
@@ -307,6 +319,7 @@ export class TcpRelay {
     if (((flags[to] as number) & FLAG.endPassed) !== 0)
       this.#closeBoth(from, this.#isClient(to) ? 'FIN by client' : 'FIN by endpoint');
     else if (shutdown(to, SHUT_WR) < 0) this.reset(from, this.#resetBy(to));
+    else if (!this.#limits.isIdle) this.#limits.halfClosed(this.#isClient(to) ? to : from);
   }
 
   #resetBy(fd: Fd): ConnectionEnd {
@@ -327,6 +340,7 @@ export class TcpRelay {
       this.#close(endpoint);
     }
     if (client >= 0) {
+      if (!this.#limits.isIdle) this.#limits.ended(client);
       this.#connections.forgetClient(client, this.#loop.now());
       this.#close(client);
     }

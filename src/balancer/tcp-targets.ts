@@ -1,5 +1,6 @@
 // What a new TCP connection needs to know: backends with their order of endpoints and ready socket addresses, and which
 // backend a VIP stands for. One per worker, changed by commands.
+import type { Limits } from '../model/limits.ts';
 import type { ProxyProtocol } from '../model/service.ts';
 import { AF_INET, AF_INET6 } from '../native/constants.ts';
 import { addressOf, type Pointer } from '../native/libc.ts';
@@ -22,6 +23,7 @@ export interface TcpBackend {
   readonly roundRobinSlot: number;
   readonly choice: Choice;
   readonly proxyProtocol: ProxyProtocol | undefined;
+  readonly limits: Limits | undefined;
   readonly endpoints: readonly TcpEndpoint[];
 }
 
@@ -35,6 +37,7 @@ export class TcpTargets {
       roundRobinSlot: backend.roundRobinSlot,
       choice: choiceOf(backend),
       proxyProtocol: backend.proxyProtocol,
+      limits: backend.limits,
       endpoints: backend.endpoints.map(compileEndpoint),
     };
   }

@@ -2,6 +2,7 @@
 import type { ServiceDetail } from '../api/schema.ts';
 import { EXEC_PROBE_DEFAULTS } from '../model/service.ts';
 import { formatDuration } from '../runtime/duration.ts';
+import { limitsText } from './limit-flags.ts';
 import { formatPorts } from './ports.ts';
 import { formatTable } from './table.ts';
 
@@ -24,6 +25,7 @@ export function prettyService(service: ServiceDetail): string {
       ? []
       : [field('DNS TTL', formatDuration(Spec.Vipmesh.DNSTTL / NANOSECONDS_PER_MS))]),
     ...balanceLines(service),
+    ...(Spec.Vipmesh.Limits === undefined ? [] : [field('Limits', limitsText(Spec.Vipmesh.Limits))]),
     ...(Spec.Vipmesh.ProxyProtocol === undefined ? [] : [field('PROXY protocol', Spec.Vipmesh.ProxyProtocol)]),
     ...healthLines(service),
     ...published.map(({ one, text }) => field(`Ports (${one})`, text)),

@@ -8,12 +8,13 @@ import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { MAX_WEIGHT, parseWeight } from '../model/weight.ts';
 import { changeLabels, parseLabels } from './flag-fields.ts';
 import { applyHealthFlags, type HealthFlags, parseNanoseconds } from './health-flags.ts';
+import { type LimitFlags, limits } from './limit-flags.ts';
 import { type NetworkTarget, parseNetwork } from './network-flag.ts';
 import { type ExposedPort, parseExpose, parsePublish, parseUnpublish } from './publish-flag.ts';
 import { CliError } from './shell.ts';
 
 /** What both commands take. */
-interface CommonFlags extends HealthFlags {
+interface CommonFlags extends HealthFlags, LimitFlags {
   readonly endpointMode?: 'vip' | 'dnsrr';
   readonly replicas?: string;
   readonly drainTimeout?: string;
@@ -73,6 +74,7 @@ export function createdSpec(words: readonly string[], flags: CreateFlags): Servi
       ...dnsTtl(flags),
       ...onUnhealthy(flags),
       ...balance(flags),
+      ...limits(flags),
       ...proxyProtocol(flags),
     },
   };
@@ -118,6 +120,7 @@ export function updatedSpec(
       ...dnsTtl(flags),
       ...onUnhealthy(flags),
       ...balance(flags, Vipmesh.Balance),
+      ...limits(flags, Vipmesh.Limits),
       ...proxyProtocol(flags),
     },
   };

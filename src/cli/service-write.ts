@@ -14,6 +14,7 @@ import {
   type UpdateFlags,
   updatedSpec,
 } from './service-spec.ts';
+import { limitOptions } from './limit-flags.ts';
 import { apiCommand, CliError, clientOf, collect, errorCode, type Shell } from './shell.ts';
 
 export function createCommand(shell: Shell): Command {
@@ -45,7 +46,7 @@ export function createCommand(shell: Shell): Command {
       'ADDRESS[:PORT] or TARGETPORT=ADDRESS:PORT that something else serves, then ,weight=N; repeatable',
       collect,
     );
-  return commonOptions(command)
+  return limitOptions(commonOptions(command))
     .addHelpText('after', PUBLISH_NOTE)
     .action(async (_name: string | undefined, flags: CreateFlags, self: Command) => {
       const spec = createdSpec(self.args, flags);
@@ -72,7 +73,7 @@ export function updateCommand(shell: Shell): Command {
     .option('--label-add <KEY=VALUE>', 'label to add or replace; repeatable', collect)
     .option('--label-rm <KEY>', 'label to remove; repeatable', collect)
     .option('--rollback', 'go back to the spec before the last update');
-  return commonOptions(command)
+  return limitOptions(commonOptions(command))
     .addHelpText('after', PUBLISH_NOTE)
     .action(async (reference: string, flags: UpdateFlags & { readonly rollback?: boolean }, self: Command) => {
       const client = clientOf(self, shell);

@@ -1,5 +1,6 @@
 // `x-vipmesh` of a service: what Compose has no word for.
 import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
+import type { Limits } from '../model/limits.ts';
 import { parsePort, type TargetPort } from '../model/port.ts';
 import {
   type Balance,
@@ -14,6 +15,7 @@ import { MAX_WEIGHT } from '../model/weight.ts';
 import { BALANCE_KEYS, readBalance } from './balance.ts';
 import { quote } from './diagnostics.ts';
 import { readTiming } from './healthcheck.ts';
+import { readLimits } from './limits.ts';
 import type { Reader } from './reader.ts';
 import { parseStaticEndpoint } from './static-endpoint.ts';
 import type { Place, Tree } from './tree.ts';
@@ -31,12 +33,13 @@ export interface Extension {
   readonly onUnhealthy?: 'close';
   readonly dnsTtlS?: number;
   readonly balance?: Balance;
+  readonly limits?: Limits;
   readonly proxyProtocol?: ProxyProtocol;
 }
 
 const KEYS = {
   path: 'services.*.x-vipmesh',
-  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl', 'proxy_protocol', ...BALANCE_KEYS],
+  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl', 'proxy_protocol', 'limits', ...BALANCE_KEYS],
   unused: [],
 } as const;
 
@@ -52,6 +55,8 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
   const closes = readOnUnhealthy(reader, fields?.get('on_unhealthy')?.value, `${what}.on_unhealthy`);
   const proxy = fields?.get('proxy_protocol')?.value;
   const proxyProtocol = proxy && readProxyProtocol(reader, proxy, `${what}.proxy_protocol`);
+  const limited = fields?.get('limits')?.value;
+  const limits = limited && readLimits(reader, limited, `${what}.limits`);
   const balance = fields && readBalance(reader, fields, what);
   return {
     endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
@@ -59,6 +64,7 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
     ...(drainTimeoutMs === undefined ? {} : { drainTimeoutMs }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...(balance === undefined ? {} : { balance }),
+    ...(limits === undefined ? {} : { limits }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
     ...(closes ? { onUnhealthy: 'close' as const } : {}),
   };

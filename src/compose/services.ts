@@ -84,6 +84,7 @@ function readService(
     ...(health === undefined ? {} : { health }),
     ...(extension.proxyProtocol === undefined ? {} : { proxyProtocol: extension.proxyProtocol }),
     ...(extension.balance === undefined ? {} : { balance: extension.balance }),
+    ...(extension.limits === undefined ? {} : { limits: extension.limits }),
     ...(extension.onUnhealthy === undefined ? {} : { onUnhealthy: extension.onUnhealthy }),
     drainTimeoutMs: extension.drainTimeoutMs ?? DEFAULT_DRAIN_TIMEOUT_MS,
     ...(extension.dnsTtlS === undefined ? {} : { dnsTtlS: extension.dnsTtlS }),

@@ -1,6 +1,7 @@
 // What makes a service spec impossible whatever else there is. PURE.
 import { formatHostPort, parseIp } from '../model/address.ts';
 import { isDnsTtl, MAX_DNS_TTL_S } from '../model/dns-ttl.ts';
+import { LIMIT_NAMES, LIMITS, limitProblem } from '../model/limits.ts';
 import { nameProblem } from '../model/name.ts';
 import { formatPort, isPortNumber, portNameProblem, type PublishSpec } from '../model/port.ts';
 import { isWeight, WEIGHT_RULE } from '../model/weight.ts';
@@ -21,6 +22,11 @@ export function refuseServiceSpec(spec: ServiceSpec): void {
   if (!(spec.drainTimeoutMs >= 0 && Number.isFinite(spec.drainTimeoutMs))) fail('its drain timeout is no duration');
   if (spec.dnsTtlS !== undefined && !isDnsTtl(spec.dnsTtlS))
     fail(`its DNS TTL of ${spec.dnsTtlS} s; give whole seconds from 0 to ${MAX_DNS_TTL_S}`);
+  for (const name of LIMIT_NAMES) {
+    const value = spec.limits?.[name];
+    const problem = value === undefined ? undefined : limitProblem(name, value);
+    if (problem !== undefined) fail(`its ${LIMITS[name].name} ${problem}`);
+  }
   for (const { aliases } of spec.networks) {
     for (const alias of aliases) {
       const aliasProblem = serviceNameProblem(alias);

@@ -1,6 +1,7 @@
 // The numbers that workers keep and the main thread reads, in shared memory. A worker writes only its own part, plainly; the
 // round-robin turns and the clients' affinity alone are shared and atomic. A read sees each number as it was at some recent moment.
 import { AFFINITY_BYTES } from '../balancer/affinity.ts';
+import { TALLY_BYTES, takeBack } from '../balancer/connection-tally.ts';
 import {
   CONNECT_BOUNDS_MS,
   DURATION_BOUNDS_MS,
@@ -19,7 +20,7 @@ export interface CounterCapacity {
   readonly backends: number;
 }
 
-/** 10,000 services of 10 endpoints, twice. Costs address space only: about 31 MB per worker, of which touched pages become memory. */
+/** 10,000 services of 10 endpoints, twice. Costs address space only: about 37 MB per worker, of which touched pages become memory. */
 export const DEFAULT_CAPACITY: CounterCapacity = { frontends: 32_768, endpoints: 262_144, backends: 65_536 };
 
 /** One worker's memory, as it is posted to it. */
@@ -31,6 +32,9 @@ export interface CounterBuffers {
   readonly roundRobin: SharedArrayBuffer;
   /** Shared by all workers. */
   readonly affinity: SharedArrayBuffer;
+  /** Shared by all workers. */
+  readonly openConnections: SharedArrayBuffer;
+  readonly ownOpenConnections: SharedArrayBuffer;
   /** `endpoints` of all workers. */
   readonly allEndpoints: readonly SharedArrayBuffer[];
 }
@@ -53,6 +57,12 @@ export interface Durations {
 export interface ServiceCounts {
   readonly open: number;
   readonly refused: number;
+  /** By limits of the service: see SERVICE. */
+  readonly refusedFull: number;
+  readonly refusedClient: number;
+  readonly endedIdle: number;
+  readonly endedHalfClosed: number;
+  readonly endedOld: number;
   readonly connectTimes: Durations;
   readonly durations: Durations;
 }
@@ -83,6 +93,8 @@ export function viewCounters(buffers: CounterBuffers): WorkerCounters {
     totals: new Float64Array(buffers.totals),
     roundRobin: new Int32Array(buffers.roundRobin),
     affinity: buffers.affinity,
+    openConnections: buffers.openConnections,
+    ownOpenConnections: buffers.ownOpenConnections,
     allEndpoints: buffers.allEndpoints.map((one) => new Float64Array(one)),
   };
 }
@@ -103,6 +115,7 @@ export class Counters {
     this.capacity = capacity;
     const roundRobin = new SharedArrayBuffer(capacity.backends * 4);
     const affinity = new SharedArrayBuffer(AFFINITY_BYTES);
+    const openConnections = new SharedArrayBuffer(TALLY_BYTES);
     const allEndpoints = Array.from(
       { length: workers },
       () => new SharedArrayBuffer(capacity.endpoints * ENDPOINT.stride * 8),
@@ -113,6 +126,8 @@ export class Counters {
       services: new SharedArrayBuffer(capacity.backends * SERVICE.stride * 8),
       allEndpoints,
       affinity,
+      openConnections,
+      ownOpenConnections: new SharedArrayBuffer(TALLY_BYTES),
       totals: new SharedArrayBuffer(TOTAL.count * 8),
       roundRobin,
     }));
@@ -153,6 +168,11 @@ export class Counters {
     return {
       open: this.#sum('services', at + SERVICE.open),
       refused: this.#since('services', at + SERVICE.refused),
+      refusedFull: this.#since('services', at + SERVICE.refusedFull),
+      refusedClient: this.#since('services', at + SERVICE.refusedClient),
+      endedIdle: this.#since('services', at + SERVICE.endedIdle),
+      endedHalfClosed: this.#since('services', at + SERVICE.endedHalfClosed),
+      endedOld: this.#since('services', at + SERVICE.endedOld),
       connectTimes: this.#durations(at + SERVICE.connectTimes, CONNECT_BOUNDS_MS),
       durations: this.#durations(at + SERVICE.durations, DURATION_BOUNDS_MS),
     };
@@ -182,6 +202,8 @@ export class Counters {
       if (endpoints[at] !== 0) endpoints[at] = 0;
     for (const what of [ENDPOINT.flows, ENDPOINT.ejected])
       for (let at = what; at < endpoints.length; at += ENDPOINT.stride) if (endpoints[at] !== 0) endpoints[at] = 0;
+    const { openConnections, ownOpenConnections } = this.#buffers[worker] as CounterBuffers;
+    takeBack(openConnections, ownOpenConnections);
     totals[TOTAL.udpFlowsActive] = 0;
     totals[TOTAL.dnsTcpConnectionsActive] = 0;
     totals[TOTAL.dnsCacheEntries] = 0;

@@ -1,5 +1,6 @@
 // Services: what the user wants reached.
 import type { IpAddress } from './address.ts';
+import type { Limits } from './limits.ts';
 import { shortName } from './name.ts';
 import type { NetworkId } from './network.ts';
 import type { PublishedPort, PublishSpec, TargetPort } from './port.ts';
@@ -83,6 +84,7 @@ export interface ServiceSpec {
   /** `close`: connections to a task that becomes unhealthy are reset. Absent: they are kept, and may recover with it. */
   readonly onUnhealthy?: 'close';
   readonly balance?: Balance;
+  readonly limits?: Limits;
   /** What every connection that is balanced to a task begins with. Absent: nothing. */
   readonly proxyProtocol?: ProxyProtocol;
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */

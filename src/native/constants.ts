@@ -32,6 +32,7 @@ export const IPV6_RECVORIGDSTADDR = 74;
 
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
+export const TCP_INFO = 11;
 
 /** Of level IPPROTO_UDP. */
 export const UDP_SEGMENT = 103;

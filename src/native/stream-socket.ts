@@ -125,9 +125,9 @@ export function setOption(fd: Fd, level: number, option: number, value: number):
 }
 
 /** Lets the kernel find out when the peer is gone without a word, and closes no connection that is merely idle. */
-export function keepAlive(fd: Fd): void {
+export function keepAlive(fd: Fd, idleS = KEEP_ALIVE_IDLE_S): void {
   setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_IDLE_S);
+  setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, idleS);
 }
 
 /** Makes the next close send RST and drop what is unsent (socket(7), SO_LINGER with zero seconds). Never throws. */

@@ -25,6 +25,10 @@ export interface WorkerCounters {
   readonly allEndpoints: readonly Float64Array[];
   /** Shared by all workers: which client came to which endpoint. */
   readonly affinity: SharedArrayBuffer;
+  /** Shared by all workers: what is open to services whose connections are limited in number, and by which clients. */
+  readonly openConnections: SharedArrayBuffer;
+  /** What this worker has added to that. */
+  readonly ownOpenConnections: SharedArrayBuffer;
   /** Shared by all workers: `Atomics.add(roundRobin, backend.roundRobinSlot, 1)` is the next turn. */
   readonly roundRobin: Int32Array;
 }
@@ -72,7 +76,14 @@ export const SERVICE = {
   connectTimes: 2,
   /** How long connections that had an endpoint lasted. */
   durations: 16,
-  stride: 32,
+  /** Connections reset because the service had as many as it may have, and because their client had. */
+  refusedFull: 31,
+  refusedClient: 32,
+  /** Connections reset because nothing had moved for too long; after one side had ended; because they were too old. */
+  endedIdle: 33,
+  endedHalfClosed: 34,
+  endedOld: 35,
+  stride: 36,
 } as const;
 
 /** Upper bounds in milliseconds: from what a machine does within itself to the last SYN of the kernel that is waited for. */
@@ -117,6 +128,8 @@ export const TOTAL = {
   dnsCacheBytes: 22,
   /** Not asked of any upstream: too many of the same client's were waiting. */
   dnsOverShare: 23,
+  /** Connections that the kernel had no source port for. */
+  portsExhausted: 24,
   /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
   dnsRcodes: 32,
   /** Upstream n counts at `dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.asked` and so on. */

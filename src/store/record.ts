@@ -5,6 +5,7 @@ import { type IpAddress, parseIp, parseSubnet, type Subnet } from '../model/addr
 import type { Network, NetworkId } from '../model/network.ts';
 import { type Bridge, type BridgeId, bridgeId, type Node, type NodeId, type Presence } from '../model/node.ts';
 import { isPortNumber, type PortNumber } from '../model/port.ts';
+import type { Limits } from '../model/limits.ts';
 import { BALANCE_METHODS, PROXY_PROTOCOLS, type Service, type ServiceId, type ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { isWeight } from '../model/weight.ts';
@@ -155,6 +156,19 @@ const healthCheck = z.object({
   startPeriodMs: time,
 });
 
+const duration = optional(z.number().positive());
+const most = optional(z.number().int().min(1));
+
+const limits: z.ZodType<Limits> = z.object({
+  connectTimeoutMs: duration,
+  idleTimeoutMs: duration,
+  halfClosedTimeoutMs: duration,
+  maxDurationMs: duration,
+  keepAliveMs: duration,
+  maxConnections: most,
+  maxConnectionsPerClient: most,
+});
+
 const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   name: text,
   labels: texts,
@@ -176,6 +190,7 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
       localFirst: optional(z.literal(true)),
     }),
   ),
+  limits: optional(limits),
   proxyProtocol: optional(z.enum(PROXY_PROTOCOLS)),
   drainTimeoutMs: time,
   dnsTtlS: optional(count),

@@ -116,6 +116,11 @@ const specs: fc.Arbitrary<ServiceSpec> = fc.record(
       { affinityMs: 1500 },
       { method: 'random' as const, affinityMs: 1, localFirst: true as const },
     ),
+    limits: fc.constantFrom(
+      { idleTimeoutMs: 1 },
+      { connectTimeoutMs: 250, maxDurationMs: 86_400_000, halfClosedTimeoutMs: 30_000, keepAliveMs: 60_000 },
+      { maxConnections: 1, maxConnectionsPerClient: 1_000_000_000 },
+    ),
     proxyProtocol: fc.constantFrom('v1' as const, 'v2' as const),
     drainTimeoutMs: fc.nat(100_000),
     dnsTtlS: fc.nat(3600),

@@ -39,6 +39,8 @@ export class ProxyThread {
     affinity: new SharedArrayBuffer(AFFINITY_BYTES),
     totals: shared(TOTAL.count),
     roundRobin: new Int32Array(new SharedArrayBuffer(MOST * 4)),
+    openConnections: new SharedArrayBuffer(0),
+    ownOpenConnections: new SharedArrayBuffer(0),
   };
   readonly #wakeFd = createEventfd();
   readonly #listeners = new Map<number, Fd>();

@@ -2,6 +2,7 @@
 import t from 'tap';
 import type { DockerServiceSpec } from '../../src/api/schema.ts';
 import { applyHealthFlags } from '../../src/cli/health-flags.ts';
+import { limitsText } from '../../src/cli/limit-flags.ts';
 import { type CreateFlags, createdSpec, type UpdateFlags, updatedSpec } from '../../src/cli/service-spec.ts';
 
 const SECOND = 1_000_000_000;
@@ -203,6 +204,34 @@ t.test('update: only what was said changes', (t) => {
       Balance: { Method: 'round-robin', Affinity: 0, LocalFirst: false },
     },
   });
+  t.end();
+});
+
+t.test('limits', (t) => {
+  const flags = { idleTimeout: '5m', maxConnections: '100', keepAlive: '1m30s' };
+  t.same(createdSpec(['web'], flags).Vipmesh?.Limits, {
+    IdleTimeout: 300 * SECOND,
+    KeepAlive: 90 * SECOND,
+    MaxConnections: 100,
+  });
+  t.equal(createdSpec(['web'], {}).Vipmesh?.Limits, undefined);
+  const before = { ...SPEC, Vipmesh: { ...SPEC.Vipmesh, Limits: { IdleTimeout: 300 * SECOND, MaxConnections: 100 } } };
+  const change = (wanted: UpdateFlags) => updatedSpec({ Spec: before }, wanted, (name) => name).spec.Vipmesh?.Limits;
+  t.same(change({ maxConnections: '7' }), { IdleTimeout: 300 * SECOND, MaxConnections: 7 }, 'the others stay');
+  t.same(change({ idleTimeout: 'off' }), { IdleTimeout: 0, MaxConnections: 100 });
+  for (const [wrong, message] of [
+    [{ maxConnections: '-1' }, /--max-connections should be a whole number from 1 to 1000000000, or "off", not "-1"/],
+    [{ maxConnectionsPerClient: '2000000000' }, /--max-connections-per-client should be a whole number/],
+    [{ idleTimeout: '10' }, /--idle-timeout should be a duration/],
+    [{ maxDuration: '9000h' }, /--max-duration must be .*at most 24 days/],
+    [{ keepAlive: '10ms' }, /--keep-alive must be from 1s to 9h, or "off", not "10ms"/],
+  ] as const)
+    t.throws(() => change(wrong), { code: 'USAGE', message });
+  t.equal(
+    limitsText({ IdleTimeout: 300 * SECOND, MaxConnections: 100 }),
+    'idle timeout 5m, max connections 100',
+    'as `inspect --pretty` shows them',
+  );
   t.end();
 });
 

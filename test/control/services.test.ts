@@ -188,6 +188,14 @@ t.test('refused', async (t) => {
       /^invalid: service x: -1 replicas; give a whole number from 0$/,
     ],
     [create('x', { dnsTtlS: 3601 }), /^invalid: service x: its DNS TTL of 3601 s; give whole seconds from 0 to 3600$/],
+    [
+      create('x', { limits: { maxConnections: 0 } }),
+      /^invalid: service x: its max connections must be a whole number from 1 to 1000000000$/,
+    ],
+    [
+      create('x', { limits: { keepAliveMs: 40_000_000 } }),
+      /^invalid: service x: its keep-alive must be from 1s to 9h$/,
+    ],
     [create('x', { drainTimeoutMs: Number.NaN }), /^invalid: service x: its drain timeout is no duration$/],
     [
       create('x', { health: { ...check, intervalMs: 0 } }),

@@ -19,7 +19,9 @@ t.test('a burst is answered whole', (t) => {
   const empty = new Float64Array(0);
   const totals = new Float64Array(TOTAL.count);
   const counters = { totals, frontends: empty, endpoints: empty, services: empty, allEndpoints: [] };
-  const shared = { affinity: new SharedArrayBuffer(0), roundRobin: new Int32Array(0) };
+  const none = new SharedArrayBuffer(0);
+  const roundRobin = new Int32Array(0);
+  const shared = { affinity: none, openConnections: none, ownOpenConnections: none, roundRobin };
   const server = new DnsServer(loop, { counters: { ...counters, ...shared }, random: seededRandom(1) });
   server.handle({ kind: 'zone-add', network: 0, name: 'back', subnets: ['10.64.0.0/24'] });
   const names = [{ name: 'web', addresses: ['10.64.0.2'], exists: true }];

@@ -26,6 +26,8 @@ const counters = {
   allEndpoints: [],
   affinity: new SharedArrayBuffer(0),
   roundRobin: new Int32Array(0),
+  openConnections: new SharedArrayBuffer(0),
+  ownOpenConnections: new SharedArrayBuffer(0),
 };
 const server = new DnsServer(loop, { counters, random: systemRandom }, { ...TCP_LIMITS, ...tcp });
 

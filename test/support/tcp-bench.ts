@@ -1,5 +1,6 @@
 // A TcpProxy in the test's own thread, between sockets that the test drives by system calls: every step is visible, and no
 // other thread or event loop has a say in when it happens.
+import type { Backend } from '../../src/balancer/command.ts';
 import { TcpProxy, type TcpProxyOptions } from '../../src/balancer/tcp-proxy.ts';
 import { Counters, viewCounters } from '../../src/datapath/counters.ts';
 import { EAGAIN, errno } from '../../src/native/errno.ts';
@@ -20,6 +21,8 @@ export class TcpBench {
   readonly counters = new Counters(1, { frontends: 4, endpoints: 16, backends: 4 });
   readonly proxy: TcpProxy;
   readonly port: number;
+  /** What the backend has besides its endpoints, from the next time that they are set. */
+  settings: Partial<Backend> = {};
   readonly #open: Fd[] = [];
   #isSo: () => boolean = () => true;
 
@@ -39,7 +42,7 @@ export class TcpBench {
 
   endpoints(...ports: readonly number[]): void {
     const endpoints = ports.map((port, slot) => endpoint(slot, port));
-    this.proxy.handle({ kind: 'backend-set', backend: { id: 0, roundRobinSlot: 0, endpoints } });
+    this.proxy.handle({ kind: 'backend-set', backend: { id: 0, roundRobinSlot: 0, endpoints, ...this.settings } });
   }
 
   /** Lets the proxy run until something is so at the end of a batch, the first of which does not wait for events. */

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import type { BackendEndpoint, FrontendTarget } from '../../src/balancer/command.ts';
+import type { Backend, BackendEndpoint, FrontendTarget } from '../../src/balancer/command.ts';
 import { DataPlane } from '../../src/datapath/plane.ts';
 import { close, type Fd } from '../../src/native/libc.ts';
 import { listenTcp, localAddress } from '../../src/native/stream-socket.ts';
@@ -62,8 +62,8 @@ export class TcpRig {
     return (server.address() as AddressInfo).port;
   }
 
-  backend(id: number, endpoints: readonly BackendEndpoint[]): void {
-    this.plane.post({ kind: 'backend-set', backend: { id, roundRobinSlot: id, endpoints } });
+  backend(id: number, endpoints: readonly BackendEndpoint[], more: Partial<Backend> = {}): void {
+    this.plane.post({ kind: 'backend-set', backend: { id, roundRobinSlot: id, endpoints, ...more } });
   }
 
   /** A frontend with one socket per worker; its number and port. */
