@@ -27,7 +27,7 @@ import type { DoctorMachine, NodeNetwork, Place, Settings } from './doctor/machi
 import { type AgentFact, checkAgent, checkNodes, checkStore } from './doctor/mesh.ts';
 import { checkEgress, checkLeftovers } from './doctor/outside.ts';
 import { checkPorts, type PortFact } from './doctor/ports.ts';
-import { checkContainerResolvers, checkUpstreams, nameservers } from './doctor/resolvers.ts';
+import { checkContainerResolvers, checkRoutes, checkUpstreams, nameservers } from './doctor/resolvers.ts';
 import { checkUnderlay } from './doctor/underlay.ts';
 import { formatObjects } from './format.ts';
 import { apiCommand, clientOf, errorCode, type Shell } from './shell.ts';
@@ -72,7 +72,7 @@ export function doctorCommand(shell: Shell, parts: DoctorParts): Command {
       `
 Each line is ok, warn (it works less well than it could, or may fail later) or bad (something does not work); the exit status is 1
 when anything is bad. Works with and without an agent, and sees more as root. It changes nothing; each other node is sent two
-packets, and each upstream is asked for the root's name servers.`,
+packets, and each upstream and each server of a --dns-route is asked for the root's name servers.`,
     )
     .action(async ({ format }: { readonly format?: string }, self: Command) => {
       const findings = await examine(self, shell, parts);
@@ -303,15 +303,19 @@ async function resolvers({ client, isRoot, parts, settings, status }: Subject): 
   const own = placesOf(status, settings).dns;
   const isOwn = (one: Place) => one.address === own.address && one.port === own.port;
   const name = ({ address, port }: Place) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
-  const findings = checkUpstreams({
+  // It need not be asked whether it answers itself.
+  const askAll = (all: readonly Place[]) =>
+    Promise.all(all.map((one) => (isOwn(one) ? { address: name(one), error: undefined } : askUpstream(one))));
+  const ofUpstreams = checkUpstreams({
     own: [name(own)],
-    // It need not be asked whether it answers itself.
-    upstreams: await Promise.all(
-      servers.map((one) => (isOwn(one) ? { address: name(one), error: undefined } : askUpstream(one))),
-    ),
+    upstreams: await askAll(servers),
     resolved: nameservers(read('/run/systemd/resolve/resolv.conf') ?? ''),
     resolvConf: read('/etc/resolv.conf'),
   });
+  const routes = routesOf(status, settings).map(async ({ suffix, upstreams }) => {
+    return { suffix, upstreams: await askAll(upstreams) };
+  });
+  const findings = [...ofUpstreams, ...checkRoutes(await Promise.all(routes), [name(own)])];
   if (status === undefined) return findings;
   const tasks = await client.get('/tasks', z.array(dockerTask));
   const containers = tasks.flatMap(({ Name, NodeID, NetworksAttachments, Status }) => {
@@ -323,6 +327,13 @@ async function resolvers({ client, isRoot, parts, settings, status }: Subject): 
   if (containers.length === 0) return findings;
   const seen = containers.map(({ task, pid }) => ({ task, resolvConf: parts.doctor.resolvConfOf(pid) }));
   return [...findings, ...checkContainerResolvers(isRoot ? seen : undefined)];
+}
+
+function routesOf(status: AgentStatus | undefined, settings: Settings): Settings['dnsRoutes'] {
+  const running = status?.DNS.Routes.map(({ Suffix, Upstreams }) => {
+    return { suffix: Suffix, upstreams: Upstreams.flatMap((text) => readPlace(text) ?? []) };
+  });
+  return running ?? settings.dnsRoutes;
 }
 
 async function egress({ isRoot, isRoots, network, parts }: Subject): Promise<readonly Finding[]> {

@@ -8,6 +8,7 @@ export interface Settings {
   readonly dns: Place;
   readonly admin: Place;
   readonly upstreams: readonly Place[];
+  readonly dnsRoutes: readonly { readonly suffix: string; readonly upstreams: readonly Place[] }[];
   readonly stateDir: string;
   readonly egressSubnet?: Subnet;
   readonly cluster?: {

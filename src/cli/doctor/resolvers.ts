@@ -52,6 +52,34 @@ export function checkUpstreams({ own, upstreams, resolved, resolvConf }: Resolve
   return silent.length === 0 ? [answering] : [answering, warn(`upstreams that do not answer: ${some(list)}`, advice)];
 }
 
+export interface RouteFacts {
+  /** Names below it are asked of these servers alone. */
+  readonly suffix: string;
+  readonly upstreams: readonly Upstream[];
+}
+
+/** `own`: where the agent's own resolver listens. */
+export function checkRoutes(routes: readonly RouteFacts[], own: readonly string[]): readonly Finding[] {
+  const { ok, warn, bad } = findingsOf('dns-route');
+  return routes.flatMap(({ suffix, upstreams }): readonly Finding[] => {
+    const flag = `--dns-route ${suffix}=`;
+    if (upstreams.some(({ address }) => own.includes(address)))
+      return [bad(`names below ${suffix} are asked of the agent itself`, `take its own address out of ${flag}`)];
+    const silent = upstreams.filter(({ error }) => error !== undefined);
+    if (silent.length === 0) return [ok(`servers of ${suffix} that answer: ${some(upstreams.map(placeOf))}`)];
+    const list = some(silent.map(({ address, error }) => `${address} (${error})`));
+    const advice = `look at the way there, or put another one into ${flag}`;
+    // Nobody else is asked for them.
+    if (silent.length === upstreams.length)
+      return [bad(`no server of ${suffix} answers, so names below it fail: ${list}`, advice)];
+    return [warn(`servers of ${suffix} that do not answer: ${list}`, advice)];
+  });
+}
+
+function placeOf({ address }: Upstream): string {
+  return address;
+}
+
 export interface ContainerResolver {
   readonly task: string;
   /** Its /etc/resolv.conf; undefined when it cannot be read. */

@@ -1,6 +1,6 @@
 // What `vipmesh doctor` says of upstreams, and of the resolv.conf of containers.
 import t from 'tap';
-import { checkContainerResolvers, checkUpstreams } from '../../../src/cli/doctor/resolvers.ts';
+import { checkContainerResolvers, checkRoutes, checkUpstreams } from '../../../src/cli/doctor/resolvers.ts';
 import { lines } from './lines.ts';
 
 t.test('resolv.conf', async (t) => {
@@ -35,4 +35,23 @@ t.test('resolv.conf', async (t) => {
     'ok: 1 container asks 127.0.0.11 first',
   ]);
   t.match(lines(checkContainerResolvers(undefined)), [/^warn: .* \| run this with sudo/]);
+});
+
+t.test('servers of a --dns-route', (t) => {
+  const [good, dead] = [
+    { address: '10.0.0.53:53', error: undefined },
+    { address: '10.0.0.54:53', error: 'ETIMEOUT' },
+  ];
+  const say = (...upstreams: (typeof good | typeof dead)[]) =>
+    lines(checkRoutes([{ suffix: 'corp.example', upstreams }], ['127.0.0.11:53']));
+  t.same(say(good), ['ok: servers of corp.example that answer: 10.0.0.53:53']);
+  t.same(say(good, dead), [
+    'warn: servers of corp.example that do not answer: 10.0.0.54:53 (ETIMEOUT) | look at the way there, or put another one into --dns-route corp.example=',
+  ]);
+  t.match(say(dead), [/^bad: no server of corp.example answers, so names below it fail: 10.0.0.54:53 \(ETIMEOUT\)/]);
+  t.match(say({ address: '127.0.0.11:53', error: undefined }), [
+    /^bad: names below corp.example are asked of the agent/,
+  ]);
+  t.same(lines(checkRoutes([], [])), []);
+  t.end();
 });
