@@ -48,6 +48,16 @@ const PARTS_NOT_HERE: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
+/** `docker inspect NAME` asks for one kind of object after the other, and goes on only after a plain "no". */
+const LOOKUP = /^GET \/(?:(container|image|plugin)s\/([^?]+)\/json|(volume)s\/([^/]+))$/;
+
+/** That there is no such object, for kinds of which there are none here; undefined when the path asks for something else. */
+export function noneHere(method: string, path: string): string | undefined {
+  const [, kind, name, otherKind, otherName] = LOOKUP.exec(`${method} ${path}`) ?? [];
+  const what = kind ?? otherKind;
+  return what === undefined ? undefined : `No such ${what}: ${name ?? otherName}; vipmesh has no ${what}s`;
+}
+
 /** Why a path that Docker has does not exist here; undefined when Docker has no such path either. */
 export function notHere(method: string, path: string): string | undefined {
   const part = PARTS_NOT_HERE.find(([pattern]) => pattern.test(`${method} ${path}`));

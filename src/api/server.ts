@@ -6,7 +6,7 @@ import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
 import type { ApiContext } from './context.ts';
 import { API_VERSION } from './docker-shape.ts';
-import { addDockerRoutes, notHere } from './docker-routes.ts';
+import { addDockerRoutes, noneHere, notHere } from './docker-routes.ts';
 import { addDockerWrites } from './docker-writes.ts';
 import { ApiError, type ApiErrorCode, httpStatus } from './errors.ts';
 import { EventLog } from './event-log.ts';
@@ -124,6 +124,8 @@ function addErrorHandling(app: FastifyInstance, log: Log): void {
     const path = request.url.split('?')[0] ?? '/';
     const version = /^\/v(\d+\.\d+)\//.exec(path)?.[1];
     if (version !== undefined) throw new ApiError('BAD_REQUEST', versionProblem(version));
+    const none = noneHere(request.method, path);
+    if (none !== undefined) throw new ApiError('NOT_FOUND', none);
     const missing = notHere(request.method, path);
     if (missing !== undefined) throw new ApiError('NOT_SUPPORTED', missing);
     throw new ApiError('NOT_FOUND', `no such path: ${request.method} ${path}`);
@@ -151,9 +153,10 @@ function versionProblem(version: string): string {
 /** Docker's own client sends some POSTs without a body and with any content type. */
 function acceptEmptyBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
+  app.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
     const text = typeof body === 'string' ? body : body.toString('utf8');
-    if (text.trim() === '') {
+    // Where nobody reads it, it need not be JSON: an image that is imported, say.
+    if (request.is404 || text.trim() === '') {
       done(null, undefined);
       return;
     }

@@ -72,6 +72,7 @@ t.test('networks: what is refused changes nothing', async (t) => {
     [{}, 400, /^invalid network: Name/],
     [{ Name: 'a b' }, 400, /"a b" may hold only/],
     [{ Name: 'x', Driver: 'macvlan' }, 501, /driver macvlan; it is overlay or local/],
+    [{ Name: 'x', EnableIPv4: false }, 501, /no networks without IPv4/],
     [{ Name: 'x', Ingress: true }, 501, /needs no ingress network/],
     [{ Name: 'x', ConfigOnly: true }, 501, /only configuration/],
     [{ Name: 'x', ConfigFrom: { Network: 'y' } }, 501, /only configuration/],

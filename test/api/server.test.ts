@@ -78,6 +78,10 @@ t.test('errors are a status and one sentence', async (t) => {
     ['GET', '/nothing', 404, /^no such path: GET \/nothing$/],
     ['GET', '/containers/json', 501, /does not run containers.*vipmesh run/],
     ['POST', '/v1.41/swarm/init', 501, /no swarm/],
+    ['POST', '/v1.41/images/create?fromSrc=-', 501, /no images/, 'an archive'],
+    ['GET', '/containers/web/json', 404, /^No such container: web/],
+    ['GET', '/v1.50/images/registry.example/web:1/json', 404, /^No such image: registry.example\/web:1/],
+    ['GET', '/volumes/data', 404, /^No such volume: data/],
     ['GET', '/services?filters=%7B', 400, /^filters should be a JSON object/],
     [
       'GET',

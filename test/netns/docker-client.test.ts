@@ -139,6 +139,7 @@ t.test('docker', async (t) => {
     t.match(await docker.text('service', 'scale', 'web=1'), /^web scaled to 1/);
     t.match((await inspect('service', 'web')).Spec, { ...first.Spec, Mode: { Replicated: { Replicas: 1 } } });
     t.match(await docker.text('service', 'inspect', '--pretty', 'web'), /^ State:\s+completed\n(.*\n)*Networks: back/m);
+    t.match(await docker.text('inspect', '--format', '{{.ID}}', 'web'), first.ID, 'whatever kind it is of');
     await refused(['service', 'logs', 'web'], /keeps no output of tasks/);
     await refused(['service', 'create', '--name', 'web', 'web:1'], /service web exists already/);
     await refused(['service', 'create', '--mode', 'global-job', 'web:1'], /no services of the mode GlobalJob/);
