@@ -39,6 +39,7 @@ export function shapeTask(task: Task, source: ShapeSource): DockerTask {
       Timestamp: rfc3339(task.updatedAt),
       State: shapeTaskState(task),
       Message: task.state === 'draining' ? 'draining' : task.health === 'unhealthy' ? 'unhealthy' : 'started',
+      ...(task.health === 'unhealthy' ? { Err: 'unhealthy' } : {}),
       ...(task.pid === undefined
         ? {}
         : { ContainerStatus: { ContainerID: task.container?.id ?? task.id, PID: task.pid, ExitCode: 0 } }),

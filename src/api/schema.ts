@@ -191,6 +191,8 @@ export const dockerTask = z.object({
     Timestamp: z.string(),
     State: z.enum(['starting', 'running']),
     Message: z.string(),
+    /** What Docker's client shows as the task's error. */
+    Err: z.string().optional(),
     ContainerStatus: z.object({ ContainerID: z.string(), PID: z.number(), ExitCode: z.number() }).optional(),
     PortStatus: z.object({ Ports: z.array(dockerPort).optional() }),
   }),

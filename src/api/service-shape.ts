@@ -155,7 +155,7 @@ export function shapePort(spec: PublishSpec | PublishedPort): DockerPort {
   };
 }
 
-/** Running: eligible tasks, since a task that gets no connections does not do what it is wanted for. */
+/** Running: as Docker counts, what has started and is not being drained; `ps` says which of them is unhealthy. */
 function shapeServiceStatus(service: Service, snapshot: Snapshot): NonNullable<DockerService['ServiceStatus']> {
   const tasks = [...(snapshot.tasksByService.get(service.id)?.values() ?? [])];
   const active = [...snapshot.nodes.values()].filter((node) => node.availability === 'active').length;

@@ -102,6 +102,7 @@ t.test('tasks', (t) => {
     Status: { State: 'running', Message: 'draining' },
     DesiredState: 'shutdown',
   });
+  t.match(shapeTask({ ...task, health: 'unhealthy' }, source), { Status: { State: 'running', Err: 'unhealthy' } });
   t.match(shapeTask({ ...task, health: 'starting' }, source), { Status: { State: 'starting' } });
   t.end();
 });
