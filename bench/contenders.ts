@@ -22,7 +22,13 @@ export const UNBOUND = 'unbound';
 
 /** Paths of the backend. */
 export const SMALL = '/small';
+export const SIXTEEN = '/16k';
 export const MEBIBYTE = '/1m';
+
+export interface ManyServices {
+  readonly services: number;
+  readonly endpoints: number;
+}
 
 const NAMES = 1_000;
 const STACK = 'bench';
@@ -30,11 +36,15 @@ const STACK = 'bench';
 const DOMAIN = `${STACK}_default`;
 const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
+/** Below the ports that the kernel hands to clients, so that a thousand in a row are likely to be free. */
+const FIRST_PORT_OF_MANY = 20_000;
+
 export class Stage {
   readonly #processes: Processes;
   readonly #directory: string;
   /** Connections that each may have at once. */
   readonly #connections: number;
+  #nextOfMany = FIRST_PORT_OF_MANY;
 
   constructor(processes: Processes, directory: string, connections: number) {
     this.#processes = processes;
@@ -42,36 +52,43 @@ export class Stage {
     this.#connections = connections;
   }
 
-  async backend(): Promise<Contender> {
+  /** At this address and, for `*`, at all of 127.0.0.0/8. */
+  async backend(address = '127.0.0.1'): Promise<Contender> {
     const port = await freePort();
-    const process = this.#processes.start('backend', 'nginx', this.backendWords('backend', `127.0.0.1:${port}`));
+    const process = this.#processes.start('backend', 'nginx', this.backendWords('backend', `${address}:${port}`));
     await process.listening(port);
     return { name: DIRECT, port, process: undefined };
   }
 
-  /** Words for nginx with one worker, without logs: two answers, one of a few bytes from memory, one of 1 MiB by sendfile. */
+  /** Words for nginx with one worker, without logs: three answers, one of a few bytes from memory, two by sendfile. */
   backendWords(name: string, listen: string): readonly string[] {
     const root = join(this.#directory, 'www');
     mkdirSync(root, { recursive: true });
+    writeFileSync(join(root, SIXTEEN), Buffer.alloc(1 << 14, 'x'));
     writeFileSync(join(root, MEBIBYTE), Buffer.alloc(1 << 20, 'x'));
     const file = this.#write(`${name}.conf`, [
       ...this.#nginxHead(name),
       'http { access_log off; sendfile on; keepalive_requests 1000000000; keepalive_timeout 3600s;',
       `  server { listen ${listen} backlog=4096;`,
       `    location = ${SMALL} { return 200 "the answer of the bench\\n"; }`,
-      `    location = ${MEBIBYTE} { root ${root}; } } }`,
+      `    location / { root ${root}; } } }`,
     ]);
     return ['-c', file, '-p', this.#directory];
   }
 
-  /** An agent with one worker and two published ports, TCP and UDP. */
-  async ours(tcpEndpoint: number, udpEndpoint: number): Promise<{ readonly tcp: Contender; readonly udp: Contender }> {
+  /** An agent with two published ports, TCP and UDP. */
+  async ours(
+    tcpEndpoint: number,
+    udpEndpoint: number,
+    workers = 1,
+  ): Promise<{ readonly tcp: Contender; readonly udp: Contender }> {
     const [tcp, udp] = [await freePort(), await freePort()];
-    const process = await this.#agent('ports', await freePort(), [
+    const services = [
       '  published:',
       `    ports: ["${tcp}:80", "${udp}:53/udp"]`,
       `    x-vipmesh: { endpoints: ["80=127.0.0.1:${tcpEndpoint}", "53=127.0.0.1:${udpEndpoint}"], health: none }`,
-    ]);
+    ];
+    const process = await this.#agent('ports', await freePort(), services, workers);
     await process.listening(tcp);
     return { tcp: { name: OURS, port: tcp, process }, udp: { name: OURS, port: udp, process } };
   }
@@ -88,19 +105,35 @@ export class Stage {
     return { name: OURS, port, process };
   }
 
-  async haproxy(endpoint: number): Promise<Contender> {
+  /** An agent with many services of as many endpoints, which are one server under many addresses; the port of the last one. */
+  async oursMany(endpoint: number, { services, endpoints }: ManyServices): Promise<Contender> {
+    const first = this.#nextOfMany;
+    this.#nextOfMany += services;
+    const all = Array.from({ length: endpoints }, (_, i) => `"80=127.0.0.${i + 1}:${endpoint}"`).join(', ');
+    const lines = Array.from({ length: services }, (_, i) => [
+      `  s${i}:`,
+      `    ports: ["${first + i}:80"]`,
+      `    x-vipmesh: { endpoints: [${all}], health: none }`,
+    ]);
+    const port = first + services - 1;
+    const process = await this.#agent(`many-${services}`, await freePort(), lines.flat());
+    await process.listening(port);
+    return { name: `${services} services`, port, process };
+  }
+
+  async haproxy(endpoint: number, threads = 1): Promise<Contender> {
     const port = await freePort();
-    const words = this.haproxyWords('haproxy', `127.0.0.1:${port}`, `127.0.0.1:${endpoint}`);
+    const words = this.haproxyWords(`haproxy-${threads}`, `127.0.0.1:${port}`, `127.0.0.1:${endpoint}`, threads);
     const process = this.#processes.start('haproxy', 'haproxy', words);
     await process.listening(port);
     return { name: HAPROXY, port, process };
   }
 
-  /** Words for HAProxy with one thread between two addresses with ports. */
-  haproxyWords(name: string, listen: string, endpoint: string): readonly string[] {
+  /** Words for HAProxy between two addresses with ports. */
+  haproxyWords(name: string, listen: string, endpoint: string, threads = 1): readonly string[] {
     const file = this.#write(`${name}.cfg`, [
       'global',
-      '  nbthread 1',
+      `  nbthread ${threads}`,
       `  maxconn ${this.#connections}`,
       'defaults',
       '  mode tcp',
@@ -117,11 +150,15 @@ export class Stage {
   }
 
   /** TCP and UDP in one process. */
-  async nginx(tcpEndpoint: number, udpEndpoint: number): Promise<{ readonly tcp: Contender; readonly udp: Contender }> {
+  async nginx(
+    tcpEndpoint: number,
+    udpEndpoint: number,
+    workers = 1,
+  ): Promise<{ readonly tcp: Contender; readonly udp: Contender }> {
     const [tcp, udp] = [await freePort(), await freePort()];
-    const file = this.#write('stream.conf', [
+    const file = this.#write(`stream-${workers}.conf`, [
       `load_module ${STREAM_MODULE};`,
-      ...this.#nginxHead('stream'),
+      ...this.#nginxHead(`stream-${workers}`, workers),
       'stream { access_log off;',
       `  server { listen 127.0.0.1:${tcp} backlog=4096; proxy_pass 127.0.0.1:${tcpEndpoint}; proxy_timeout 1h; }`,
       `  server { listen 127.0.0.1:${udp} udp; proxy_pass 127.0.0.1:${udpEndpoint}; proxy_timeout 60s; } }`,
@@ -185,12 +222,19 @@ export class Stage {
     );
   }
 
-  async #agent(name: string, dns: number, services: readonly string[]): Promise<Running> {
+  async #agent(name: string, dns: number, services: readonly string[], workers = 1): Promise<Running> {
     const directory = mkdtempSync(join(this.#directory, `${name}-`));
     const stack = join(directory, 'stack.yml');
     writeFileSync(stack, ['networks: { default: { driver: local } }', 'services:', ...services, ''].join('\n'));
     return this.#processes.start(`vipmesh-${name}`, process.execPath, [
-      ...[fileURLToPath(new URL('../src/main.js', import.meta.url)), 'agent', '--workers', '1', '--drain', '1s'],
+      ...[
+        fileURLToPath(new URL('../src/main.js', import.meta.url)),
+        'agent',
+        '--workers',
+        `${workers}`,
+        '--drain',
+        '1s',
+      ],
       ...[
         '--stack',
         `${STACK}=${stack}`,
@@ -203,9 +247,9 @@ export class Stage {
     ]);
   }
 
-  #nginxHead(name: string): readonly string[] {
+  #nginxHead(name: string, workers = 1): readonly string[] {
     return [
-      `daemon off; user root; worker_processes 1; worker_rlimit_nofile ${2 * this.#connections + 200};`,
+      `daemon off; user root; worker_processes ${workers}; worker_rlimit_nofile ${2 * this.#connections + 200};`,
       `pid ${join(this.#directory, `${name}.pid`)}; error_log ${join(this.#directory, `${name}.log`)} crit;`,
       `events { worker_connections ${2 * this.#connections + 100}; multi_accept on; }`,
     ];

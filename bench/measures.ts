@@ -21,7 +21,7 @@ export interface Bench {
   say(text: string): void;
 }
 
-type RateBench = Pick<Bench, 'processes' | 'say'> & { readonly extent: Pick<Extent, 'rounds' | 'seconds'> };
+export type RateBench = Pick<Bench, 'processes' | 'say'> & { readonly extent: Pick<Extent, 'rounds' | 'seconds'> };
 
 /** A contender of this machine's own network, or one that is reached through another namespace. */
 export interface RateContender extends Pick<Contender, 'name' | 'port'> {
@@ -42,6 +42,8 @@ export interface WrkCase {
   readonly close?: boolean;
   /** Of the better peer. */
   readonly atLeast: number;
+  /** For CPU time per request. */
+  readonly cpuGoal?: Goal;
 }
 
 const WRK_CASES: readonly WrkCase[] = [
@@ -61,24 +63,26 @@ export async function measureRates(
   bench: RateBench,
   contenders: readonly RateContender[],
   goal: (one: WrkCase) => Goal,
+  cases: readonly WrkCase[] = WRK_CASES,
 ): Promise<readonly Measure[]> {
   const measures: Measure[] = [];
-  for (const one of WRK_CASES) {
+  for (const one of cases) {
     bench.say(`${one.title} …\n`);
     for (const contender of contenders) await wrk(bench, contender, one, WARM_UP_SECONDS);
     const results = await alternate(contenders, bench.extent.rounds, (contender) =>
       wrk(bench, contender, one, bench.extent.seconds),
     );
-    measures.push(...rateMeasures(one.title, 'request', results, goal(one)));
+    measures.push(...rateMeasures(one.title, 'request', results, goal(one), one.cpuGoal));
   }
   return measures;
 }
 
 /** At half of what the slowest of the proxies can do, so that all of them are asked the same. */
-async function measureLatency(
-  bench: Bench,
+export async function measureLatency(
+  bench: RateBench,
   contenders: readonly Contender[],
   measures: readonly Measure[],
+  p99Goal?: Goal,
 ): Promise<readonly Measure[]> {
   const peaks = [OURS, ...PEERS].map((name) => median(measures[0]?.samples.get(name) ?? []));
   const rate = Math.floor(Math.min(...peaks) / 2);
@@ -89,7 +93,12 @@ async function measureLatency(
   const load = `at ${rate.toLocaleString('en-US')} requests/s`;
   return [
     { title: `median latency ${load}, µs`, samples: pick(results, ({ p50 }) => p50), digits: 0 },
-    { title: `p99 latency ${load}, µs`, samples: pick(results, ({ p99 }) => p99), digits: 0 },
+    {
+      title: `p99 latency ${load}, µs`,
+      samples: pick(results, ({ p99 }) => p99),
+      digits: 0,
+      ...(p99Goal && { goal: p99Goal }),
+    },
     ...errorMeasure(pick(results, ({ errors }) => errors)),
   ];
 }
@@ -99,6 +108,7 @@ export async function measureMemory(
   bench: Bench,
   direct: Contender,
   start: readonly { readonly name: string; readonly start: () => Promise<Contender> }[],
+  goal: Goal = { kind: 'most', value: 1 },
 ): Promise<readonly Measure[]> {
   const { idleConnections: connections, idleRounds } = bench.extent;
   bench.say(`memory of ${connections} idle connections …\n`);
@@ -117,7 +127,7 @@ export async function measureMemory(
       title: `resident, more per connection with ${amount} idle, KiB`,
       samples: pick(results, ({ rssBytes }) => rssBytes / 1024),
       digits: 2,
-      goal: { kind: 'most', value: 1 },
+      goal,
     },
     {
       title: 'kernel memory of all sockets on the way, per connection, KiB',
@@ -147,10 +157,16 @@ function rateMeasures(
   unit: string,
   results: ReadonlyMap<string, readonly LoadResult[]>,
   goal: Measure['goal'],
+  cpuGoal?: Goal,
 ): readonly Measure[] {
   return [
     { title, samples: pick(results, ({ rate }) => rate), digits: 0, ...(goal === undefined ? {} : { goal }) },
-    { title: `– CPU µs per ${unit}`, samples: pick(results, ({ cpuMicroseconds }) => cpuMicroseconds), digits: 2 },
+    {
+      title: `– CPU µs per ${unit}`,
+      samples: pick(results, ({ cpuMicroseconds }) => cpuMicroseconds),
+      digits: 2,
+      ...(cpuGoal && { goal: cpuGoal }),
+    },
     ...errorMeasure(pick(results, ({ errors }) => errors)),
   ];
 }

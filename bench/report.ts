@@ -13,6 +13,8 @@ export interface Measure {
 export type Goal =
   /** At least this part of the best of these. */
   | { readonly kind: 'ratio'; readonly of: readonly string[]; readonly atLeast: number }
+  /** At most this part of the least of these. */
+  | { readonly kind: 'least'; readonly of: readonly string[]; readonly atMost: number }
   /** `column`: what is held against it instead of the subject. */
   | { readonly kind: 'most'; readonly value: number; readonly column?: string }
   /** Column → what its worst value may be. */
@@ -44,10 +46,17 @@ function verdict({ samples, goal }: Measure, subject: string): string {
   if (goal.kind === 'worst') return worstVerdict(samples, goal.most);
   const own = median(samples.get((goal.kind === 'most' ? goal.column : undefined) ?? subject) ?? []);
   if (goal.kind === 'most') return `≤ ${goal.value}: ${own <= goal.value ? 'met' : 'missed'}`;
+  if (goal.kind === 'least') {
+    const share = own / Math.min(...goal.of.map((name) => median(samples.get(name) ?? [])));
+    return `${share.toFixed(2)} of ${peerOf(goal.of)}, ≤ ${goal.atMost}: ${share <= goal.atMost ? 'met' : 'missed'}`;
+  }
   const best = Math.max(...goal.of.map((name) => median(samples.get(name) ?? [])));
   const ratio = own / best;
-  const peer = goal.of.length === 1 ? goal.of[0] : 'the better peer';
-  return `${ratio.toFixed(2)} of ${peer}, ≥ ${goal.atLeast}: ${ratio >= goal.atLeast ? 'met' : 'missed'}`;
+  return `${ratio.toFixed(2)} of ${peerOf(goal.of)}, ≥ ${goal.atLeast}: ${ratio >= goal.atLeast ? 'met' : 'missed'}`;
+}
+
+function peerOf(names: readonly string[]): string {
+  return names.length === 1 ? (names[0] ?? '') : 'the better peer';
 }
 
 /** Columns with the same limit are judged together. */

@@ -17,6 +17,8 @@ export interface Flood {
   /** On each socket. At most 64, which is the most that the kernel cuts. */
   readonly underWay: number;
   readonly seconds: number;
+  /** The questions come back as they are, so answers are not looked at. */
+  readonly isEcho?: boolean;
 }
 
 export interface Flooded {
@@ -97,8 +99,7 @@ class Stream {
       const slot = arena[at] as number;
       if (slot >= this.#flood.underWay || arena[at + 1] !== this.#turn[slot]) continue;
       this.answered++;
-      // The rcode, and the number of records.
-      if (((arena[at + 3] as number) & 15) !== 0 || arena[at + 7] === 0) this.wrong++;
+      if (this.#flood.isEcho !== true && isWrong(arena, at)) this.wrong++;
       this.#ask(slot, now);
     }
     this.#send();
@@ -123,6 +124,11 @@ class Stream {
     this.#batch.flush(this.#fd);
     this.#due = 0;
   }
+}
+
+/** By its rcode, and its number of records. */
+function isWrong(message: Buffer, at: number): boolean {
+  return ((message[at + 3] as number) & 15) !== 0 || message[at + 7] === 0;
 }
 
 /** Pieces that the kernel cuts are of one length, so only questions of the most frequent one are asked. */

@@ -24,6 +24,12 @@ const CLIENT_CPU = '1';
 /** What they are called in all tables, and which part of the better peer's rate is wanted. */
 export const LOCAL_NAMES = ['names of the mesh, as many as it answers, questions/s', 1.5] as const;
 
+export interface FloodOptions {
+  /** Whom vipmesh is held against. */
+  readonly peers?: readonly string[];
+  readonly isEcho?: boolean;
+}
+
 /** Each server has a CPU for itself while it is asked, and whoever asks has another. */
 export async function measureFlood(
   { processes, extent, say }: Bench,
@@ -31,12 +37,13 @@ export async function measureFlood(
   atLeast: number,
   contenders: readonly Contender[],
   file: string,
+  { peers = [DNSMASQ, UNBOUND], isEcho = false }: FloodOptions = {},
 ): Promise<readonly Measure[]> {
   say(`${title} …\n`);
   const apart = availableParallelism() > 1;
   if (apart) for (const one of contenders) pin(one);
   const ask = async (one: Contender, seconds: number) => {
-    const flood: Flood = { port: one.port, file, sockets: SOCKETS, underWay: UNDER_WAY, seconds };
+    const flood: Flood = { port: one.port, file, sockets: SOCKETS, underWay: UNDER_WAY, seconds, isEcho };
     const script = fileURLToPath(new URL('./flood.js', import.meta.url));
     const words = [process.execPath, script, JSON.stringify(flood)];
     const [command = '', ...rest] = apart ? ['taskset', '-c', CLIENT_CPU, ...words] : words;
@@ -54,7 +61,7 @@ export async function measureFlood(
       title,
       samples: pick(results, ({ rate }) => rate),
       digits: 0,
-      goal: { kind: 'ratio', of: [DNSMASQ, UNBOUND], atLeast },
+      goal: { kind: 'ratio', of: peers, atLeast },
     },
     { title: '– CPU µs per question', samples: pick(results, (one) => one.cpuMicroseconds), digits: 2 },
     { title: '– CPUs in use, of one', samples: pick(results, ({ share }) => share), digits: 2 },
