@@ -1,6 +1,6 @@
 // The places of tasks on overlay networks: a namespace with a resolver in it, made for `vipmesh run` or brought along.
 import type { Catalog } from '../catalog/catalog.ts';
-import type { Task, TaskId } from '../model/task.ts';
+import { hasContainer, type Task, type TaskId } from '../model/task.ts';
 import { closeNetns, openNetns } from '../native/netns.ts';
 import { OwnedRules } from '../netlink/owned-rules.ts';
 import type { OverlayDriver } from '../overlay/driver.ts';
@@ -119,7 +119,7 @@ export class Containers {
 
   /** What the task's namespace should be like; undefined when it has none. */
   specOf(task: Task): ContainerSpec | undefined {
-    if (task.source === 'static') return undefined;
+    if (!hasContainer(task)) return undefined;
     const attachments = task.attachments.flatMap((attachment) => {
       const network = this.#catalog.snapshot.networks.get(attachment.networkId);
       if (network?.spec.driver !== 'overlay') return [];

@@ -12,6 +12,8 @@ import type { NodeId } from '../model/node.ts';
 import type { Network, NetworkDriver, NetworkSpec } from '../model/network.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
+import { KernelError } from '../netlink/kernel-error.ts';
+import { TaskError } from '../tasks/task-error.ts';
 import type { AttachedTasks } from '../tasks/attached.ts';
 import type { Containers } from './containers.ts';
 import type { Mesh } from './mesh.ts';
@@ -42,6 +44,7 @@ export function dockerTasks(parts: DockerParts): DockerTasks {
     engine: new DockerEngine(config.socket),
     selections: config.selections,
     attached,
+    cannotEnter,
     names: {
       set: (container, places) => mesh.foreignNames.set(container, places),
       answer: async (task, networks) => {
@@ -57,6 +60,8 @@ export function dockerTasks(parts: DockerParts): DockerTasks {
       service: ({ serviceId }) => catalog.snapshot.services.get(serviceId),
       ensureService: (wanted) => ensureService(control, catalog, driver, wanted, log),
       removeUnused: (except) => removeUnused(control, catalog, except, log),
+      addBridged: (request, address, container) => control.tasks.addBridged(request, address, container),
+      remove: (id) => control.tasks.remove(id),
       isFree: (name, service) => isFree(catalog.snapshot, name, service),
       setState: (id, state) => control.setTaskState(id, state),
       setHealth: (id, health) => control.setTaskHealth(id, health),
@@ -144,6 +149,13 @@ function networkSpec(nodeId: NodeId, name: string, driver: NetworkDriver, { stac
 
 function labelsOf(nodeId: NodeId, stack: string | undefined): Readonly<Record<string, string>> {
   return { [MADE_BY_LABEL]: nodeId, ...(stack === undefined ? {} : { [STACK_LABEL]: stack }) };
+}
+
+/** This agent is no root, the networks are `local`, or the container is hidden from it or none of this machine's. */
+function cannotEnter(error: unknown): boolean {
+  if (error instanceof ControlError) return error.code === 'forbidden' || error.code === 'invalid';
+  if (error instanceof TaskError) return error.code === 'NOT_FOUND' || error.code === 'UNAVAILABLE';
+  return error instanceof KernelError && error.code === 'privilege';
 }
 
 /** Undefined when there is none; other errors, such as two that could be meant, are thrown. */

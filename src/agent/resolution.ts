@@ -10,6 +10,7 @@ import { networkDnsTtl } from '../model/dns-ttl.ts';
 import { shortName } from '../model/name.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import { serviceNames } from '../model/service.ts';
+import { hasContainer } from '../model/task.ts';
 import { addressOfReverseName } from './reverse-name.ts';
 
 export interface Names {
@@ -78,7 +79,7 @@ function clientOf(snapshot: Snapshot, as: NameQuestion['as']): Client {
   }
   const task = as.kind === 'task' ? snapshot.tasks.get(as.id) : undefined;
   const places = known(task?.attachments.map(({ networkId }) => networkId) ?? []);
-  if (task !== undefined && task.source !== 'static' && places.some(({ spec }) => spec.driver === 'overlay'))
+  if (task !== undefined && hasContainer(task) && places.some(({ spec }) => spec.driver === 'overlay'))
     return contained(`the container of ${task.name}`, places);
   const text = task === undefined ? 'a process on this node' : `${task.name}, a process on its node`;
   return { text, networks: nodeNetworks(snapshot), forwards: true, order: 'is older', isNode: true };

@@ -57,14 +57,19 @@ export function addAttachmentRoutes(app: FastifyInstance, context: ApiContext): 
     async (request, reply) => {
       const task = findTask(context.snapshot(), request.params.id);
       if (task.source !== 'attached') {
-        const instead = task.source === 'static' ? 'remove the endpoint (vipmesh endpoint rm)' : 'end its command';
-        throw new ApiError('CONFLICT', `${task.name} is no attached container; ${instead} instead`);
+        throw new ApiError('CONFLICT', `${task.name} is no attached container; ${INSTEAD[task.source]} instead`);
       }
       await context.attachments.detach(task.id);
       return reply.status(204).send();
     },
   );
 }
+
+const INSTEAD = {
+  static: 'remove the endpoint (vipmesh endpoint rm)',
+  bridged: 'stop it (docker stop)',
+  process: 'end its command',
+} as const;
 
 function tasksAt(context: ApiContext, pid: string | undefined, netns: string | undefined): readonly string[] {
   if (pid !== undefined && !/^[1-9]\d{0,9}$/.test(pid))

@@ -268,7 +268,7 @@ const endpoint = z.object({
   Network: z.string(),
   Address: z.string(),
   Ports: z.array(z.object({ TargetPort: port, Port: port })),
-  Source: z.enum(['process', 'attached', 'static']),
+  Source: z.enum(['process', 'attached', 'bridged', 'static']),
   State: z.enum(['starting', 'running', 'draining']),
   Health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
   /** Its share of new connections; 0: it gets none. */

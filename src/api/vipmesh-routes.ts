@@ -114,9 +114,7 @@ function addEndpointRoutes(app: FastifyInstance, context: ApiContext): void {
   app.delete<OneParams>('/vipmesh/endpoints/:id', remove, async (request, reply) => {
     const task = findTask(context.snapshot(), request.params.id);
     if (task.source !== 'static') {
-      const instead =
-        task.source === 'attached' ? 'an attached container; detach it' : 'a task of `vipmesh run`; end its command';
-      throw new ApiError('CONFLICT', `${task.name} is ${instead} instead`);
+      throw new ApiError('CONFLICT', `${task.name} is ${INSTEAD[task.source]} instead`);
     }
     await context.commands.removeEndpoint(task.id);
     return reply.status(204).send();
@@ -243,3 +241,9 @@ async function streamEvents(session: TaskSession, reply: FastifyReply, streams: 
     end();
   }
 }
+
+const INSTEAD = {
+  attached: 'an attached container; detach it',
+  bridged: 'a container of the Docker Engine; stop it',
+  process: 'a task of `vipmesh run`; end its command',
+} as const;

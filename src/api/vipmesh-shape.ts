@@ -131,7 +131,10 @@ function endpointReason(
   if (task.health === 'unhealthy') return `unhealthy${failure}`;
   if (weightOf(task) === 0) return 'its weight is 0: it gets no new connection, open ones go on';
   if (facts.ejected) return 'ejected for a while by this node: connecting to it failed';
-  if (isElsewhere(task, address, self)) return 'a loopback address of another node';
+  if (isElsewhere(task, address, self))
+    return isLoopback(address)
+      ? 'a loopback address of another node'
+      : 'on a bridge of another node, reached only there';
   const nodeId = nodeOf(snapshot, task);
   const node = nodeId && snapshot.nodes.get(nodeId);
   if (node?.availability === 'drain') return `node ${node.name} is being drained`;

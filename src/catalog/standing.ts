@@ -34,9 +34,9 @@ export function isAtDownNode(snapshot: Snapshot, task: Task): boolean {
   return nodeId !== undefined && nodeState(snapshot, nodeId) === 'down';
 }
 
-/** A loopback address leads to the node itself, whichever that is. */
+/** A loopback address leads to the node itself, whichever that is; so does one on a bridge that each node has. */
 export function isElsewhere(task: Task, address: IpAddress, self: NodeId): boolean {
-  return task.nodeId !== self && isLoopback(address);
+  return task.nodeId !== self && (isLoopback(address) || task.source === 'bridged');
 }
 
 /** The node on which a task runs; undefined for a static one at an address that is no node's. */

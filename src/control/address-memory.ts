@@ -1,5 +1,6 @@
 // Which addresses are in use, which were handed out last and which were freed a short while ago. Kept in memory: after a
 // restart of the agent nobody's connections are as old as that.
+import { hasContainer } from '../model/task.ts';
 import type { Change } from '../catalog/change.ts';
 import type { IpAddress, Subnet } from '../model/address.ts';
 import type { NetworkId } from '../model/network.ts';
@@ -31,9 +32,9 @@ export class AddressMemory {
       if (change.kind !== 'service' && change.kind !== 'task' && change.kind !== 'bridge') continue;
       this.use.put(change.after);
       this.use.drop(change.before);
-      // A static endpoint's address was never handed out.
+      // An endpoint's that has no container of ours was never handed out.
       const handedOut = (value: typeof change.before) =>
-        value !== undefined && 'source' in value && value.source === 'static' ? [] : addressesOf(value);
+        value !== undefined && 'source' in value && !hasContainer(value) ? [] : addressesOf(value);
       this.#compare(handedOut(change.before), handedOut(change.after), now);
     }
   }

@@ -7,7 +7,7 @@ import type { IpAddress } from '../model/address.ts';
 import { type Bridge, bridgeId, type NodeId, type Presence } from '../model/node.ts';
 import type { NetworkId } from '../model/network.ts';
 import type { ServiceId } from '../model/service.ts';
-import type { Task } from '../model/task.ts';
+import { hasContainer, type Task } from '../model/task.ts';
 import { encodeRecord } from '../store/record.ts';
 import type { LeaseId, Write } from '../store/store.ts';
 import type { AddressUse } from './address-use.ts';
@@ -90,7 +90,9 @@ export function releaseBridge(draft: Draft, networkId: NetworkId): void {
 function taskProblem(snapshot: Snapshot, task: Task, use: Pick<AddressUse, 'on'>): string | undefined {
   if (!snapshot.services.has(task.serviceId)) return 'its service was removed';
   for (const { networkId, address, moreAddresses } of task.attachments) {
-    const problem = placeProblem(snapshot, networkId, [address, ...(moreAddresses ?? [])], use);
+    // What was not handed out may well be another node's too.
+    const addresses = hasContainer(task) ? [address, ...(moreAddresses ?? [])] : [];
+    const problem = placeProblem(snapshot, networkId, addresses, use);
     if (problem !== undefined) return problem;
   }
   return undefined;

@@ -141,7 +141,9 @@ export function removeStaticTask(draft: Draft, task: Task): void {
       'invalid',
       task.source === 'attached'
         ? `task ${task.name} is an attached container; detach it instead of removing an endpoint`
-        : `task ${task.name} runs under vipmesh; stop its command instead of removing an endpoint`,
+        : task.source === 'bridged'
+          ? `task ${task.name} is a container of the Docker Engine; stop it instead of removing an endpoint`
+          : `task ${task.name} runs under vipmesh; stop its command instead of removing an endpoint`,
     );
   }
   const plan = planStatic(service).find((one) => taskOfPlan([task], one) !== undefined);

@@ -1,9 +1,10 @@
 // The record of tasks as those see it who run them: they ask in the words of the API and read from the catalog.
 import type { Catalog } from '../catalog/catalog.ts';
+import type { IpAddress } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { PublishSpec } from '../model/port.ts';
 import type { Service, ServiceId } from '../model/service.ts';
-import type { Task, TaskId, TaskState } from '../model/task.ts';
+import type { EngineContainer, Task, TaskId, TaskState } from '../model/task.ts';
 import { ControlError } from './errors.ts';
 import type { NewTask } from './tasks.ts';
 
@@ -42,6 +43,8 @@ export interface TaskRegistry {
   add(request: TaskRequest): Promise<Task>;
   /** The same, for a container that something else started. */
   addAttached(request: AttachRequest): Promise<Task>;
+  /** The same, for one that cannot be entered. */
+  addBridged(request: TaskRequest, address: IpAddress, container: EngineContainer): Promise<Task>;
   task(id: TaskId): Task | undefined;
   service(id: ServiceId): Service | undefined;
   network(id: NetworkId): Network | undefined;
@@ -73,6 +76,12 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
         ...(Networks === undefined ? {} : { networks: Networks }),
         ...(Addresses === undefined ? {} : { addresses: Addresses }),
         ...(PID === undefined ? {} : { pid: PID }),
+      }),
+    addBridged: (request, address, container) =>
+      commands.addTask({
+        ...common(request),
+        bridged: { address, container },
+        ...(request.Networks === undefined ? {} : { networks: request.Networks }),
       }),
     task: (id) => catalog.snapshot.tasks.get(id),
     service: (id) => catalog.snapshot.services.get(id),

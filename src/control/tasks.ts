@@ -27,6 +27,8 @@ export interface NewTask extends TaskService {
   readonly pid?: number;
   /** A container that something else started: it exists as long as its `pid`, or the path of its namespace, does. */
   readonly attached?: { readonly netns?: string; readonly container?: EngineContainer };
+  /** A container that cannot be entered: it has this address, which its node reaches, on each network of the service. */
+  readonly bridged?: { readonly address: IpAddress; readonly container: EngineContainer };
   /** As the user wrote them, at most one for each subnet; where none is wanted, one is allocated. */
   readonly addresses?: readonly string[];
   /** Its share of new connections; absent: 1. */
@@ -48,22 +50,22 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   const slot = freeSlot(draft, service);
   const name = wanted.name ?? `${service.spec.name}.${slot}.${id}`;
   const networks = networksOf(draft, service, wanted.networks);
-  const source = wanted.attached === undefined ? 'process' : 'attached';
+  const { bridged } = wanted;
+  const source = bridged !== undefined ? 'bridged' : wanted.attached !== undefined ? 'attached' : 'process';
   if (source === 'attached') refuseAttaching(draft, service, networks);
   refuseHiddenNames(draft, service, networks, wanted);
   const addresses = new WantedAddresses(wanted.addresses ?? []);
+  const whose = wanted.name === undefined ? `the new task of ${service.spec.name}` : `task ${name}`;
   const attachments = networks.map((network) => ({
-    ...addressesOn(
-      draft,
-      network,
-      wanted.name === undefined ? `the new task of ${service.spec.name}` : `task ${name}`,
-      addresses,
-    ),
+    ...(bridged === undefined
+      ? addressesOn(draft, network, whose, addresses)
+      : { networkId: network.id, address: bridged.address }),
     aliases: wanted.aliases ?? [],
   }));
   addresses.refuseUnused(networks);
-  for (const network of networks) claimBridge(draft, network.id);
-  const ofEngine = wanted.attached?.container === undefined ? {} : { container: wanted.attached.container };
+  if (bridged === undefined) for (const network of networks) claimBridge(draft, network.id);
+  const container = bridged?.container ?? wanted.attached?.container;
+  const ofEngine = container === undefined ? {} : { container };
   return draft.putTask({
     id,
     serviceId: service.id,
@@ -78,7 +80,8 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
     ...(wanted.pid === undefined ? {} : { pid: wanted.pid }),
     ...(wanted.attached?.netns === undefined ? {} : { netns: wanted.attached.netns }),
     attachments,
-    ...servingOf(draft, service, wanted, networks),
+    // Its ports are its own: none has to make room for one of the node.
+    ...servingOf(draft, service, bridged === undefined ? wanted : { ports: [], ...wanted }, networks),
     ...(wanted.weight === undefined || wanted.weight === 1 ? {} : { weight: wanted.weight }),
     createdAt: draft.wallTime,
     updatedAt: draft.wallTime,

@@ -1,7 +1,7 @@
 // Endpoints: a task's address on one network, and how the agent reaches it.
 import type { IpAddress } from './address.ts';
 import type { Network, NetworkId } from './network.ts';
-import type { PortMapping, Task, TaskId } from './task.ts';
+import { hasContainer, type PortMapping, type Task, type TaskId } from './task.ts';
 import { weightOf } from './weight.ts';
 
 export interface Endpoint {
@@ -24,6 +24,6 @@ export function endpointOf(task: Task, network: Network): Endpoint | undefined {
     address: attachment.address,
     portMap: task.portMap,
     weight: weightOf(task),
-    reach: network.spec.driver === 'overlay' && task.source !== 'static' ? 'network' : 'node',
+    reach: network.spec.driver === 'overlay' && hasContainer(task) ? 'network' : 'node',
   };
 }

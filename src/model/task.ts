@@ -12,9 +12,10 @@ export type TaskId = string & { readonly [taskIdBrand]: true };
 
 /**
  * Where a task comes from: `vipmesh run`, a container that something else started and `vipmesh attach` put on the service's
- * networks, or an address that something else serves.
+ * networks, a container that the agent may not enter, at its address on a bridge of its node (`bridged`), or an address that
+ * something else serves.
  */
-export type TaskSource = 'process' | 'attached' | 'static';
+export type TaskSource = 'process' | 'attached' | 'bridged' | 'static';
 
 /** `starting`: not to be used yet. `draining`: no new connection, open ones may finish. */
 export type TaskState = 'starting' | 'running' | 'draining';
@@ -75,6 +76,11 @@ export interface Task {
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
   readonly updatedAt: number;
+}
+
+/** It has a network namespace of ours, or links of ours in its own; else it is only an address, wherever that leads. */
+export function hasContainer(task: Pick<Task, 'source'>): boolean {
+  return task.source === 'process' || task.source === 'attached';
 }
 
 /** Where a task stands and falls with something: on its node, or, where something else serves its address, there. */

@@ -4,8 +4,8 @@ import type { Snapshot } from '../catalog/snapshot.ts';
 import type { NetworkId } from '../model/network.ts';
 import { type Bridge, bridgeId, type NodeId, type Presence } from '../model/node.ts';
 import type { Service } from '../model/service.ts';
-import type { Task } from '../model/task.ts';
-import { hasContainer, type RemoteId } from './remotes.ts';
+import { hasContainer, type Task } from '../model/task.ts';
+import type { RemoteId } from './remotes.ts';
 
 export interface OverlayChanges {
   /** To be looked at as a whole. */

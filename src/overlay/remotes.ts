@@ -3,7 +3,7 @@ import type { Snapshot } from '../catalog/snapshot.ts';
 import { type IpAddress, ipVersion } from '../model/address.ts';
 import type { Network, NetworkId } from '../model/network.ts';
 import type { Bridge, BridgeId, NodeId } from '../model/node.ts';
-import type { Attachment, Task, TaskId } from '../model/task.ts';
+import { hasContainer, type Attachment, type Task, type TaskId } from '../model/task.ts';
 import type { FdbEntry, MacAddress, Neighbour, OnLink, Operation } from '../netlink/kernel.ts';
 import { diff } from './diff.ts';
 import { BRIDGE, macOf, TUNNEL } from './names.ts';
@@ -65,11 +65,6 @@ export class RemoteTable {
 /** The addresses of a container's link: the first one says its MAC address, to which all nodes come by themselves. */
 export function linkAddresses({ address, moreAddresses }: Attachment): readonly IpAddress[] {
   return [address, ...(moreAddresses ?? [])].toSorted((a, b) => ipVersion(a) - ipVersion(b));
-}
-
-/** The task's containers are on overlay networks; a static endpoint is an address, wherever that leads. */
-export function hasContainer(task: Task): boolean {
-  return task.source !== 'static';
 }
 
 /** All that is on a network elsewhere; what is on a node without a presence is nowhere. */

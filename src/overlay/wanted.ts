@@ -4,7 +4,7 @@ import type { IpAddress } from '../model/address.ts';
 import { gatewayOf, type Network, type NetworkId } from '../model/network.ts';
 import { bridgeId, type NodeId } from '../model/node.ts';
 import { vipsOn } from '../model/service.ts';
-import { hasContainer } from './remotes.ts';
+import { hasContainer } from '../model/task.ts';
 
 /** The node that the agent is on, as the overlay sees it. */
 export interface OverlayNode {

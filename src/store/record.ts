@@ -215,7 +215,7 @@ const task: z.ZodType<Task> = z.object({
   slot: z.number().int().min(1),
   name: text,
   nodeId: id<NodeId>(),
-  source: z.enum(['process', 'attached', 'static']),
+  source: z.enum(['process', 'attached', 'bridged', 'static']),
   state: z.enum(['starting', 'running', 'draining']),
   health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
   hostname: optional(text),

@@ -2,17 +2,21 @@
 import './support/node.ts';
 import t from 'tap';
 import { startAgent } from '../support/agent.ts';
-import { startDocker } from '../support/docker.ts';
+import { type Docker, startDocker } from '../support/docker.ts';
 import { OWN_NETNS } from '../../src/native/netns.ts';
 import { api, httpGet } from './support/clients.ts';
 import { endpoints } from './support/mesh.ts';
 import { mayBeNode } from './support/node.ts';
 import { until } from './support/tasks.ts';
 
+/** One for all tests of this file. */
+let engine: Docker | undefined;
+
 t.test('containers of a Docker Engine', async (t) => {
   if (!(await mayBeNode(t))) return;
   const docker = await startDocker(t);
   if (docker === undefined) return;
+  engine = docker;
   const agent = await startAgent({ args: ['--docker', `unix://${docker.socket}`] });
   await docker.start(
     ...['--name', 'w1', '--network', 'none', '--dns', '127.0.0.11'],
@@ -83,4 +87,40 @@ t.test('containers of a Docker Engine', async (t) => {
     (services) => services.length === 0,
   );
   t.same(await endpoints(agent), []);
+  await agent.stop();
+});
+
+t.test('containers that the agent may not enter', async (t) => {
+  const docker = engine;
+  if (docker === undefined) {
+    t.pass('not run: what it needs was said above');
+    return;
+  }
+  const options = { args: ['--docker', docker.socket, '--local-only'] };
+  let agent = await startAgent(options);
+  await docker.start(
+    ...['--name', 'b1', '--label', 'vipmesh.service=near', '--label', 'vipmesh.publish=8082:80'],
+    ...['box', 'httpd', '-f', '-p', '80', '-h', '/etc'],
+  );
+  const answered = () =>
+    until(
+      'it answers at the published port',
+      () => httpGet(OWN_NETNS, '127.0.0.1', 8082, '/passwd'),
+      (text) => text.startsWith('root:'),
+    );
+  await answered();
+  const shown = async () =>
+    (await endpoints(agent)).map(({ Task, Source, Address, State }) => [Task, Source, Address, State].join(' '));
+  const address = (await docker.run('inspect', '-f', '{{.NetworkSettings.IPAddress}}', 'b1')).trim();
+  t.same(await shown(), [`b1 bridged ${address} running`], 'by its address on the bridge');
+  t.match(await agent.cli('endpoint', 'rm', 'near', address), { code: 1 });
+  const [before] = await endpoints(agent);
+  await agent.stop('SIGKILL');
+  agent = await startAgent({ ...options, folder: agent.folder });
+  await answered();
+  await docker.run('pause', 'b1');
+  await until('it is drained', shown, (all) => all.join() === `b1 bridged ${address} draining`);
+  t.equal((await endpoints(agent))[0]?.TaskID, before?.TaskID, 'it is the same task after a restart of the agent');
+  await docker.run('rm', '-f', 'b1');
+  await until('it has gone', shown, (all) => all.length === 0);
 });

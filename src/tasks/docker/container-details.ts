@@ -63,6 +63,13 @@ export function userNetworks({ NetworkSettings }: ContainerDetails): readonly (r
     .sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
+/** Where its node reaches it: on the first of its networks on which it has an address, Docker's `bridge` included. */
+export function bridgeAddress({ NetworkSettings }: ContainerDetails): IpAddress | undefined {
+  const networks = Object.entries(NetworkSettings.Networks ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  const addresses = networks.flatMap(([, one]) => [one.IPAddress, one.GlobalIPv6Address]);
+  return addresses.map((text) => parseIp(text ?? '')).find((address) => address !== undefined);
+}
+
 /** What a container is called on a network of Docker's on which names are known. */
 export interface DockerPlace {
   /** The network's full id. */

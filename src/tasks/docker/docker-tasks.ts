@@ -1,12 +1,21 @@
 // Containers of the node's Docker Engine become tasks. What the engine tells is only taken as a sign that something is different:
 // the container is then looked at, and its task made to agree. So no order of events, and no event that was missed, leaves a
 // task twice or one without its container.
+import type { IpAddress } from '../../model/address.ts';
 import { declaredTargets, type Service } from '../../model/service.ts';
-import { type Health, isCheckedByEngine, type Task, type TaskId, type TaskState } from '../../model/task.ts';
+import {
+  type EngineContainer,
+  type Health,
+  isCheckedByEngine,
+  type Task,
+  type TaskId,
+  type TaskState,
+} from '../../model/task.ts';
 import { type Clock, type Scheduled, sleep } from '../../runtime/clock.ts';
 import type { Log } from '../../runtime/log.ts';
-import type { AttachRequest } from '../protocol.ts';
+import type { AttachRequest, RunTaskRequest } from '../protocol.ts';
 import {
+  bridgeAddress,
   type ContainerDetails,
   containerName,
   dockerHealth,
@@ -28,6 +37,9 @@ export interface DockerTasksOptions {
     service(task: Task): Service | undefined;
     /** Makes it, and its networks, when it is not there. Rejects with an error for the user. */
     ensureService(wanted: WantedTask): Promise<Service>;
+    /** A task of a container that is not entered, at this address. */
+    addBridged(request: RunTaskRequest, address: IpAddress, container: EngineContainer): Promise<Task>;
+    remove(id: TaskId): Promise<void>;
     /** Removes services that were made for containers, but for those that are named and those that have tasks. */
     removeUnused(except: ReadonlySet<string>): Promise<void>;
     /** Nobody else is called that whom a task of the service would hide, or be hidden by. */
@@ -42,6 +54,8 @@ export interface DockerTasksOptions {
     /** The task's programs ask the agent from now on, which tells them of these networks of Docker's too. */
     answer(task: TaskId, networks: readonly string[]): Promise<void>;
   };
+  /** The agent may not do that here, or cannot, and not only this time. */
+  readonly cannotEnter: (error: unknown) => boolean;
   readonly attached: {
     attach(request: AttachRequest): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
     ended(id: TaskId): Promise<void>;
@@ -208,7 +222,7 @@ export class DockerTasks {
   }
 
   async #settle(id: string): Promise<void> {
-    const { attached, engine, names, registry, selections } = this.#options;
+    const { engine, names, registry, selections } = this.#options;
     const details = await engine.inspect(id);
     names.set(id, details === undefined ? [] : dockerPlaces(details));
     const task = registry.tasks().find(({ container }) => container?.id === id);
@@ -217,20 +231,20 @@ export class DockerTasks {
     const runs = details !== undefined && details.State.Pid > 0 && details.State.Restarting !== true;
     if (!runs || wanted === undefined || typeof wanted === 'string') {
       for (const known of [this.#seen, this.#leaving, this.#begun]) known.delete(id);
-      if (task !== undefined) await attached.ended(task.id);
+      if (task !== undefined) await this.#end(task);
       if (runs && typeof wanted === 'string') throw new RangeError(`container ${containerName(details)} ${wanted}`);
       return;
     }
     const { Pid } = details.State;
     this.#seen.set(id, details);
-    if (task !== undefined && task.pid === Pid) {
+    if (task !== undefined && isSame(task, details)) {
       this.#begun.set(id, Pid);
       return this.#refresh(task, details, wanted);
     }
     // It was detached, or its service was removed.
     if (task === undefined && this.#begun.get(id) === Pid) return;
     // It has been started again: what it was before is gone.
-    if (task !== undefined) await attached.ended(task.id);
+    if (task !== undefined) await this.#end(task);
     this.#leaving.delete(id);
     await this.#attach(details, wanted);
     this.#begun.set(id, Pid);
@@ -258,29 +272,46 @@ export class DockerTasks {
   }
 
   async #attach(details: ContainerDetails, wanted: WantedTask): Promise<void> {
-    const { attached, log, registry } = this.#options;
+    const { attached, cannotEnter, log, registry } = this.#options;
     const service = await registry.ensureService(wanted);
     const targets = declaredTargets(service.spec);
     const { port, networks, hostname, name, aliases, publish } = wanted;
-    const { task, warnings } = await attached.attach({
+    const request = {
       Service: service.spec.name,
-      PID: details.State.Pid,
-      Container: { ID: details.Id, HasCheck: dockerHealth(details) !== undefined },
       Aliases: aliases.filter((alias) => registry.isFree(alias, service)),
       ...(registry.isFree(name, service) ? { Name: name } : {}),
       ...(hostname === undefined ? {} : { Hostname: hostname }),
       ...(networks === undefined ? {} : { Networks: networks }),
       ...(publish.length === 0 ? {} : { Publish: publish }),
       ...(port === undefined || targets.some((target) => target.port === port) ? {} : { Port: port }),
-    });
-    for (const warning of warnings) log.warn('container of the Docker Engine', { container: name, warning });
+    };
+    const hasCheck = dockerHealth(details) !== undefined;
+    const container = { ID: details.Id, HasCheck: hasCheck };
+    let task: Task;
+    try {
+      const made = await attached.attach({ ...request, PID: details.State.Pid, Container: container });
+      for (const warning of made.warnings) log.warn('container of the Docker Engine', { container: name, warning });
+      task = made.task;
+    } catch (error) {
+      const address = bridgeAddress(details);
+      if (address === undefined || !cannotEnter(error)) throw error;
+      task = await registry.addBridged(request, address, { id: details.Id, hasCheck });
+      const why = error instanceof Error ? error.message : String(error);
+      log.warn('container of the Docker Engine is served at its own address', { container: name, address, why });
+    }
     await this.#refresh(task, details, wanted);
+  }
+
+  async #end(task: Task): Promise<void> {
+    const { attached, registry } = this.#options;
+    if (task.source === 'bridged') await registry.remove(task.id);
+    else await attached.ended(task.id);
   }
 
   async #refresh(task: Task, details: ContainerDetails, { name, aliases }: WantedTask): Promise<void> {
     const { names, registry } = this.#options;
     const places = dockerPlaces(details);
-    if (places.length > 0)
+    if (places.length > 0 && task.source !== 'bridged')
       await names.answer(
         task.id,
         places.map(({ network }) => network),
@@ -306,4 +337,10 @@ export class DockerTasks {
     this.#problems.set(id, why);
     if (!this.#stopping.signal.aborted) this.#later(id, TRY_AGAIN_MS);
   }
+}
+
+/** What the task was made for still runs: the process, or, where none is known, the address. */
+function isSame(task: Task, details: ContainerDetails): boolean {
+  if (task.source !== 'bridged') return task.pid === details.State.Pid;
+  return task.attachments.every(({ address }) => address === bridgeAddress(details));
 }
