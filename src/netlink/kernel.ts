@@ -149,6 +149,8 @@ export type Notice =
   | { readonly kind: 'any' }
   /** Tables of nftables, which `observe` does not tell of. */
   | { readonly kind: 'rules' }
+  /** A link came, went, or is another now. */
+  | { readonly kind: 'link'; readonly name: string }
   /** `mac`: whose the address is now, for good; undefined when it is nobody's for good. */
   | {
       readonly kind: 'neighbour';

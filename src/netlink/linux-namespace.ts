@@ -29,6 +29,7 @@ import {
   deleteLinkRequest,
   getLinkRequest,
   readLink,
+  readLinkNotice,
   setLinkRequest,
 } from './rtnetlink-link.ts';
 import {
@@ -57,6 +58,7 @@ export class LinuxNamespace implements Namespace {
   readonly path: string;
   readonly fd: number;
   #route: NetlinkSocket | undefined;
+  #nftables: NamespaceRules | undefined;
   readonly #notices = new Set<NetlinkSocket>();
   /** Of links, by their index, when they were last observed. */
   #names: ReadonlyMap<number, string> = new Map();
@@ -168,8 +170,8 @@ export class LinuxNamespace implements Namespace {
       this.#isOwn ? ['links', 'nftables'] : ['links', 'routes', 'neighbours', 'nftables'],
       (kind, messages) => {
         if (kind === 'nftables') changed({ kind: 'rules' });
-        else if (kind !== 'neighbours' || messages.length === 0) changed({ kind: 'any' });
-        else for (const notice of messages.flatMap((one) => this.#readNotice(one) ?? [])) changed(notice);
+        else if (kind === 'routes' || messages.length === 0) changed({ kind: 'any' });
+        else for (const notice of messages.flatMap((one) => this.#readNotice(kind, one) ?? [])) changed(notice);
       },
     );
   }
@@ -189,7 +191,8 @@ export class LinuxNamespace implements Namespace {
     };
   }
 
-  #readNotice(message: Message): Notice | undefined {
+  #readNotice(kind: 'links' | 'neighbours', message: Message): Notice | undefined {
+    if (kind === 'links') return readLinkNotice(message) ?? { kind: 'any' };
     return readNeighbourNotice(message, (index) => this.#names.get(index));
   }
 
@@ -201,6 +204,7 @@ export class LinuxNamespace implements Namespace {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#route?.close();
+    this.#nftables?.close();
     for (const socket of this.#notices) socket.close();
     if (!this.#isOwn) closeNetns(this.fd);
     this.#afterClose();
@@ -281,7 +285,8 @@ export class LinuxNamespace implements Namespace {
   }
 
   #rules(): NamespaceRules {
-    return new NamespaceRules(this.fd, this.#where());
+    this.#nftables ??= new NamespaceRules(this.fd, this.#where());
+    return this.#nftables;
   }
 
   get #isOwn(): boolean {

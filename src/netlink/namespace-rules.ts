@@ -1,4 +1,5 @@
-// The nftables of one network namespace. There is no socket between requests: they are few, and far apart.
+// The nftables of one network namespace. The socket is made for the first request and then kept: closing one waits for what the
+// kernel still has to free of earlier changes, which takes milliseconds.
 import type { Fd } from '../native/libc.ts';
 import type { Operation } from './kernel.ts';
 import { KernelError } from './kernel-error.ts';
@@ -26,6 +27,7 @@ export type RuleOperation = Extract<
 export class NamespaceRules {
   readonly #netns: Fd;
   readonly #where: string;
+  #socket: NetlinkSocket | undefined;
 
   /** `where`: the end of what errors are about, ` in NAME`. */
   constructor(netns: Fd, where: string) {
@@ -35,7 +37,7 @@ export class NamespaceRules {
 
   async apply(operation: RuleOperation, purpose: Purpose): Promise<void> {
     const { requests, acknowledged } = batchOf(operation);
-    await this.#withSocket((socket) => socket.batch(requests, acknowledged, purpose));
+    await this.#open().batch(requests, acknowledged, purpose);
   }
 
   async has(name: string): Promise<boolean> {
@@ -60,20 +62,21 @@ export class NamespaceRules {
   async #ask(request: Request, operation: string, what: string): Promise<Message | undefined> {
     const purpose = { operation, object: `${what}${this.#where}` };
     try {
-      return (await this.#withSocket((socket) => socket.request(request, purpose)))[0];
+      return (await this.#open().request(request, purpose))[0];
     } catch (error) {
       if (error instanceof KernelError && error.code === 'absent') return undefined;
       throw error;
     }
   }
 
-  async #withSocket<T>(work: (socket: NetlinkSocket) => Promise<T>): Promise<T> {
-    const socket = new NetlinkSocket(this.#netns, 'netfilter');
-    try {
-      return await work(socket);
-    } finally {
-      socket.close();
-    }
+  /** Lets go of the namespace. */
+  close(): void {
+    this.#socket?.close();
+  }
+
+  #open(): NetlinkSocket {
+    this.#socket ??= new NetlinkSocket(this.#netns, 'netfilter');
+    return this.#socket;
   }
 }
 

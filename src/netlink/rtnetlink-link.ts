@@ -1,11 +1,12 @@
 // Links as rtnetlink has them: bridges and their ports, virtual Ethernet pairs, VXLAN devices. PURE.
 // Layouts and numbers: linux/if_link.h; rtnetlink(7).
 import { ipToBytes, ipVersion } from '../model/address.ts';
-import type { Link, LinkKind, MacAddress, PortSettings, Tunnel } from './kernel.ts';
+import type { Link, LinkKind, MacAddress, Notice, PortSettings, Tunnel } from './kernel.ts';
 import {
   attribute,
   be16,
   FLAG,
+  type Message,
   nested,
   type Request,
   readAttributes,
@@ -30,6 +31,7 @@ const IFLA = {
   group: 27,
   netnsFd: 28,
 } as const;
+const NAME: ReadonlySet<number> = new Set([IFLA.name]);
 const READ: ReadonlySet<number> = new Set(Object.values(IFLA));
 /** Operational state (RFC 2863): `unknown` is what links without a carrier, such as the loopback, have while they work. */
 const OPER_STATE = { unknown: 0, up: 6 } as const;
@@ -162,6 +164,13 @@ export function deleteFarEndsRequest(): Request {
     flags: 0,
     body: Buffer.concat([linkHeader(0, 0, 0), u32(IFLA.group, FAR_END_GROUP)]),
   };
+}
+
+/** What a notice tells of; undefined when it is not of a link, but of an address. */
+export function readLinkNotice({ type, body }: Message): Notice | undefined {
+  const isLink = (type === RTM.newLink || type === RTM.deleteLink) && body.length >= LINK_HEADER_BYTES;
+  const name = isLink ? readText(readAttributes(body, LINK_HEADER_BYTES, NAME).get(IFLA.name)) : undefined;
+  return name === undefined ? undefined : { kind: 'link', name };
 }
 
 /** A link as the kernel shows it; undefined when the bytes are not one. */

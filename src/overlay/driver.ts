@@ -18,9 +18,9 @@ import { type Instance, isInstance, namespacePrefix } from './names.ts';
 import { type FramesDropped, Networks, type NetworkState } from './networks.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { ContainerSpec } from './plan.ts';
-import type { Outcome } from './reconciler.ts';
+import { NOTHING_DONE, type Outcome } from './reconciler.ts';
 import { removeStranger } from './strangers.ts';
-import { type Suspect, Suspects } from './suspects.ts';
+import { linksOf, type Suspect, Suspects } from './suspects.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
 import { type Adoption, leftOf, Verification } from './verification.ts';
 import { type OverlayNode, wantedAmong, wantedNetworks } from './wanted.ts';
@@ -80,8 +80,7 @@ export class OverlayDriver {
     this.#networks = new Networks({
       ...options,
       containers: () => this.#containers.specs,
-      changed: (id) => this.#suspects.add(id),
-      rulesChanged: (id) => this.#suspects.add(`rules of ${id}`),
+      suspect: (what) => this.#suspects.add(what),
     });
     this.#containers = new ContainerSet({ ...options, networks: this.#networks, egress: this.#egress });
   }
@@ -243,7 +242,6 @@ export class OverlayDriver {
   /** Removes all that this agent has in the kernel, and closes. */
   removeAll(): Promise<void> {
     return this.#inTurn(async () => {
-      await this.#verification?.finish();
       for (const { taskId } of this.#containers.specs) await this.#containers.detach(taskId);
       for (const id of [...this.#networks.ids]) await this.#removeNetwork(id);
       await this.#egress.remove();
@@ -355,8 +353,11 @@ export class OverlayDriver {
     return strangers;
   }
 
-  #nodeChanged({ kind }: Notice): void {
-    this.#suspects.add(kind === 'rules' ? 'rules of node' : 'node');
+  #nodeChanged(notice: Notice): void {
+    if (notice.kind === 'rules') this.#suspects.add('rules of node');
+    else if (notice.kind === 'link' && this.#egress.isOurs(notice.name))
+      this.#suspects.add(`link ${notice.name} of node`);
+    else this.#suspects.add('node');
   }
 
   async #lookAt(where: ReadonlySet<Suspect>): Promise<number> {
@@ -378,22 +379,25 @@ export class OverlayDriver {
     let mended = 0;
     for (const state of this.#networks.all) {
       const { id, spec } = state.network;
+      const links = linksOf(where, id);
       if (resized || where.has(id)) mended += this.#report(await this.#networks.reconcile(state), spec.name);
-      else if (where.has(`rules of ${id}`))
-        mended += this.#report(await this.#networks.reconcileRules(state), spec.name);
+      else if (links.size > 0) mended += this.#report(await this.#networks.reconcileLinks(state, links), spec.name);
+      if (where.has(`rules of ${id}`)) mended += this.#report(await this.#networks.reconcileRules(state), spec.name);
     }
     if (resized) await this.#settleContainers();
+    const links = linksOf(where, 'node');
+    if (links.size > 0 && !where.has('node')) mended += this.#report(await this.#egress.repairLinks(links), 'egress');
     if (!where.has('node') && !where.has('rules of node')) return mended;
     if (await this.#networks.guard?.repair()) {
       this.#log.warn('made the nftables table of the tunnels anew, which something else had removed');
       mended++;
     }
     const outcome = where.has('node') ? await this.#egress.repair() : await this.#egress.repairTable();
-    return mended + (outcome === undefined ? 0 : this.#report(outcome, 'egress'));
+    return mended + this.#report(outcome, 'egress');
   }
 
   /** Returns how much was mended. */
-  #report({ applied, failures }: Outcome, network: string): number {
+  #report({ applied, failures }: Outcome = NOTHING_DONE, network: string): number {
     if (applied.length > 0) {
       const what = applied.map(({ kind }) => kind);
       this.#log.warn('mended what something else had changed in the kernel', { network, operations: what });

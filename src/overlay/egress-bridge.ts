@@ -17,10 +17,10 @@ import {
   planEgress,
   planEgressPorts,
 } from './egress.ts';
-import { EGRESS_LINK, egressBridge, egressPort, type Instance, macOf, tableName } from './names.ts';
+import { EGRESS_LINK, egressBridge, egressPort, type Instance, isEgressLink, macOf, tableName } from './names.ts';
 import { OverlayError } from './overlay-error.ts';
 import type { EgressPlace } from './plan.ts';
-import { addLinks, type Outcome, reconcile, throwUnlessPort } from './reconciler.ts';
+import { addLinks, areAsPlanned, type Outcome, reconcile, throwUnlessPort } from './reconciler.ts';
 
 export interface EgressOptions {
   /** IPv4, /8 to /29. Absent: the first of a pool that is not in use on this node. */
@@ -113,6 +113,20 @@ export class EgressBridge {
   /** Undefined when there is no bridge to look after. */
   async repair(): Promise<Outcome | undefined> {
     return this.#isUp && this.#subnet !== undefined ? this.#reconcile(this.#subnet) : undefined;
+  }
+
+  /** A link of the node that is the bridge or a port of it. */
+  isOurs(link: string): boolean {
+    return isEgressLink(this.#options.instance, link);
+  }
+
+  /** The same where only some of these links may have been changed. */
+  async repairLinks(links: ReadonlySet<string>): Promise<Outcome | undefined> {
+    const { kernel, instance } = this.#options;
+    if (!this.#isUp || this.#subnet === undefined) return undefined;
+    const places = [...this.#places].filter(([, { number }]) => links.has(egressPort(instance, number)));
+    const plan = planEgress(instance, this.#subnet, new Map(places));
+    return (await areAsPlanned(kernel.own, plan, links)) ? undefined : this.repair();
   }
 
   /** The same when only nftables has been changed. */

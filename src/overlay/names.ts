@@ -63,6 +63,11 @@ export function egressPort(instance: Instance, number: number): string {
   return `vm${instance}-${number.toString(16)}`;
 }
 
+/** It is the bridge that leads outside, or a port of it. */
+export function isEgressLink(instance: Instance, name: string): boolean {
+  return name === egressBridge(instance) || name.startsWith(`vm${instance}-`);
+}
+
 /** The agent's nftables table, of the family `inet`. */
 export function tableName(instance: Instance): string {
   return `vipmesh_${instance}`;

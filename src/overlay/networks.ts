@@ -10,9 +10,18 @@ import { OverlayError } from './overlay-error.ts';
 import { type ContainerSpec, planNetwork, planPort } from './plan.ts';
 import { PortGuard } from './port-guard.ts';
 import { senderElements } from './port-rules.ts';
-import { addLinks, type Outcome, reconcile, throwFirst, throwUnlessPort } from './reconciler.ts';
+import {
+  addLinks,
+  areAsPlanned,
+  NOTHING_DONE,
+  type Outcome,
+  reconcile,
+  throwFirst,
+  throwUnlessPort,
+} from './reconciler.ts';
 import { isAsPlanned, portsOn } from './notice.ts';
 import { type Remote, type RemoteId, RemoteTable, remoteOf, remoteOperations, remotesOn } from './remotes.ts';
+import type { Suspect } from './suspects.ts';
 import { TunnelGuard } from './tunnel-guard.ts';
 import { type OverlayNode, type WantedNetwork, wantedNetwork } from './wanted.ts';
 
@@ -45,9 +54,7 @@ interface Options {
   /** The containers of this node, as they are now. */
   readonly containers: () => readonly ContainerSpec[];
   /** Called after something was changed in a network's namespace that is not as planned, or may not be. */
-  readonly changed: (id: NetworkId) => void;
-  /** The same of nftables there. */
-  readonly rulesChanged: (id: NetworkId) => void;
+  readonly suspect: (what: Suspect) => void;
 }
 
 export class Networks {
@@ -98,14 +105,15 @@ export class Networks {
     const remotes = this.#remotesOn(snapshot, network);
     const known = this.#states.get(network.id);
     if (known !== undefined) return Object.assign(known, { network, own, vips, remotes });
-    const { kernel, instance, containers, changed, rulesChanged } = this.#options;
+    const { kernel, instance, containers, suspect } = this.#options;
     const namespace = await kernel.ensureNamespace(networkNamespace(instance, network.id));
     const ports = new PortGuard(namespace);
     const state: NetworkState = { namespace, network, own, vips, remotes, ports, isWanted: false };
     this.#states.set(network.id, state);
     namespace.watch((notice) => {
-      if (notice.kind === 'rules') rulesChanged(network.id);
-      else if (!isAsPlanned(notice, state, containers())) changed(network.id);
+      if (notice.kind === 'rules') suspect(`rules of ${network.id}`);
+      else if (notice.kind === 'link') suspect(`link ${notice.name} of ${network.id}`);
+      else if (!isAsPlanned(notice, state, containers())) suspect(network.id);
     });
     return state;
   }
@@ -144,6 +152,15 @@ export class Networks {
       applied: [...admitted.applied, ...outcome.applied, ...retained.applied],
       failures: [...admitted.failures, ...outcome.failures, ...retained.failures],
     });
+  }
+
+  /** Only these links, and all of it where one of them is not as it should be. Rejects when the namespace cannot be read. */
+  async reconcileLinks(state: NetworkState, links: ReadonlySet<string>): Promise<Outcome> {
+    const { instance, containers } = this.#options;
+    const here = containers().filter(({ taskId }) => links.has(portLink(taskId)));
+    const connected = { ...state, tunnel: this.#tunnelOf(state.network), mtu: this.mtuOf(state.network), remotes: [] };
+    const isFine = await areAsPlanned(state.namespace, planNetwork(instance, connected, here), links);
+    return isFine ? NOTHING_DONE : this.reconcile(state);
   }
 
   /** Only who may send there, which is not to be seen by looking at links. */

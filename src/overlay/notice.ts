@@ -19,6 +19,7 @@ export function isAsPlanned(
 ): boolean {
   switch (notice.kind) {
     case 'any':
+    case 'link':
     case 'rules':
       return false;
     case 'neighbour': {

@@ -11,6 +11,8 @@ export interface Outcome {
   readonly failures: readonly KernelError[];
 }
 
+export const NOTHING_DONE: Outcome = { applied: [], failures: [] };
+
 /**
  * Reads, compares and changes, once. One failed operation does not keep the others from being tried: what can be true of the
  * plan shall be. Rejects only when the namespace cannot be read.
@@ -30,6 +32,19 @@ export async function addLinks(namespace: Namespace, plan: Plan): Promise<Outcom
   const { neighbours, forwarding } = isThere ? plan : { neighbours: [], forwarding: [] };
   const before = { links, addresses: plan.addresses, routes: plan.routes, neighbours, forwarding };
   return carryOut(namespace, diff(plan, before, readSysctls(namespace, plan, links)));
+}
+
+/** Whether these links are as a plan says that has all that is to be on them; nothing else is looked at. */
+export async function areAsPlanned(namespace: Namespace, plan: Plan, names: ReadonlySet<string>): Promise<boolean> {
+  const links = await namespace.observeLinks([...names]);
+  const planned = plan.links.filter(({ name }) => names.has(name));
+  const bridges = new Set(plan.links.filter(({ make }) => make.kind === 'bridge').map(({ name }) => name));
+  const isStray = ({ name, master }: Link): boolean =>
+    master !== undefined && bridges.has(master) && !planned.some((one) => one.name === name);
+  if (links.some(isStray)) return false;
+  const sysctls = plan.sysctls.filter(({ link }) => link !== undefined && names.has(link));
+  const own = { ...plan, links: planned, sysctls };
+  return diff(own, { ...own, links }, readSysctls(namespace, own, links)).length === 0;
 }
 
 async function carryOut(namespace: Namespace, operations: readonly Operation[]): Promise<Outcome> {

@@ -2,8 +2,15 @@
 import type { NetworkId } from '../model/network.ts';
 import { settleMs } from './settling.ts';
 
-/** `node`: the node's own namespace. Of nftables another part of it tells than of links. */
-export type Suspect = NetworkId | 'node' | `rules of ${NetworkId | 'node'}`;
+/** `node`: the node's own namespace. Of nftables another part of it tells than of links; of these, some may be all that is to be looked at. */
+export type Suspect = NetworkId | 'node' | `rules of ${NetworkId | 'node'}` | `link ${string} of ${NetworkId | 'node'}`;
+
+/** The links of a namespace that are suspects, by their names. */
+export function linksOf(suspects: ReadonlySet<Suspect>, where: NetworkId | 'node'): ReadonlySet<string> {
+  const [begin, end] = ['link ', ` of ${where}`];
+  const found = [...suspects].filter((one) => one.startsWith(begin) && one.endsWith(end));
+  return new Set(found.map((one) => one.slice(begin.length, -end.length)));
+}
 
 /** Until what failed is tried again: twice as long each time. */
 const RETRY_MS = { first: 1000, longest: 60_000 } as const;

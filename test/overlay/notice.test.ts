@@ -23,6 +23,7 @@ function forwarding(entry: FdbEntry, link: string | undefined, isThere: boolean)
 t.test('notices of changes, as planned or not', async (t) => {
   const table: readonly (readonly [string, Notice, boolean])[] = [
     ['anything', { kind: 'any' }, false],
+    ['a link', { kind: 'link', name: 'br0' }, false],
     ['a neighbour elsewhere', neighbour('10.64.0.3', THERE), true],
     ['with another address', neighbour('10.64.0.3', NOBODY), false],
     ['gone', neighbour('10.64.0.3', undefined), false],
