@@ -66,6 +66,43 @@ t.test('a slow reader stops its own direction only', async (t) => {
   bench.destroy();
 });
 
+t.test('readers that have stalled cost no memory of ours, and get everything when they go on', async (t) => {
+  const bench = new TcpBench();
+  const server = bench.listener();
+  const pairs = Array.from({ length: 30 }, () => bench.pair(server));
+  const written = pairs.map(() => 0);
+  for (let more = 1; more > 0; ) {
+    more = 0;
+    for (const [index, { served }] of pairs.entries()) {
+      // In pieces of any size: small reads are what may have to be kept.
+      const bytes = fill(
+        served,
+        written[index] as number,
+        1 + ((7919 * (index + 1)) % 20_000) + 64 * (written[index] as number),
+      );
+      written[index] = (written[index] as number) + bytes;
+      more += bytes;
+    }
+    bench.settle();
+  }
+  t.ok(
+    written.every((bytes) => bytes > 100_000),
+    'nobody takes any more',
+  );
+  t.ok(bench.proxy.heldBytes <= pairs.length * 32 * 1024, `${bench.proxy.heldBytes} bytes are kept`);
+  const read = pairs.map(() => 0);
+  bench.until(() => {
+    for (const [index, { client }] of pairs.entries()) {
+      const { bytes, intact } = drain(client, read[index] as number);
+      if (!intact) throw new Error(`other bytes after ${read[index]}`);
+      read[index] = (read[index] as number) + bytes;
+    }
+    return read.every((bytes, index) => bytes === written[index]);
+  });
+  t.equal(bench.proxy.heldBytes, 0);
+  bench.destroy();
+});
+
 t.test('small and large pieces, interleaved, arrive in order, both ways at once', async (t) => {
   const bench = new TcpBench();
   const { client, served } = bench.pair(bench.listener());
