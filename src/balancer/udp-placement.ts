@@ -6,6 +6,7 @@ import { OWN_NETNS } from '../native/netns.ts';
 import type { SocketAddress } from '../native/sockaddr.ts';
 import { ENDPOINT, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import type { Frontend } from './command.ts';
+import { afterFailure, afterReturn, type Ejection, ejectionMs, isForgotten, UNKNOWN } from './ejection.ts';
 import { EndpointChooser } from './endpoint-chooser.ts';
 import { NO_FLOW } from './flow-table.ts';
 import { hashAddress } from './selection.ts';
@@ -13,14 +14,20 @@ import type { UdpFlows } from './udp-flows.ts';
 import type { UdpKeyReader } from './udp-key.ts';
 import { servedPort, type UdpBackend, type UdpEndpoint, type UdpRoutes } from './udp-routes.ts';
 
-/** An endpoint that refused is avoided for this long, wherever there is another. Health checks take about as long to act. */
-const AVOID_MS = 1_000;
+/** Ports of endpoints that are known to have refused: a VIP takes datagrams for any port, so clients could otherwise fill memory. */
+const MOST_REFUSALS = 4096;
 /** Endpoints that are tried when the kernel says at once that one cannot be reached. */
 const CONNECT_ATTEMPTS = 3;
 /** Flows ended when descriptors or ports have run out: enough for the rest of a batch to get on. */
 const MAKE_ROOM = 16;
 /** At most one line of log in this time about sockets that could not be made. */
 const REPORT_MS = 10_000;
+
+interface Refusal {
+  readonly slot: number;
+  readonly targetPort: number;
+  state: Ejection;
+}
 
 export interface UdpPlacementPort {
   readonly loop: EventLoop;
@@ -36,8 +43,8 @@ export interface UdpPlacementPort {
 
 export class UdpPlacement {
   readonly #port: UdpPlacementPort;
-  /** Slot → until when it is avoided, in the loop's time. */
-  readonly #avoided = new Map<number, number>();
+  /** Ports of endpoints that refused: avoided for as long as for TCP, wherever there is another. */
+  readonly #refusals = new Map<number, Refusal>();
   readonly #chooser: EndpointChooser;
   #nextReportAt = 0;
 
@@ -75,7 +82,7 @@ export class UdpPlacement {
     const { flows, loop, env } = this.#port;
     const slot = flows.endpoints[flow]?.slot;
     if (slot === undefined) return;
-    this.#avoided.set(slot, loop.now() + AVOID_MS);
+    this.#noteRefusal(slot, this.#targetPort(flow), loop.now());
     const { endpoints } = env.counters;
     const index = slot * ENDPOINT.stride + ENDPOINT.failures;
     endpoints[index] = (endpoints[index] as number) + 1;
@@ -99,7 +106,7 @@ export class UdpPlacement {
     const { flows, routes } = this.#port;
     const client = () => this.#clientOf(flow);
     const targetPort = this.#targetPort(flow);
-    const tried = this.#avoidedSlots();
+    const tried = this.#refusals.size === 0 ? [] : this.#avoidedSlots(targetPort);
     for (let attempt = 0; attempt < CONNECT_ATTEMPTS; attempt++) {
       let index = this.#chooser.choose(backend, client, tried);
       if (index < 0 && attempt === 0 && lastResort) index = this.#chooser.choose(backend, client, []);
@@ -145,10 +152,29 @@ export class UdpPlacement {
     return target?.kind === 'port' ? target.targetPort : this.#port.flows.table.keyWord(flow, 5) & 0xffff;
   }
 
-  #avoidedSlots(): number[] {
-    const now = this.#port.loop.now();
-    for (const [slot, until] of this.#avoided) if (until <= now) this.#avoided.delete(slot);
-    return [...this.#avoided.keys()];
+  /** What other flows hear of the same refusal tells nothing new. */
+  #noteRefusal(slot: number, targetPort: number, now: number): void {
+    this.#review(now);
+    const key = slot * 65_536 + targetPort;
+    const before = this.#refusals.get(key)?.state ?? UNKNOWN;
+    if (before.isOut || (before === UNKNOWN && this.#refusals.size >= MOST_REFUSALS)) return;
+    this.#refusals.set(key, { slot, targetPort, state: afterFailure(before, 'refused', now) });
+  }
+
+  #avoidedSlots(targetPort: number): number[] {
+    this.#review(this.#port.loop.now());
+    return [...this.#refusals.values()].flatMap((one) =>
+      one.state.isOut && one.targetPort === targetPort ? [one.slot] : [],
+    );
+  }
+
+  /** Who was avoided for long enough may be chosen again. */
+  #review(now: number): void {
+    for (const [key, one] of this.#refusals) {
+      const { state } = one;
+      if (isForgotten(state, now)) this.#refusals.delete(key);
+      else if (state.isOut && now - state.since >= ejectionMs(state)) one.state = afterReturn(state, now);
+    }
   }
 
   /** A socket could not be had. Where descriptors or ports have run out, flows that seem to be over make room. */

@@ -10,7 +10,7 @@ import {
   Worker,
   workerData,
 } from 'node:worker_threads';
-import type { BackendEndpoint, BalancerCommand, FrontendTarget } from '../../src/balancer/command.ts';
+import type { Backend, BackendEndpoint, BalancerCommand, FrontendTarget } from '../../src/balancer/command.ts';
 import { UdpProxy, type UdpProxyOptions } from '../../src/balancer/udp-proxy.ts';
 import { bindUdp, type BindUdpOptions } from '../../src/native/datagram-socket.ts';
 import { createEventfd, EventLoop, wake } from '../../src/native/event-loop.ts';
@@ -68,7 +68,11 @@ export class ProxyThread {
   }
 
   async setEndpoints(backend: number, ...endpoints: readonly BackendEndpoint[]): Promise<void> {
-    await this.post({ kind: 'backend-set', backend: { id: backend, roundRobinSlot: backend, endpoints } });
+    await this.setBackend({ id: backend, endpoints });
+  }
+
+  async setBackend(backend: Omit<Backend, 'roundRobinSlot'>): Promise<void> {
+    await this.post({ kind: 'backend-set', backend: { roundRobinSlot: backend.id, ...backend } });
   }
 
   total(total: number): number {
@@ -124,6 +128,12 @@ export class Server {
   endpoint(targetPort = 53, weight = 1): BackendEndpoint {
     const { address, port } = this.#socket.address();
     return { slot: this.#slot, address, portMap: [{ targetPort, port }], netns: 0, weight };
+  }
+
+  /** Sends something to whoever was heard last, unasked. */
+  push(data: string): void {
+    const from = this.seen.at(-1)?.from;
+    if (from !== undefined) this.#socket.send(data, from.port, from.address);
   }
 
   async close(): Promise<void> {

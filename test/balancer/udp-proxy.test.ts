@@ -4,6 +4,7 @@ import t, { type Test } from 'tap';
 import type { FrontendTarget } from '../../src/balancer/command.ts';
 import type { UdpProxyOptions } from '../../src/balancer/udp-proxy.ts';
 import { ENDPOINT, FRONTEND, TOTAL } from '../../src/runtime/worker-env.ts';
+import { unusedPort } from '../support/ports.ts';
 import { Client, ProxyThread, Server } from './udp-harness.ts';
 
 const TARGET: FrontendTarget = { kind: 'port', backend: 0, targetPort: 53 };
@@ -171,6 +172,91 @@ t.test('an endpoint that refuses costs no datagram when there is another', async
   t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
 });
 
+t.test('a port that refuses is held against that port alone', async (t) => {
+  const rig = new Rig(t);
+  const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+  const both = (server: Server, port: number) => {
+    const { portMap, ...rest } = server.endpoint();
+    return { ...rest, portMap: [...portMap, { targetPort: 99, port }] };
+  };
+  await rig.proxy.setEndpoints(0, both(a, unusedPort()), both(b, b.port));
+  const port = await rig.proxy.listen(0, '::', TARGET);
+  const other = await rig.proxy.listen(1, '::', { ...TARGET, targetPort: 99 });
+  for (let i = 0; i < 4; i++) t.equal(await (await rig.client(other)).ask('x'), 'b:x');
+  t.equal(rig.proxy.endpoint(1, ENDPOINT.failures), 1, 'tried once, and then passed over');
+  const answers: string[] = [];
+  for (let i = 0; i < 4; i++) answers.push(await (await rig.client(port)).ask('x'));
+  t.same(answers.sort(), ['a:x', 'a:x', 'b:x', 'b:x']);
+});
+
+t.test('T9: clients that are to come back do so with every flow', async (t) => {
+  for (const choice of [{ affinityMs: 600_000 }, { method: 'source-hash' }] as const) {
+    const rig = new Rig(t);
+    const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
+    await rig.proxy.setBackend({ id: 0, endpoints: [a.endpoint(), b.endpoint()], ...choice });
+    const port = await rig.proxy.listen(0, '::', TARGET);
+    const answers: string[] = [];
+    for (let i = 0; i < 8; i++) answers.push(await (await rig.client(port)).ask('x'));
+    t.equal(new Set(answers).size, 1, `8 flows of one client, ${Object.keys(choice)}`);
+    const [left, name] = answers[0] === 'a:x' ? [b, 'b:x'] : [a, 'a:x'];
+    await rig.proxy.setBackend({ id: 0, endpoints: [left.endpoint()], ...choice });
+    t.equal(await (await rig.client(port)).ask('x'), name, 'and another when that is gone');
+  }
+});
+
+for (const [who, says] of [
+  ['the client', (client: Client) => client.send('x')],
+  ['the endpoint', (_: Client, push: () => void) => push()],
+] as const) {
+  t.test(`a flow lives as long as ${who} sends`, async (t) => {
+    const IDLE_MS = 400;
+    for (;;) {
+      const rig = new Rig(t, { briefIdleMs: IDLE_MS, lastingIdleMs: IDLE_MS });
+      const server = await rig.server('a', 1);
+      server.reply = (data) => (String(data) === 'hello' ? [data] : []);
+      await rig.proxy.setEndpoints(0, server.endpoint());
+      const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+      await client.ask('hello');
+      const began = performance.now();
+      let last = began;
+      let longestPauseMs = 0;
+      while (last - began < 3 * IDLE_MS) {
+        says(client, () => server.push('news'));
+        await rig.proxy.post();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        longestPauseMs = Math.max(longestPauseMs, performance.now() - last);
+        last = performance.now();
+      }
+      // When the machine stood still, both were silent for too long.
+      if (longestPauseMs > IDLE_MS / 2) continue;
+      t.same([rig.proxy.total(TOTAL.udpFlowsOpened), rig.proxy.total(TOTAL.udpFlowsActive)], [1, 1]);
+      await rig.proxy.until(() => rig.proxy.total(TOTAL.udpFlowsActive) === 0);
+      return;
+    }
+  });
+}
+
+t.test('the first datagram after an endpoint has come back arrives', async (t) => {
+  const rig = new Rig(t);
+  const first = await rig.server('a', 1);
+  await rig.proxy.setEndpoints(0, first.endpoint());
+  const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
+  t.equal(await client.ask('1'), 'a:1');
+  await first.close();
+  for (let refusals = 1; refusals <= 3; refusals++) {
+    client.send('lost');
+    await rig.proxy.until(() => rig.proxy.endpoint(1, ENDPOINT.failures) === refusals);
+  }
+  const again = await rig.server('again', 1, '127.0.0.1', first.port);
+  t.equal(await client.ask('2'), 'again:2', 'of the same client, on the same port');
+  await rig.proxy.setEndpoints(0);
+  const lost = rig.proxy.total(TOTAL.udpDatagramsDropped);
+  client.send('lost');
+  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsDropped) > lost);
+  await rig.proxy.setEndpoints(0, again.endpoint());
+  t.equal(await client.ask('3'), 'again:3', 'and after it was not eligible');
+});
+
 t.test('a flow whose endpoint dies goes on elsewhere', async (t) => {
   const rig = new Rig(t);
   const [a, b] = [await rig.server('a', 1), await rig.server('b', 2)];
@@ -190,8 +276,8 @@ t.test('a backend whose only endpoint refuses loses datagrams and is tried again
   await a.close();
   const client = await rig.client(await rig.proxy.listen(0, '::', TARGET));
   client.send('lost');
-  await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsDropped) === 1);
-  t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 0);
+  const counted = () => [rig.proxy.total(TOTAL.udpDatagramsDropped), rig.proxy.total(TOTAL.udpFlowsActive)];
+  await rig.proxy.until(() => String(counted()) === '1,0');
   await rig.server('a', 1, '127.0.0.1', a.port);
   t.equal(await client.ask('again'), 'a:again');
 });
