@@ -179,8 +179,9 @@ export class Control {
    * TARGET=ADDR:PORT. One that is there already takes `weight`, if given. Resolves with the task that stands for it.
    */
   addEndpoint(service: string, endpoint: StaticEndpoint | string, weight?: number): Promise<Task> {
-    const wanted = { ...endpointOf(endpoint), ...(weight === undefined ? {} : { weight }) };
-    return this.#command((draft) => addEndpoint(draft, service, wanted));
+    return this.#command((draft) =>
+      addEndpoint(draft, service, { ...endpointOf(endpoint), ...(weight === undefined ? {} : { weight }) }),
+    );
   }
 
   /** The endpoints that a static task stands for; also those of the spec, which a stack that is applied again brings back. */

@@ -65,6 +65,16 @@ t.test('a Compose project', async (t) => {
     (text) => text.includes('bad address'),
   );
 
+  await docker.start('--name', 'late', '--label', 'vipmesh.service=late', 'box', 'sh', '-c', SERVE);
+  await untilEligible(agent, 'shop-api-1', 'shop-db-1', 'shop-web-1', 'shop-web-2', 'late');
+  await docker.run('network', 'connect', NETWORK, 'late');
+  await docker.run('run', '-d', '--name', 'plain', '--network', NETWORK, 'box');
+  await until(
+    'who is connected to a network of Docker later sees its names, and those of the mesh',
+    async () => [await lookup('late', 'plain').catch(String), await lookup('late', 'late').catch(String)],
+    ([plain = '', late = '']) => plain.startsWith('10.97.0.') && late.startsWith('10.64.'),
+  );
+
   await agent.stop();
   t.match(await lookup('shop-api-1', 'web'), /^10\.97\.0\./, 'Docker answers again when the agent has ended');
 });

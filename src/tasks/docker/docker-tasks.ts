@@ -275,7 +275,7 @@ export class DockerTasks {
     const { attached, cannotEnter, log, registry } = this.#options;
     const service = await registry.ensureService(wanted);
     const targets = declaredTargets(service.spec);
-    const { port, networks, hostname, name, aliases, publish } = wanted;
+    const { port, networks, hostname, name, aliases, publish, weight } = wanted;
     const request = {
       Service: service.spec.name,
       Aliases: aliases.filter((alias) => registry.isFree(alias, service)),
@@ -283,6 +283,7 @@ export class DockerTasks {
       ...(hostname === undefined ? {} : { Hostname: hostname }),
       ...(networks === undefined ? {} : { Networks: networks }),
       ...(publish.length === 0 ? {} : { Publish: publish }),
+      ...(weight === undefined ? {} : { Weight: weight }),
       ...(port === undefined || targets.some((target) => target.port === port) ? {} : { Port: port }),
     };
     const hasCheck = dockerHealth(details) !== undefined;

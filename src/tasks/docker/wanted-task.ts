@@ -2,6 +2,7 @@
 import { type IpAddress, parseIp } from '../../model/address.ts';
 import { aliasProblem, nameProblem, STACK_LABEL, stackName } from '../../model/name.ts';
 import { parsePort, type PortNumber, type Protocol, type PublishSpec, type TargetPort } from '../../model/port.ts';
+import { parseWeight, WEIGHT_RULE } from '../../model/weight.ts';
 import { type ContainerDetails, containerName, SHORT_ID_LENGTH, userNetworks } from './container-details.ts';
 
 /** Whose labels name the service besides `vipmesh.service`, which always does. */
@@ -14,6 +15,7 @@ const LABEL = {
   port: 'vipmesh.port',
   publish: 'vipmesh.publish',
   alias: 'vipmesh.alias',
+  weight: 'vipmesh.weight',
 } as const;
 const COMPOSE = { project: 'com.docker.compose.project', service: 'com.docker.compose.service' } as const;
 const SWARM_SERVICE = 'com.docker.swarm.service.name';
@@ -29,6 +31,8 @@ export interface WantedTask {
   readonly networksOfService: readonly string[];
   /** Where it listens, when its label says so. */
   readonly port?: PortNumber;
+  /** Its share of new connections, when its label says so. */
+  readonly weight?: number;
   readonly publish: readonly PublishSpec[];
   readonly expose: readonly TargetPort[];
   readonly name: string;
@@ -52,12 +56,16 @@ export function wantedTask(
   const port = labels[LABEL.port] === undefined ? undefined : parsePort(labels[LABEL.port]?.trim() ?? '');
   if (labels[LABEL.port] !== undefined && port === undefined)
     return `has the label ${LABEL.port}=${labels[LABEL.port]}, which is no port from 1 to 65535`;
+  const weight = labels[LABEL.weight] === undefined ? undefined : parseWeight(labels[LABEL.weight]?.trim() ?? '');
+  if (labels[LABEL.weight] !== undefined && weight === undefined)
+    return `has the label ${LABEL.weight}=${labels[LABEL.weight]}, which ${WEIGHT_RULE}`;
   const own = userNetworks(details).map(([name]) => name);
   return {
     ...chosen,
     ...(networks.length === 0 ? {} : { networks }),
     networksOfService: networks.length > 0 ? networks : own.filter((name) => nameProblem(name) === undefined),
     ...(port === undefined ? {} : { port }),
+    ...(weight === undefined ? {} : { weight }),
     publish,
     expose: port === undefined ? exposedPorts(details) : [{ protocol: 'tcp', port }],
     ...namesOf(details, chosen.service),

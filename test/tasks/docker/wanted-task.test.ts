@@ -60,9 +60,10 @@ t.test('what it is to be', (t) => {
     'vipmesh.network': 'front, back',
     'vipmesh.port': '8000',
     'vipmesh.alias': 'blue,no..name',
+    'vipmesh.weight': '3',
     'vipmesh.publish': '8080:8000,127.0.0.1:53:53/udp, 9000,[::1]:443:8000/tcp',
   });
-  t.match(full, { networks: ['front', 'back'], networksOfService: ['front', 'back'], port: 8000 });
+  t.match(full, { networks: ['front', 'back'], networksOfService: ['front', 'back'], port: 8000, weight: 3 });
   t.match(full, { expose: [{ protocol: 'tcp', port: 8000 }], aliases: ['cf1fdf7a2d60', 'blue', 'www'] });
   t.match(full, {
     publish: [
@@ -89,6 +90,8 @@ t.test('labels that cannot be', (t) => {
   for (const publish of ['80:', ':80', '70000:80', '1.2.3:80:80', '80:80/sctp', 'a:80', '80-81:80-81']) {
     t.match(wrong({ 'vipmesh.publish': publish }), /^has the label vipmesh\.publish, where ".*" is not/, publish);
   }
+  for (const weight of ['-1', '257', 'heavy', '1.5'])
+    t.match(wrong({ 'vipmesh.weight': weight }), /^has the label vipmesh\.weight=.*, which should be a whole number/);
   t.end();
 });
 
