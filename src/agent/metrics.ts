@@ -59,6 +59,13 @@ function registerFrontends(metrics: Metrics, { context, plane, mesh }: MetricSou
     () => each((id) => plane.frontendCounters(id).failed),
   );
   metrics.registerCollector(
+    'vipmesh_frontend_denied_total',
+    'Connections that were reset and datagrams dropped because of where they came from, or for want of a PROXY header',
+    'counter',
+    labels,
+    () => each((id) => plane.frontendCounters(id).denied),
+  );
+  metrics.registerCollector(
     'vipmesh_frontend_connections_open',
     'Connections and flows open now',
     'gauge',
@@ -195,6 +202,10 @@ const TOTALS = {
     'Attempts to connect for which the kernel had no source port left',
   ],
   vipmesh_stray_connections_total: [TOTAL.strayConnections, 'Connections to a VIP that stands for nothing'],
+  vipmesh_proxy_headers_refused_total: [
+    TOTAL.proxyHeadersRefused,
+    'Connections of trusted proxies that were reset because they did not begin with a PROXY header in time',
+  ],
   vipmesh_udp_flows_total: [TOTAL.udpFlowsOpened, 'UDP flows opened'],
   vipmesh_udp_datagrams_to_endpoint_total: [TOTAL.udpDatagramsToEndpoint, 'Datagrams passed on to endpoints'],
   vipmesh_udp_datagrams_to_client_total: [TOTAL.udpDatagramsToClient, 'Datagrams passed on to clients'],

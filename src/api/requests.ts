@@ -1,6 +1,7 @@
 // What clients send, and what commands and streams answer. Docker's names where Docker has the request; its clients send empty
 // fields as null, as "" or not at all, so all three mean the same here. What is not named in a schema is refused in our own
 // requests, and kept or passed over in Docker's.
+import { MAX_SOURCES } from '../model/access.ts';
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { MAX_WEIGHT } from '../model/weight.ts';
 import { z } from 'zod';
@@ -15,6 +16,7 @@ const labels = z.record(z.string(), z.string());
 const protocol = z.enum(['tcp', 'udp']);
 /** Nanoseconds, as everywhere in Docker's API; at most 100 days, so that every number is exact. */
 const duration = z.number().int().min(0).max(8_640_000_000_000_000);
+const sources = z.array(z.string().max(64)).max(MAX_SOURCES);
 const aliases = z.array(z.string()).max(100);
 
 const portRequest = z.object({
@@ -105,6 +107,12 @@ const vipmeshRequest = z
       .enum(PROXY_PROTOCOLS)
       .nullish()
       .describe('With which version of the PROXY protocol connections to its tasks begin; null: with none.'),
+    Access: z
+      .strictObject({ Allow: sources.nullish(), Deny: sources.nullish(), AcceptProxy: sources.nullish() })
+      .nullish()
+      .describe(
+        'Who may come to its published ports, subnets and addresses. Deny goes before Allow; TCP connections from AcceptProxy begin with a PROXY header. Null: everybody.',
+      ),
     DNSTTL: duration
       .nullish()
       .describe('How long clients may keep answers about its names, nanoseconds; null: as its network says.'),

@@ -96,6 +96,14 @@ const dockerServiceSpec = z.looseObject({
     Limits: limitsShape.optional(),
     /** Absent: none. */
     ProxyProtocol: z.enum(PROXY_PROTOCOLS).optional(),
+    /** Who may come to its published ports, subnets; an absent list says nothing. */
+    Access: z
+      .object({
+        Allow: z.array(z.string()).optional(),
+        Deny: z.array(z.string()).optional(),
+        AcceptProxy: z.array(z.string()).optional(),
+      })
+      .optional(),
     /** What becomes of connections to a task that becomes unhealthy. */
     OnUnhealthy: z.enum(['keep', 'close']),
   }),

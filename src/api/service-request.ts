@@ -4,7 +4,8 @@
 // published port) stays as it was when it is absent, because Docker's own client drops what it does not know.
 import type { z } from 'zod';
 import type { Snapshot } from '../catalog/snapshot.ts';
-import { parseIp } from '../model/address.ts';
+import { type Access, parseSource } from '../model/access.ts';
+import { parseIp, type Subnet } from '../model/address.ts';
 import { shortName } from '../model/name.ts';
 import { isNetworkOfDocker } from '../model/network.ts';
 import type { PortNumber, PublishSpec, TargetPort } from '../model/port.ts';
@@ -40,6 +41,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
   const balance = Vipmesh?.Balance === undefined ? before?.balance : balanceOf(Vipmesh.Balance);
   const proxyProtocol = Vipmesh?.ProxyProtocol === undefined ? before?.proxyProtocol : Vipmesh.ProxyProtocol;
   const limits = Vipmesh?.Limits === undefined ? before?.limits : limitsFrom(Vipmesh.Limits);
+  const access = Vipmesh?.Access === undefined ? before?.access : accessOf(Vipmesh.Access ?? {});
   const docker = keptOfSpec(request);
   const short = shortName(request.Name, request.Labels ?? {});
   return {
@@ -61,6 +63,7 @@ export function serviceSpecOf(request: ParsedServiceSpec, snapshot: Snapshot, be
     ...(balance === undefined ? {} : { balance }),
     ...(limits === undefined ? {} : { limits }),
     ...(proxyProtocol === undefined || proxyProtocol === null ? {} : { proxyProtocol }),
+    ...(access === undefined ? {} : { access }),
     ...(dnsTtlS === undefined ? {} : { dnsTtlS }),
     ...((Vipmesh?.OnUnhealthy ?? before?.onUnhealthy) === 'close' ? { onUnhealthy: 'close' as const } : {}),
     ...(docker === undefined ? {} : { docker }),
@@ -95,6 +98,22 @@ function balanceOf(request: BalanceRequest): Balance | undefined {
     ...(LocalFirst === true ? { localFirst: LocalFirst } : {}),
   };
   return Object.keys(balance).length === 0 ? undefined : balance;
+}
+
+type AccessRequest = NonNullable<NonNullable<ParsedServiceSpec['Vipmesh']>['Access']>;
+
+/** An empty list says nothing. Undefined when none says anything. */
+function accessOf({ Allow, Deny, AcceptProxy }: AccessRequest): Access | undefined {
+  const sources = (texts: readonly string[] | null | undefined) => filled(texts)?.map(sourceOf);
+  const [allow, deny, acceptProxy] = [sources(Allow), sources(Deny), sources(AcceptProxy)];
+  if (allow === undefined && deny === undefined && acceptProxy === undefined) return undefined;
+  return { ...(allow && { allow }), ...(deny && { deny }), ...(acceptProxy && { acceptProxy }) };
+}
+
+function sourceOf(text: string): Subnet {
+  const source = parseSource(text);
+  if (source !== undefined) return source;
+  throw new ApiError('BAD_REQUEST', `Vipmesh.Access: ${JSON.stringify(text)} is no subnet and no address`);
 }
 
 /** What the client should know although the service is made: nobody here starts what it describes. */

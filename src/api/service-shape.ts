@@ -1,6 +1,7 @@
 // PURE: a service as Docker Engine's API (1.41) shows it: swarm.Service, with our own object `Vipmesh` in its spec.
 import type { Snapshot } from '../catalog/snapshot.ts';
 import { shortName } from '../model/name.ts';
+import type { Access } from '../model/access.ts';
 import type { PublishedPort, PublishSpec } from '../model/port.ts';
 import { EXEC_PROBE_DEFAULTS, type Service, type ServiceSpec, wantedTasks } from '../model/service.ts';
 import { keptParts } from './docker-rest.ts';
@@ -97,12 +98,21 @@ function shapeOwnSpec(spec: ServiceSpec): DockerServiceSpec['Vipmesh'] {
     ...(spec.dnsTtlS === undefined ? {} : { DNSTTL: spec.dnsTtlS * NANOSECONDS_PER_S }),
     OnUnhealthy: spec.onUnhealthy ?? 'keep',
     ...(spec.limits === undefined ? {} : { Limits: shapeLimits(spec.limits) }),
+    ...(spec.access === undefined ? {} : { Access: shapeAccess(spec.access) }),
     ...(spec.proxyProtocol === undefined ? {} : { ProxyProtocol: spec.proxyProtocol }),
     Balance: {
       Method: spec.balance?.method ?? 'round-robin',
       Affinity: (spec.balance?.affinityMs ?? 0) * NANOSECONDS_PER_MS,
       LocalFirst: spec.balance?.localFirst ?? false,
     },
+  };
+}
+
+function shapeAccess({ allow, deny, acceptProxy }: Access): DockerServiceSpec['Vipmesh']['Access'] {
+  return {
+    ...(allow && { Allow: [...allow] }),
+    ...(deny && { Deny: [...deny] }),
+    ...(acceptProxy && { AcceptProxy: [...acceptProxy] }),
   };
 }
 

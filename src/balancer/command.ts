@@ -1,6 +1,7 @@
 // What the main thread tells the balancer of a worker. Plain data, so that it can be posted; numbers stand for objects,
 // because the data path looks them up in arrays.
 import type { Limits } from '../model/limits.ts';
+import type { Access } from '../model/access.ts';
 import type { BalanceMethod, ProxyProtocol } from '../model/service.ts';
 
 /** A service on one network: the endpoints among which its connections are shared out. */
@@ -50,6 +51,8 @@ export interface Frontend {
   /** This worker's own socket, made, bound and (TCP) listening, non-blocking. The main thread owns and closes it. */
   readonly fd: number;
   readonly target: FrontendTarget;
+  /** Who is let in; absent: everybody. */
+  readonly access?: Access;
 }
 
 export type BalancerCommand =

@@ -75,13 +75,14 @@ function tcpRow(connections: TcpConnections, targets: TcpTargets, now: number, c
   const fd = (connections.peer[client] as number) - 1;
   const slot = (connections.slot[client] as number) - 1;
   const backend = targets.backend(connections.backend[client] as number);
+  const introduced = connections.introduced.get(client);
   const address = backend?.endpoints.find((one) => one.slot === slot)?.address;
   const endpoint = (fd < 0 ? undefined : peerOf(fd)) ?? (address === undefined ? undefined : { address, port: 0 });
   return {
     protocol: 'tcp',
     service: (connections.service[client] as number) - 1,
     slot,
-    client: peerOf(client) ?? GONE,
+    client: introduced === undefined ? (peerOf(client) ?? GONE) : readSockaddr(introduced.client, 0),
     frontend: ownOf(client) ?? GONE,
     ...(endpoint && { endpoint }),
     ageMs: now - (connections.acceptedAt[client] as number),

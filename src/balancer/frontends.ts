@@ -1,6 +1,7 @@
 // PURE: what this node should listen on for a service, and among which endpoints each of those shares its connections.
 import { type Snapshot, tasksOf } from '../catalog/snapshot.ts';
 import { isLeaving, nodeOf, type Standing, standingOf } from '../catalog/standing.ts';
+import type { Access } from '../model/access.ts';
 import type { IpAddress } from '../model/address.ts';
 import { type Endpoint, endpointOf } from '../model/endpoint.ts';
 import type { Network, NetworkId } from '../model/network.ts';
@@ -39,6 +40,8 @@ export interface FrontendPlan {
   readonly targetPort: number;
   readonly backend: BackendKey;
   readonly kind: 'published' | 'vip';
+  /** Who is let in; absent: everybody. */
+  readonly access?: Access;
 }
 
 /** A VIP of an overlay network: every port of it goes to the same port of an endpoint. */
@@ -124,6 +127,7 @@ function planPublished(
       targetPort: port.targetPort,
       backend: `${service.id}/${port.mode}` as const,
       kind: 'published' as const,
+      ...(service.spec.access === undefined ? {} : { access: service.spec.access }),
     })),
   };
 }

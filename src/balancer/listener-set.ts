@@ -1,5 +1,6 @@
 // The node's own listening sockets: one group per frontend, one socket of it for each worker. The main thread makes, pauses
 // and closes them; workers only borrow the numbers, so a worker that dies takes no port with it.
+import { isDeepStrictEqual } from 'node:util';
 import { close, type Fd } from '../native/libc.ts';
 import { NativeError } from '../native/errno.ts';
 import { bindUdp, pauseUdp } from '../native/datagram-socket.ts';
@@ -132,7 +133,11 @@ export class ListenerSet {
       sockets: [],
       state: { state: 'blocked', reason: 'not tried yet' } satisfies FrontendState,
     };
-    const moved = group.wanted.backend !== wanted.backend || group.wanted.plan.targetPort !== wanted.plan.targetPort;
+    const { plan, backend } = group.wanted;
+    const moved =
+      backend !== wanted.backend ||
+      plan.targetPort !== wanted.plan.targetPort ||
+      !isDeepStrictEqual(plan.access, wanted.plan.access);
     group.wanted = wanted;
     this.#groups.set(key, group);
     if (group.state.state === 'blocked') this.#open(group);
@@ -213,6 +218,7 @@ export class ListenerSet {
                 protocol: plan.protocol,
                 fd,
                 target: { kind: 'port', backend, targetPort: plan.targetPort },
+                ...(plan.access === undefined ? {} : { access: plan.access }),
               },
             }
           : { kind: 'frontend-remove', id: group.id },

@@ -5,7 +5,7 @@ import { isMapped, readSockaddr } from '../native/sockaddr.ts';
 import type { ProxyProtocol } from '../model/service.ts';
 
 /** Section 2.2: the twelve bytes with which version 2 begins. */
-const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
+export const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 const VERSION_2 = 0x20;
 const LOCAL = 0;
 const PROXY = 1;

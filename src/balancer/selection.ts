@@ -12,7 +12,7 @@ export interface Tier {
   readonly weights: readonly number[];
   /** One round of weighted turns, see roundOf. */
   readonly round: Uint16Array;
-  /** By which client addresses are shared out. Made of the endpoint's address, so all workers and nodes agree. */
+  /** By which client addresses are shared out. Made of where the endpoint serves, so all workers and nodes agree. */
   readonly seeds: readonly number[];
 }
 
@@ -47,7 +47,7 @@ function tierOf(endpoints: Backend['endpoints'], members: readonly number[]): Ti
     slots: chosen.map(({ slot }) => slot),
     weights,
     round: roundOf(weights),
-    seeds: chosen.map(({ address }) => hashText(address)),
+    seeds: chosen.map(({ address, portMap }) => hashText([address, ...portMap.map(({ port }) => port)].join())),
   };
 }
 

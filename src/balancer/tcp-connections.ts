@@ -1,6 +1,7 @@
 // State of all TCP connections of one worker, in arrays indexed by descriptor. A connection has two: the client's and the
 // endpoint's. Entries of descriptors that were never used cost no memory (untouched pages), so everything is zero for
 // "none" and nothing is ever filled.
+import type { Introduced } from './proxy-introduction.ts';
 import { ENDPOINT, FRONTEND, type WorkerCounters } from '../runtime/worker-env.ts';
 import { ServiceTimes } from './service-times.ts';
 
@@ -58,6 +59,8 @@ export class TcpConnections {
   readonly received: Float64Array;
   readonly #times: ServiceTimes;
   readonly #counters: WorkerCounters;
+  /** Who clients are, of those for whom another spoke. */
+  readonly introduced = new Map<number, Introduced>();
   #highest = 0;
   #connecting = 0;
   #clients = 0;
@@ -142,6 +145,7 @@ export class TcpConnections {
   }
 
   forgetClient(fd: number, now: number): void {
+    if (this.introduced.size > 0) this.introduced.delete(fd);
     this.#clients--;
     if (((this.flags[fd] as number) & FLAG.connected) !== 0)
       this.#times.ended((this.service[fd] as number) - 1, now - (this.acceptedAt[fd] as number));

@@ -83,7 +83,8 @@ export class TcpConnector {
   #netns: Fd = OWN_NETNS;
   /** The client whose endpoint is being chosen. */
   #chosenFor: Fd = -1;
-  readonly #clientHash = (): number => hashPeer(this.#chosenFor);
+  readonly #clientHash = (): number =>
+    hashPeer(this.#chosenFor, this.#port.connections.introduced.get(this.#chosenFor));
   readonly #value = new Int32Array([1]);
   readonly #valueAddress = addressOf(this.#value);
   readonly #valueLength = new Uint32Array(1);
@@ -143,7 +144,7 @@ export class TcpConnector {
     const { connections, targets } = this.#port;
     const version = targets.backend(connections.backend[client] as number)?.proxyProtocol;
     if (version === undefined) return true;
-    const header = headerFor(version, client);
+    const header = headerFor(version, client, connections.introduced.get(client));
     // A socket that has just been connected takes more than this at once. A server that speaks first waits for it, so it is not
     // held back for the client's own data, which then goes without delay.
     const sent = header === undefined ? -1 : send(fd, header, header.length, MSG_NOSIGNAL | MSG_DONTWAIT);

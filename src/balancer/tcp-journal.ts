@@ -54,7 +54,9 @@ export class TcpJournal {
     flags[client] = (flags[client] as number) | FLAG.logged;
     const addresses = emptyAddresses();
     // Later, when it has been reset, the kernel knows no more.
-    this.#ask(getpeername, client, addresses, ADDRESSES.client);
+    const introduced = this.#connections.introduced.get(client);
+    if (introduced === undefined) this.#ask(getpeername, client, addresses, ADDRESSES.client);
+    else introduced.client.copy(addresses, ADDRESSES.client);
     this.#ask(getsockname, client, addresses, ADDRESSES.frontend);
     const notes = { choice: undefined, isAffine: false, isLocal: false, tried: [], failures: 0, connectedAt: 0 };
     this.#notes.set(client, { addresses, ...notes });

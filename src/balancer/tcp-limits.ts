@@ -68,7 +68,7 @@ export class TcpLimits {
     const one: Limited = { service, limits, startedAt: 0, halfClosedAt: 0, dueAt: Number.POSITIVE_INFINITY };
     const { maxConnections = Number.POSITIVE_INFINITY, maxConnectionsPerClient = Number.POSITIVE_INFINITY } = limits;
     if (isCounted(limits)) {
-      const key = hashPeer(client);
+      const key = hashPeer(client, this.#port.connections.introduced.get(client));
       if (!this.#tally.take(service, EVERYBODY, maxConnections)) {
         this.#count(service, SERVICE.refusedFull);
         return false;
@@ -89,7 +89,7 @@ export class TcpLimits {
     for (const client of clients) {
       const known = this.#limited.get(client);
       if (known?.client !== undefined) continue;
-      const key = hashPeer(client);
+      const key = hashPeer(client, this.#port.connections.introduced.get(client));
       this.#tally.take(service, EVERYBODY, Number.POSITIVE_INFINITY);
       this.#tally.take(service, key, Number.POSITIVE_INFINITY);
       if (known !== undefined) known.client = key;

@@ -11,12 +11,14 @@ import type { EventLoop } from '../native/event-loop.ts';
 import { accept4, close, type Fd, getsockname } from '../native/libc.ts';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
 import { TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
+import { Admission } from './admission.ts';
 import type { Backend, BalancerCommand, Frontend } from './command.ts';
 import { type ConnectionPage, listTcp, type PageWanted } from './connection-listing.ts';
 import { TcpConnections } from './tcp-connections.ts';
 import { TcpConnector } from './tcp-connector.ts';
 import { EndpointChooser } from './endpoint-chooser.ts';
 import { TcpEjector } from './tcp-ejector.ts';
+import { TcpEntrance } from './tcp-entrance.ts';
 import { TcpJournal } from './tcp-journal.ts';
 import { isCounted, TcpLimits } from './tcp-limits.ts';
 import { type EndpointWatcher, TcpRelay } from './tcp-relay.ts';
@@ -30,6 +32,8 @@ export interface TcpProxyOptions {
 
 interface Listener {
   readonly frontend: Frontend;
+  /** Undefined: everybody may come in. */
+  readonly admission: Admission | undefined;
   /** How many to accept at once: as many as came last time. Level-triggered, so what is left over is told again. */
   burst: number;
 }
@@ -59,6 +63,7 @@ export class TcpProxy {
   readonly #relay: TcpRelay;
   readonly #connector: TcpConnector;
   readonly #limits: TcpLimits;
+  readonly #entrance: TcpEntrance;
   readonly #listeners = new Map<Fd, Listener>();
   readonly #listenerOf = new Map<number, Fd>();
   #accepted: Fd[] = [];
@@ -114,6 +119,14 @@ export class TcpProxy {
       short: (error) => this.#runShort(error),
       portless: (endpoint) => this.#countPortless(endpoint.address),
     });
+    this.#entrance = new TcpEntrance({
+      loop,
+      counters: env.counters,
+      take: (client, frontend, introduced) => {
+        if (introduced !== undefined) this.#connections.introduced.set(client, introduced);
+        this.#take(client, frontend);
+      },
+    });
     loop.onBatchEnd(() => this.#endBatch());
   }
 
@@ -162,6 +175,7 @@ export class TcpProxy {
 
   /** Ends what is open with RST: a plain close would look to clients like the proper end of what they were being sent. */
   close(): void {
+    this.#entrance.close();
     for (const client of this.#connections.openClients()) this.#relay.reset(client);
   }
 
@@ -179,7 +193,8 @@ export class TcpProxy {
     const known = this.#listenerOf.get(frontend.id);
     if (known !== undefined && known !== frontend.fd) this.#removeFrontend(frontend.id);
     if (known !== frontend.fd) this.#loop.add(frontend.fd, this.#short ? 0 : EPOLLIN, this.#onListener);
-    this.#listeners.set(frontend.fd, { frontend, burst: 1 });
+    const admission = frontend.access && new Admission(frontend.access);
+    this.#listeners.set(frontend.fd, { frontend, admission, burst: 1 });
     this.#listenerOf.set(frontend.id, frontend.fd);
   }
 
@@ -211,7 +226,8 @@ export class TcpProxy {
       }
       this.#loop.own(client);
       this.#connector.forget(client);
-      this.#take(client, listener.frontend);
+      if (listener.admission === undefined) this.#take(client, listener.frontend);
+      else this.#entrance.admit(client, listener.frontend, listener.admission);
       // The kernel gives the lowest free number, so this one tells how few are left. Each client accepted in this batch needs
       // another for its endpoint: rather leave the next in the kernel's queue than have them all wait here.
       if (client + this.#accepted.length >= this.#connections.capacity) break;

@@ -13,6 +13,7 @@ import type { EventLoop } from '../native/event-loop.ts';
 import type { Fd } from '../native/libc.ts';
 import { descriptorLimit } from '../native/rlimit.ts';
 import { FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
+import { Admission } from './admission.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
 import { type ConnectionPage, listUdp, type PageWanted } from './connection-listing.ts';
 import { NO_FLOW } from './flow-table.ts';
@@ -57,6 +58,8 @@ export class UdpProxy {
     segments: true,
   });
   readonly #reader = new UdpKeyReader(this.#inbox);
+  /** Of frontends that do not let everybody in. */
+  readonly #admissions = new Map<number, Admission>();
   readonly #forwarding: UdpForwarding;
   readonly #answers: UdpAnswers;
   readonly #sweepMs: number;
@@ -139,8 +142,33 @@ export class UdpProxy {
       this.#loop.add(frontend.fd, EPOLLIN, this.#onListener);
     }
     this.#frontends.set(frontend.id, frontend);
+    this.#setAdmission(frontend);
     this.#listeners.set(frontend.fd, frontend);
     this.#routes.changed();
+  }
+
+  /** Flows of those who may no longer come end. */
+  #setAdmission({ id, access }: Frontend): void {
+    this.#admissions.delete(id);
+    if (access === undefined) return;
+    const admission = new Admission(access);
+    this.#admissions.set(id, admission);
+    const word = (flow: number, i: number) => this.#flows.table.keyWord(flow, i);
+    this.#endWhere(
+      (flow) =>
+        this.#flows.frontends[flow] === id &&
+        admission.isDeniedAt(word(flow, 0), word(flow, 1), word(flow, 2), word(flow, 3)),
+    );
+  }
+
+  /** Whether the client whose key was just read may not come in. */
+  #isDenied({ id }: Frontend): boolean {
+    const admission = this.#admissions.size === 0 ? undefined : this.#admissions.get(id);
+    const { key } = this.#reader;
+    if (admission?.isDeniedAt(key[0] as number, key[1] as number, key[2] as number, key[3] as number) !== true)
+      return false;
+    addTo(this.#env.counters.frontends, id * FRONTEND.stride + FRONTEND.denied, 1);
+    return true;
   }
 
   /** Its flows end with it: the socket by which they answer is about to be closed. */
@@ -149,6 +177,7 @@ export class UdpProxy {
     if (frontend === undefined) return false;
     this.#endWhere((flow) => this.#flows.frontends[flow] === id);
     this.#frontends.delete(id);
+    this.#admissions.delete(id);
     this.#listeners.delete(frontend.fd);
     this.#loop.remove(frontend.fd);
     return true;
@@ -194,6 +223,10 @@ export class UdpProxy {
 
   /** A new flow for the key just read from datagram i; NO_FLOW when it cannot be, and then the datagram is lost. */
   #open(frontend: Frontend, i: number): number {
+    if (this.#isDenied(frontend)) {
+      this.#drop(1);
+      return NO_FLOW;
+    }
     // Another flow may have to make room.
     this.#forwarding.flush();
     const vip = frontend.target.kind === 'vips' ? this.#reader.localAddress() : '';

@@ -27,6 +27,7 @@ export function prettyService(service: ServiceDetail): string {
     ...balanceLines(service),
     ...(Spec.Vipmesh.Limits === undefined ? [] : [field('Limits', limitsText(Spec.Vipmesh.Limits))]),
     ...(Spec.Vipmesh.ProxyProtocol === undefined ? [] : [field('PROXY protocol', Spec.Vipmesh.ProxyProtocol)]),
+    ...accessLines(service),
     ...healthLines(service),
     ...published.map(({ one, text }) => field(`Ports (${one})`, text)),
     ...Vipmesh.VIPs.map((vip) =>
@@ -57,6 +58,13 @@ function balanceLines({ Spec }: ServiceDetail): string[] {
   if (Method === 'round-robin' && Affinity === 0 && !LocalFirst) return [];
   const affinity = Affinity === 0 ? [] : [`affinity ${formatDuration(Affinity / NANOSECONDS_PER_MS)}`];
   return [field('Balance', [Method, ...affinity, ...(LocalFirst ? ['local first'] : [])].join(', '))];
+}
+
+function accessLines({ Spec }: ServiceDetail): string[] {
+  const { Allow = [], Deny = [], AcceptProxy = [] } = Spec.Vipmesh.Access ?? {};
+  const line = (name: string, sources: readonly string[]) =>
+    sources.length === 0 ? [] : [field(name, sources.join(', '))];
+  return [...line('Let in', Allow), ...line('Denied', Deny), ...line('PROXY from', AcceptProxy)];
 }
 
 function healthLines({ Spec }: ServiceDetail): string[] {

@@ -6,6 +6,7 @@ import { parseIp } from '../model/address.ts';
 import { parsePort } from '../model/port.ts';
 import { BALANCE_METHODS, PROXY_PROTOCOLS } from '../model/service.ts';
 import { MAX_WEIGHT, parseWeight } from '../model/weight.ts';
+import { type AccessFlags, accessFlags } from './access-flags.ts';
 import { changeLabels, parseLabels } from './flag-fields.ts';
 import { applyHealthFlags, type HealthFlags, parseNanoseconds } from './health-flags.ts';
 import { type LimitFlags, limits } from './limit-flags.ts';
@@ -14,7 +15,7 @@ import { type ExposedPort, parseExpose, parsePublish, parseUnpublish } from './p
 import { CliError } from './shell.ts';
 
 /** What both commands take. */
-interface CommonFlags extends HealthFlags, LimitFlags {
+interface CommonFlags extends HealthFlags, LimitFlags, AccessFlags {
   readonly endpointMode?: 'vip' | 'dnsrr';
   readonly replicas?: string;
   readonly drainTimeout?: string;
@@ -76,6 +77,7 @@ export function createdSpec(words: readonly string[], flags: CreateFlags): Servi
       ...balance(flags),
       ...limits(flags),
       ...proxyProtocol(flags),
+      ...accessFlags(flags),
     },
   };
 }
@@ -122,6 +124,7 @@ export function updatedSpec(
       ...balance(flags, Vipmesh.Balance),
       ...limits(flags, Vipmesh.Limits),
       ...proxyProtocol(flags),
+      ...accessFlags(flags, Vipmesh.Access),
     },
   };
   return { spec, notes };

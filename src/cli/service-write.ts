@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { type ApiClient, apiPath } from '../api/client.ts';
 import { type ServiceSpecRequest, serviceCreated, serviceUpdated } from '../api/requests.ts';
 import { type DockerService, dockerNetwork, dockerService } from '../api/schema.ts';
+import { accessOptions } from './access-flags.ts';
 import { forEach } from './each.ts';
 import {
   type CreateFlags,
@@ -132,7 +133,7 @@ a task. name=https gives the target port a name for SRV, _https._tcp.SERVICE; it
 Docker's flags for what runs (images, mounts, secrets, placement) have no meaning here.`;
 
 function commonOptions(command: Command): Command {
-  return command
+  return accessOptions(command)
     .addOption(
       new Option('--endpoint-mode <MODE>', 'the name gives the VIP, or the addresses of the tasks').choices([
         'vip',

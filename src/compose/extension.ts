@@ -1,4 +1,5 @@
 // `x-vipmesh` of a service: what Compose has no word for.
+import type { Access } from '../model/access.ts';
 import { MAX_DNS_TTL_S, parseDnsTtl } from '../model/dns-ttl.ts';
 import type { Limits } from '../model/limits.ts';
 import { parsePort, type TargetPort } from '../model/port.ts';
@@ -12,6 +13,7 @@ import {
   type StaticEndpoint,
 } from '../model/service.ts';
 import { MAX_WEIGHT } from '../model/weight.ts';
+import { ACCESS_KEYS, readAccess } from './access.ts';
 import { BALANCE_KEYS, readBalance } from './balance.ts';
 import { quote } from './diagnostics.ts';
 import { readTiming } from './healthcheck.ts';
@@ -35,11 +37,22 @@ export interface Extension {
   readonly balance?: Balance;
   readonly limits?: Limits;
   readonly proxyProtocol?: ProxyProtocol;
+  readonly access?: Access;
 }
 
 const KEYS = {
   path: 'services.*.x-vipmesh',
-  used: ['endpoints', 'health', 'on_unhealthy', 'drain', 'dns_ttl', 'proxy_protocol', 'limits', ...BALANCE_KEYS],
+  used: [
+    'endpoints',
+    'health',
+    'on_unhealthy',
+    'drain',
+    'dns_ttl',
+    'proxy_protocol',
+    'limits',
+    ...ACCESS_KEYS,
+    ...BALANCE_KEYS,
+  ],
   unused: [],
 } as const;
 
@@ -58,6 +71,7 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
   const limited = fields?.get('limits')?.value;
   const limits = limited && readLimits(reader, limited, `${what}.limits`);
   const balance = fields && readBalance(reader, fields, what);
+  const access = fields && readAccess(reader, fields, what);
   return {
     endpoints: endpoints === undefined ? [] : readEndpoints(reader, endpoints, `${what}.endpoints`),
     ...(check === undefined ? {} : { health: check }),
@@ -66,6 +80,7 @@ export function readExtension(reader: Reader, tree: Tree, what: string): Extensi
     ...(balance === undefined ? {} : { balance }),
     ...(limits === undefined ? {} : { limits }),
     ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+    ...(access === undefined ? {} : { access }),
     ...(closes ? { onUnhealthy: 'close' as const } : {}),
   };
 }

@@ -83,6 +83,7 @@ function readService(
     endpoints: extension.endpoints.map((one) => one.endpoint),
     ...(health === undefined ? {} : { health }),
     ...(extension.proxyProtocol === undefined ? {} : { proxyProtocol: extension.proxyProtocol }),
+    ...(extension.access === undefined ? {} : { access: extension.access }),
     ...(extension.balance === undefined ? {} : { balance: extension.balance }),
     ...(extension.limits === undefined ? {} : { limits: extension.limits }),
     ...(extension.onUnhealthy === undefined ? {} : { onUnhealthy: extension.onUnhealthy }),

@@ -1,5 +1,6 @@
 // What makes a service spec impossible whatever else there is. PURE.
-import { formatHostPort, parseIp } from '../model/address.ts';
+import { ACCESS_LISTS, type Access, MAX_SOURCES } from '../model/access.ts';
+import { formatHostPort, parseIp, parseSubnet } from '../model/address.ts';
 import { isDnsTtl, MAX_DNS_TTL_S } from '../model/dns-ttl.ts';
 import { LIMIT_NAMES, LIMITS, limitProblem } from '../model/limits.ts';
 import { nameProblem } from '../model/name.ts';
@@ -41,6 +42,7 @@ export function refuseServiceSpec(spec: ServiceSpec): void {
     if (portProblem !== undefined) fail(`the port name ${JSON.stringify(name)} ${portProblem}`);
   }
   refusePublish(spec.publish, fail);
+  refuseAccess(spec.access ?? {}, fail);
   for (const endpoint of [...spec.endpoints]) refuseEndpoint(spec, endpoint);
   refuseTwins(spec, spec.endpoints);
   if (spec.health !== undefined && spec.health !== 'none') refuseHealth(spec.health, fail);
@@ -104,6 +106,17 @@ function refusePublish(publish: readonly PublishSpec[], fail: (what: string) => 
     const twin = publish.slice(0, index).some((other) => portsCollide(one, other));
     if (twin) fail(`it publishes port ${formatPort(protocol, publishedPort)} twice`);
   });
+}
+
+function refuseAccess(access: Access, fail: (what: string) => never): void {
+  for (const list of ACCESS_LISTS) {
+    const sources = access[list];
+    if (sources === undefined) continue;
+    if (sources.length === 0 || sources.length > MAX_SOURCES)
+      fail(`its list of sources (${list}) should have 1 to ${MAX_SOURCES} entries, not ${sources.length}`);
+    const wrong = sources.find((source) => parseSubnet(source) !== source);
+    if (wrong !== undefined) fail(`${JSON.stringify(wrong)} is no subnet such as 10.0.0.0/8`);
+  }
 }
 
 /** Whether two claims of published ports cannot both be listened on. */

@@ -42,6 +42,8 @@ export interface CounterBuffers {
 export interface FrontendCounts {
   readonly accepted: number;
   readonly failed: number;
+  /** Clients that were not let in. */
+  readonly denied: number;
   readonly active: number;
 }
 
@@ -144,6 +146,7 @@ export class Counters {
     return {
       accepted: this.#since('frontends', at + FRONTEND.accepted),
       failed: this.#since('frontends', at + FRONTEND.failed),
+      denied: this.#since('frontends', at + FRONTEND.denied),
       active: this.#sum('frontends', at + FRONTEND.active),
     };
   }

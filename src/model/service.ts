@@ -1,4 +1,5 @@
 // Services: what the user wants reached.
+import type { Access } from './access.ts';
 import type { IpAddress } from './address.ts';
 import type { Limits } from './limits.ts';
 import { shortName } from './name.ts';
@@ -87,6 +88,8 @@ export interface ServiceSpec {
   readonly limits?: Limits;
   /** What every connection that is balanced to a task begins with. Absent: nothing. */
   readonly proxyProtocol?: ProxyProtocol;
+  /** Who may come to its published ports; absent: everybody. */
+  readonly access?: Access;
   /** How long open connections of a leaving endpoint may take to finish, in milliseconds. */
   readonly drainTimeoutMs: number;
   /** How long clients may keep what they were told about its names, in seconds. Absent: as its network says. */

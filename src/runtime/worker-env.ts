@@ -41,6 +41,8 @@ export const FRONTEND = {
   failed: 1,
   /** Open now. */
   active: 2,
+  /** Clients that were not let in: TCP connections, and datagrams. */
+  denied: 3,
   stride: 4,
 } as const;
 
@@ -130,6 +132,8 @@ export const TOTAL = {
   dnsOverShare: 23,
   /** Connections that the kernel had no source port for. */
   portsExhausted: 24,
+  /** Connections of trusted proxies that did not begin with a whole PROXY header in time. Each is among the denied, too. */
+  proxyHeadersRefused: 25,
   /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
   dnsRcodes: 32,
   /** Upstream n counts at `dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.asked` and so on. */

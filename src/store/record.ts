@@ -100,6 +100,7 @@ const subnet = z.custom<Subnet>(
   (value) => typeof value === 'string' && parseSubnet(value) === value,
   'expected a subnet such as 10.64.0.0/24',
 );
+const sources = z.array(subnet).min(1);
 const port = z.custom<PortNumber>(
   (value) => typeof value === 'number' && isPortNumber(value),
   'expected a port of 1 to 65535',
@@ -192,6 +193,7 @@ const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   ),
   limits: optional(limits),
   proxyProtocol: optional(z.enum(PROXY_PROTOCOLS)),
+  access: optional(z.object({ allow: optional(sources), deny: optional(sources), acceptProxy: optional(sources) })),
   drainTimeoutMs: time,
   dnsTtlS: optional(count),
   docker: optional(z.record(text, z.unknown())),

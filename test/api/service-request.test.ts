@@ -4,7 +4,7 @@ import t from 'tap';
 import { serviceSpecRequest } from '../../src/api/requests.ts';
 import { serviceSpecOf, withName } from '../../src/api/service-request.ts';
 import { shapeServiceSpec } from '../../src/api/service-shape.ts';
-import type { IpAddress } from '../../src/model/address.ts';
+import type { IpAddress, Subnet } from '../../src/model/address.ts';
 import type { PortNumber } from '../../src/model/port.ts';
 import type { HealthCheck, ServiceSpec } from '../../src/model/service.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
@@ -122,6 +122,10 @@ const specs: fc.Arbitrary<ServiceSpec> = fc.record(
       { maxConnections: 1, maxConnectionsPerClient: 1_000_000_000 },
     ),
     proxyProtocol: fc.constantFrom('v1' as const, 'v2' as const),
+    access: fc.constantFrom(
+      { allow: ['10.0.0.0/8' as Subnet] },
+      { deny: ['fd00::/8' as Subnet], acceptProxy: ['10.0.0.1/32' as Subnet, '::/0' as Subnet] },
+    ),
     drainTimeoutMs: fc.nat(100_000),
     dnsTtlS: fc.nat(3600),
     docker: fc.constantFrom(

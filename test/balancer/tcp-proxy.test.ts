@@ -66,7 +66,7 @@ t.test('T1: 64 MB arrive intact, client first, four at once', async (t) => {
     );
     t.equal(rig.plane.endpointCounters(0).bytesToEndpoint, 4 * 64 * MEGABYTE);
     await rig.until(() => rig.plane.frontendCounters(front.id).active === 0);
-    t.same(rig.plane.frontendCounters(front.id), { accepted: 4, failed: 0, active: 0 });
+    t.same(rig.plane.frontendCounters(front.id), { accepted: 4, failed: 0, denied: 0, active: 0 });
   });
 });
 
@@ -151,7 +151,7 @@ t.test('T7: when all refuse, or there is none, the client is reset at once', asy
   await withRig(1, async (rig) => {
     const refused = await rig.publish(endpoint(0, refusingPort()), endpoint(1, refusingPort()));
     t.equal(await ask(refused.port), 'ECONNRESET');
-    t.same(rig.plane.frontendCounters(refused.id), { accepted: 1, failed: 1, active: 0 });
+    t.same(rig.plane.frontendCounters(refused.id), { accepted: 1, failed: 1, denied: 0, active: 0 });
     t.same(
       [0, 1].map((slot) => rig.plane.endpointCounters(slot).failures),
       [1, 1],
@@ -282,7 +282,7 @@ t.test('T19: many connections at random: bytes right, all that opened closed, no
       opened += crowd;
     }
     await rig.until(() => rig.plane.frontendCounters(front.id).active === 0);
-    t.same(rig.plane.frontendCounters(front.id), { accepted: opened, failed: 0, active: 0 });
+    t.same(rig.plane.frontendCounters(front.id), { accepted: opened, failed: 0, denied: 0, active: 0 });
     const [a, b] = [rig.plane.endpointCounters(0), rig.plane.endpointCounters(1)];
     t.same([a.active, b.active], [0, 0]);
     t.ok(Math.abs(a.total - b.total) <= opened / 10, `${a.total} and ${b.total} are about half each`);
