@@ -116,8 +116,9 @@ function findOn(snapshot: Snapshot, names: Names, name: string, network: Network
       return { network, values: meaning.values, ttl: ttlOf(meaning), ...ownerOf(snapshot, network, candidate) };
     const { port, protocol, rest } = SERVICE_NAME.exec(candidate)?.groups ?? {};
     const served = rest === undefined ? undefined : names.name(network.id, rest);
-    if (served === undefined || port === undefined || rest === undefined) continue;
-    const targets = served.ports?.find((one) => one.protocol === protocol && one.labels.includes(port))?.targets ?? [];
+    if (served === undefined || rest === undefined) continue;
+    const targets =
+      served.ports?.find((one) => one.protocol === protocol && one.labels.includes(port ?? ''))?.targets ?? [];
     const values = targets.map((target) => `${target.name}.${network.spec.name}:${target.port}`);
     const { service } = ownerOf(snapshot, network, rest);
     return { network, values, kind: 'port', service, ttl: ttlOf(served) };
@@ -125,8 +126,8 @@ function findOn(snapshot: Snapshot, names: Names, name: string, network: Network
   return undefined;
 }
 
-/** `_PORT._PROTO.NAME`. */
-const SERVICE_NAME = /^_(?<port>[^.]+)\._(?<protocol>[^.]+)\.(?<rest>.+)$/;
+/** `_PORT._PROTO.NAME`, and what is above all of those. */
+const SERVICE_NAME = /^(?:_(?<port>[^.]+)\._(?<protocol>[^.]+)|_(?:tcp|udp))\.(?<rest>.+)$/;
 
 function candidates(name: string, network: Network): readonly string[] {
   const bare = suffixes(network).flatMap((suffix) =>
@@ -171,7 +172,7 @@ function outsideOf(
       return { outcome: 'nodata', reason: `it is the name of network ${own.spec.name}` };
     return no(`it belongs to network ${own.spec.name}, which has no such name`);
   }
-  if (address === undefined && !/\./.test(name.replace(/^(tasks\.|_[^.]+\._[^.]+\.)/, '')))
+  if (address === undefined && !/\./.test(name.replace(/^(tasks\.|_[^.]+\._[^.]+\.|_(tcp|udp)\.)/, '')))
     return no('a name of one label is never asked for outside');
   if (!client.forwards)
     return { outcome: 'refused', reason: 'not a name of ours, and from internal networks no question leaves' };

@@ -6,7 +6,7 @@ import { addressRecord, pointerRecord } from './message.ts';
 import { doubled, NameIndex } from './name-index.ts';
 import type { Query } from './query.ts';
 import { type AddressRange, rangeOf, reverseName } from './reverse.ts';
-import { findTargets, isServiceName } from './service-ports.ts';
+import { findTargets, isProtocolName, isServiceName } from './service-ports.ts';
 import {
   encodeLabels,
   hashLabels,
@@ -216,12 +216,15 @@ export class AnswerTable {
     return below >= 0 ? below : row;
   }
 
-  /** The row of NAME in the question `_PORT._PROTO.NAME` or `_PORT._PROTO.NAME.NETWORK`; NO_ROW when there is no such name. */
-  findServed(network: number, query: Query): number {
+  /**
+   * The row of NAME in the question `_PORT._PROTO.NAME` or `_PORT._PROTO.NAME.NETWORK`; NO_ROW when there is no such name. `before`:
+   * how many labels stand before NAME.
+   */
+  findServed(network: number, query: Query, before = SERVICE_LABELS): number {
     const own = this.domainLabels(network, query);
     for (const last of own === 0 ? [query.labelCount] : [query.labelCount, query.labelCount - own]) {
-      if (last <= SERVICE_LABELS) continue;
-      const from = query.start + (query.labelAt[SERVICE_LABELS] as number);
+      if (last <= before) continue;
+      const from = query.start + (query.labelAt[before] as number);
       const to = query.start + (query.labelAt[last] as number);
       const row = this.findLabels(network, query.bytes.subarray(from, to));
       if (row >= 0 && this.#exists[row] === 1) return row;
@@ -239,6 +242,7 @@ export class AnswerTable {
         const row = this.findName(network, query);
         if (row !== NO_ROW && this.exists(row)) return true;
         if (isServiceName(query) && this.findServed(network, query) !== NO_ROW) return true;
+        if (isProtocolName(query) && this.findServed(network, query, 1) !== NO_ROW) return true;
       }
     }
     return false;

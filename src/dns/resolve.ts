@@ -3,7 +3,7 @@ import { type AnswerTable, NO_ROW } from './answer-table.ts';
 import type { Scope } from './command.ts';
 import type { Query } from './query.ts';
 import { isReverse, isReverse4, rangeContains, reverseRange } from './reverse.ts';
-import { isServiceName } from './service-ports.ts';
+import { isProtocolName, isServiceName } from './service-ports.ts';
 import { HEADER_BYTES, LOWER, TYPE_ANY, TYPE_AXFR, TYPE_IXFR, TYPE_NS, TYPE_SOA, TYPE_SRV } from './wire.ts';
 
 /** The name exists and has no record to give: NOERROR without answers. */
@@ -45,6 +45,7 @@ export function resolve(query: Query, scope: Scope, table: AnswerTable): number 
     // Whatever else is asked there, or of a port that is not called that, is no error.
     if (row !== NO_ROW) return query.type === TYPE_SRV || query.type === TYPE_ANY ? row : NO_DATA;
   }
+  if (isProtocolName(query) && findServed(query, scope, table, 1) !== NO_ROW) return NO_DATA;
   if (isReverse(query)) return resolveReverse(query, scope, table);
   if (emptyNonTerminal) return NO_DATA;
   const own = ownDomain(query, scope, table);
@@ -69,9 +70,10 @@ export function authorityAt(query: Query, scope: Scope, table: AnswerTable): num
   return own === 0 ? 0 : (query.labelAt[query.labelCount - own] ?? HEADER_BYTES);
 }
 
-function findServed(query: Query, scope: Scope, table: AnswerTable): number {
+/** `before`: labels before the name that has the ports. */
+function findServed(query: Query, scope: Scope, table: AnswerTable, before?: number): number {
   for (const network of scope.networks) {
-    const row = table.findServed(network, query);
+    const row = table.findServed(network, query, before);
     if (row !== NO_ROW) return row;
   }
   return NO_ROW;
@@ -83,6 +85,7 @@ function isMeantForUs(query: Query): boolean {
   if (labelCount === 1) return true;
   if (labelCount === 3) return isServiceName(query);
   if (labelCount !== 2) return false;
+  if (isProtocolName(query)) return true;
   const from = start + (labelAt[0] as number);
   return TASKS.every((byte, i) => LOWER[bytes[from + i] as number] === byte);
 }

@@ -15,6 +15,15 @@ export function isServiceName({ bytes, start, labelAt, labelCount }: Query): boo
   );
 }
 
+const PROTOCOLS = ['\x04_tcp', '\x04_udp'].map((label) => [...Buffer.from(label, 'latin1')]);
+
+/** True for `_tcp.NAME` and `_udp.NAME`, below which all of NAME's ports are. */
+export function isProtocolName({ bytes, start, labelAt, labelCount }: Query): boolean {
+  if (labelCount < 2) return false;
+  const from = start + (labelAt[0] as number);
+  return PROTOCOLS.some((label) => label.every((byte, i) => LOWER[bytes[from + i] as number] === byte));
+}
+
 /**
  * For each port: bytes of the whole entry (16 bits), the protocol as a label, the count of labels and those, the count of
  * targets (16 bits) and of each its port (16 bits), the bytes of its labels, and those. As text of a character a byte.

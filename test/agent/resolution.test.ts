@@ -75,6 +75,8 @@ t.test('what a process on the node is told', async (t) => {
     ['nothing.deep', 'forwarded'],
     ['_HTTP._tcp.web.front', 'answer | shop_front port web web.shop_front:80'],
     ['_nope._tcp.web.front', 'nodata'],
+    ['_tcp.web.front', 'nodata'],
+    ['_tcp.nothing', 'nxdomain'],
     ['127.64.0.2', 'answer | shop_front name - web.shop_front'],
     ['2.0.64.127.in-addr.arpa', 'answer | shop_front name - web.shop_front'],
     ['127.64.0.77', 'nxdomain'],

@@ -155,6 +155,11 @@ t.test('D7: SRV by port name, number and published port, the addresses beside it
     ['_http._udp.web', 'SRV', 'NOERROR aa | SOA .'],
     ['_http._sctp.web.backend', 'SRV', 'NOERROR aa | SOA backend'],
     ['_nope._tcp.web', 'SRV', 'NOERROR aa | SOA .'],
+    // Names exist below these (RFC 8020), and whether or not they do they mean nothing to anybody else.
+    ['_tcp.web', 'SRV', 'NOERROR aa | SOA .'],
+    ['_UDP.web.backend', 'A', 'NOERROR aa | SOA backend'],
+    ['_tcp.nothing', 'SRV', 'NXDOMAIN aa | SOA .'],
+    ['_tcp.nothing.backend', 'SRV', 'NXDOMAIN aa | SOA backend'],
     ['_dns._udp.tasks.web', 'SRV', 'NOERROR aa | SOA .'],
     ['_http._tcp.web', 'A', 'NOERROR aa | SOA .'],
     ['web', 'SRV', 'NOERROR aa | SOA .'],
