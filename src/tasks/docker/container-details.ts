@@ -49,8 +49,8 @@ export type ContainerNetwork = NonNullable<ContainerDetails['NetworkSettings']['
 /** As Docker abbreviates ids. */
 export const SHORT_ID_LENGTH = 12;
 
-/** Docker's own networks, on which its resolver knows no names. */
-const BUILT_IN: ReadonlySet<string> = new Set(['bridge', 'host', 'none']);
+/** Docker's own networks, on which its resolver knows no names; the last two are Swarm's. */
+const BUILT_IN: ReadonlySet<string> = new Set(['bridge', 'host', 'none', 'ingress', 'docker_gwbridge']);
 
 export function containerName({ Name }: ContainerDetails): string {
   return Name.replace(/^\//, '');

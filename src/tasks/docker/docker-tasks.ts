@@ -112,6 +112,7 @@ export class DockerTasks {
   /** Leaves the tasks as they are: the next agent takes them up. */
   async close(): Promise<void> {
     this.#stopping.abort();
+    this.#options.engine.close();
     for (const timer of [...this.#timers.values(), this.#tidying]) timer?.cancel();
     this.#changed.clear();
     await this.#following;
@@ -332,11 +333,12 @@ export class DockerTasks {
 
   /** Said once; tried again as long as the container is there. */
   #failed(id: string, error: unknown): void {
+    if (this.#stopping.signal.aborted) return;
     const why = error instanceof Error ? error.message : String(error);
     if (this.#problems.get(id) !== why)
       this.#options.log.warn('container of the Docker Engine is no task', { container: id.slice(0, 12), error });
     this.#problems.set(id, why);
-    if (!this.#stopping.signal.aborted) this.#later(id, TRY_AGAIN_MS);
+    this.#later(id, TRY_AGAIN_MS);
   }
 }
 

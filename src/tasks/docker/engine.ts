@@ -25,6 +25,8 @@ export interface Engine {
    * resolves.
    */
   follow(listening: () => void, heard: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>;
+  /** Whatever was asked and is not answered yet fails now, and so does what is asked from now on. */
+  close(): void;
 }
 
 /** Engine 20.10 and later speak it; an older one is asked in its own version. */
@@ -63,6 +65,7 @@ const message = z.object({
 
 export class DockerEngine implements Engine {
   readonly #socket: string;
+  readonly #closing = new AbortController();
   #version: string | undefined;
 
   /** `socket`: its path. */
@@ -108,6 +111,10 @@ export class DockerEngine implements Engine {
     } finally {
       answer.destroy();
     }
+  }
+
+  close(): void {
+    this.#closing.abort();
   }
 
   #event(line: string): EngineEvent | undefined {
@@ -163,8 +170,9 @@ export class DockerEngine implements Engine {
 
   #send(path: string, signal?: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
+      const until = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
       const options = { socketPath: this.#socket, path, headers: { host: 'docker' }, agent: false as const };
-      const sent = request({ ...options, ...(signal === undefined ? {} : { signal }) }, (answer) => {
+      const sent = request({ ...options, signal: until }, (answer) => {
         // Events may be far apart.
         if (signal !== undefined) sent.setTimeout(0);
         resolve(answer);
@@ -172,7 +180,8 @@ export class DockerEngine implements Engine {
       sent.setTimeout(ANSWER_TIMEOUT_MS, () =>
         sent.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)),
       );
-      sent.once('error', (error: NodeJS.ErrnoException) => reject(this.#problem(reason(error), error)));
+      // Also after its answer has begun, when nobody waits for this any more.
+      sent.on('error', (error: NodeJS.ErrnoException) => reject(this.#problem(reason(error), error)));
       sent.end();
     });
   }

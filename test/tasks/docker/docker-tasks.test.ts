@@ -75,6 +75,7 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
     selections: new Set(['vipmesh']),
     engine: {
       containers: async () => [...there.keys()].map(id),
+      close: () => undefined,
       inspect: async (full) => {
         const shape = there.get(full[0] ?? '');
         return shape && details(full[0] ?? '', shape);

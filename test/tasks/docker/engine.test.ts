@@ -107,3 +107,19 @@ t.test('events, in whatever pieces they come', async (t) => {
   );
   t.pass('it ends when it is told to');
 });
+
+t.test('an engine that hangs holds up nobody who leaves', async (t) => {
+  const asked: (() => void)[] = [];
+  const { engine } = await stub('1.41', (_path, _request, response) => {
+    response.writeHead(200);
+    response.flushHeaders();
+    for (const tell of asked) tell();
+    return '';
+  });
+  const isAsked = new Promise<void>((resolve) => asked.push(resolve));
+  const answer = engine.inspect(ID);
+  await isAsked;
+  engine.close();
+  await t.rejects(answer, { code: 'UNAVAILABLE' });
+  await t.rejects(engine.containers(), { code: 'UNAVAILABLE' });
+});
