@@ -38,6 +38,8 @@ const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
 /** Below the ports that the kernel hands to clients, so that a thousand in a row are likely to be free. */
 const FIRST_PORT_OF_MANY = 20_000;
+/** A stack file of ten thousand endpoints is committed whole before the first port opens. */
+const MANY_DEADLINE_MS = 90_000;
 
 export class Stage {
   readonly #processes: Processes;
@@ -117,7 +119,7 @@ export class Stage {
     ]);
     const port = first + services - 1;
     const process = await this.#agent(`many-${services}`, await freePort(), lines.flat());
-    await process.listening(port);
+    await process.listening(port, MANY_DEADLINE_MS);
     return { name: `${services} services`, port, process };
   }
 

@@ -100,8 +100,8 @@ export class Running implements Usage {
   }
 
   /** Resolves when it takes TCP connections. Throws BenchError with its output when it does not. */
-  async listening(port: number): Promise<this> {
-    return this.until(() => isListening(port), `listen on port ${port}`);
+  async listening(port: number, deadlineMs = START_DEADLINE_MS): Promise<this> {
+    return this.until(() => isListening(port), `listen on port ${port}`, deadlineMs);
   }
 
   /** Resolves when `ready` does with true. */

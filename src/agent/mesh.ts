@@ -67,7 +67,8 @@ export class Mesh {
     this.#options = options;
     const frontends = new Slots<string>(
       plane.capacity.frontends,
-      () => true,
+      // What is still open to the one before is not its successor's.
+      (id) => plane.frontendCounters(id).active === 0,
       (id) => plane.beginCounting('frontends', id),
     );
     this.listeners = new ListenerSet(frontends, {

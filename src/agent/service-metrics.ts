@@ -1,61 +1,80 @@
 // What each service moves, and how long its connections take: metrics by service, which Swarm's users asked for in moby#35558.
-import type { Durations } from '../datapath/counters.ts';
-import type { ServiceId } from '../model/service.ts';
+import type { Traffic } from '../balancer/service-traffic.ts';
+import type { Durations, ServiceCounts } from '../datapath/counters.ts';
 import type { HistogramSample, Metrics, Sample } from '../runtime/metrics.ts';
-import { refusedOf, type TrafficSources } from './traffic.ts';
+import type { TrafficSources } from './traffic.ts';
 
 /** Services with histograms of their own: each has some thirty lines. What is beyond is one histogram together. */
 const MOST_HISTOGRAMS = 1000;
 const OTHERS = '(others)';
 
 export function registerServiceMetrics(metrics: Metrics, sources: TrafficSources): void {
-  const each = function* (value: (id: ServiceId) => number): Generator<Sample> {
-    for (const { id, spec } of sources.catalog.snapshot.services.values())
-      yield { labels: { service: spec.name }, value: value(id) };
-  };
-  const { traffic } = sources.mesh;
-  const numbers: readonly [name: string, help: string, type: 'counter' | 'gauge', value: (id: ServiceId) => number][] =
-    [
-      ['connections_total', 'Connections and flows made to endpoints', 'counter', (id) => traffic.of(id).total],
-      ['connections_open', 'Connections and flows open', 'gauge', (id) => traffic.of(id).active + traffic.of(id).flows],
-      ['connect_failures_total', 'Attempts to connect that failed', 'counter', (id) => traffic.of(id).failures],
-      [
-        'connections_refused_total',
-        'Clients reset because no endpoint could be reached',
-        'counter',
-        (id) => refusedOf(sources, id),
-      ],
-      ['bytes_to_client_total', 'Bytes passed on to clients', 'counter', (id) => traffic.of(id).bytesToClient],
-      ['bytes_to_endpoint_total', 'Bytes passed on to endpoints', 'counter', (id) => traffic.of(id).bytesToEndpoint],
-    ];
-  for (const [name, help, type, value] of numbers)
-    metrics.registerCollector(`vipmesh_service_${name}`, `${help}, by service`, type, ['service'], () => each(value));
+  const readings = oncePerTurn(() => readServices(sources));
+  const each = (value: (one: Reading) => number) => (): readonly Sample[] =>
+    readings().map((one) => ({ labels: { service: one.name }, value: value(one) }));
+  const add = (name: string, help: string, type: 'counter' | 'gauge', value: (one: Reading) => number) =>
+    metrics.registerCollector(`vipmesh_service_${name}`, `${help}, by service`, type, ['service'], each(value));
+  add('connections_total', 'Connections and flows made to endpoints', 'counter', ({ moved }) => moved.total);
+  add('connections_open', 'Connections and flows open', 'gauge', ({ moved }) => moved.active + moved.flows);
+  add('connect_failures_total', 'Attempts to connect that failed', 'counter', ({ moved }) => moved.failures);
+  add(
+    'connections_refused_total',
+    'Clients reset because no endpoint could be reached',
+    'counter',
+    ({ counts }) => counts?.refused ?? 0,
+  );
+  add('bytes_to_client_total', 'Bytes passed on to clients', 'counter', ({ moved }) => moved.bytesToClient);
+  add('bytes_to_endpoint_total', 'Bytes passed on to endpoints', 'counter', ({ moved }) => moved.bytesToEndpoint);
   metrics.registerHistogram(
     'vipmesh_service_connect_seconds',
     'From taking a TCP client to having an endpoint for it, failed attempts included',
-    () => histograms(sources, 'connectTimes'),
+    () => histograms(readings(), 'connectTimes'),
   );
   metrics.registerHistogram(
     'vipmesh_service_connection_duration_seconds',
     'How long TCP connections lasted, counted when they end',
-    () => histograms(sources, 'durations'),
+    () => histograms(readings(), 'durations'),
   );
 }
 
+interface Reading {
+  readonly name: string;
+  readonly moved: Traffic;
+  /** Absent while nothing of the service is here. */
+  readonly slot: number | undefined;
+  readonly counts: ServiceCounts | undefined;
+}
+
+function readServices({ catalog, mesh, plane }: TrafficSources): readonly Reading[] {
+  return [...catalog.snapshot.services.values()].map(({ id, spec }) => {
+    const slot = mesh.publisher.slotOfService(id);
+    const counts = slot === undefined ? undefined : plane.serviceCounters(slot);
+    return { name: spec.name, moved: mesh.traffic.of(id), slot, counts };
+  });
+}
+
+/** All metrics of a scrape are collected in one turn of the event loop; with 10,000 services, reading them takes its time. */
+function oncePerTurn<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    if (made === undefined) {
+      made = { value: make() };
+      setImmediate(() => {
+        made = undefined;
+      });
+    }
+    return made.value;
+  };
+}
+
 /** Of services that had a connection. A service's slot never changes, so none moves in or out of the others. */
-function histograms(
-  { catalog, mesh, plane }: TrafficSources,
-  what: 'connectTimes' | 'durations',
-): readonly HistogramSample[] {
+function histograms(readings: readonly Reading[], what: 'connectTimes' | 'durations'): readonly HistogramSample[] {
   const own: HistogramSample[] = [];
   const others: Durations[] = [];
-  for (const { id, spec } of catalog.snapshot.services.values()) {
-    const slot = mesh.publisher.slotOfService(id);
-    if (slot === undefined) continue;
-    const counted = plane.serviceCounters(slot)[what];
-    if (counted.count === 0) continue;
-    if (slot < MOST_HISTOGRAMS) own.push(sample(spec.name, [counted]));
-    else others.push(counted);
+  for (const { name, slot, counts } of readings) {
+    if (slot === undefined || counts === undefined || counts[what].count === 0) continue;
+    if (slot < MOST_HISTOGRAMS) own.push(sample(name, [counts[what]]));
+    else others.push(counts[what]);
   }
   return others.length === 0 ? own : [...own, sample(OTHERS, others)];
 }

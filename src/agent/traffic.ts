@@ -115,7 +115,7 @@ export function readTraffic(sources: TrafficSources, nowMs: number): TrafficRead
   };
 }
 
-export function refusedOf({ mesh, plane }: Pick<TrafficSources, 'mesh' | 'plane'>, id: ServiceId): number {
+function refusedOf({ mesh, plane }: Pick<TrafficSources, 'mesh' | 'plane'>, id: ServiceId): number {
   const slot = mesh.publisher.slotOfService(id);
   return slot === undefined ? 0 : plane.serviceCounters(slot).refused;
 }

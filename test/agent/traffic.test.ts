@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import t from 'tap';
-import type { ConnectionListing } from '../../src/api/status-schema.ts';
+import type { AgentStatus, ConnectionListing } from '../../src/api/status-schema.ts';
 import { type Agent, startAgent } from '../support/agent.ts';
 import { echoServer, talk, udpEcho, udpTalk } from '../support/echo.ts';
 import { refusingPort, unusedPort } from '../support/ports.ts';
@@ -117,6 +117,33 @@ services:
     t.match(await agent.cli('conn', 'ls', '--limit', 'all'), { code: 2, stderr: /--limit should be a number/ });
   });
 
+  await t.test('conn ls: more than workers tell at once, and IPv6', async (t) => {
+    const many = await Promise.all(Array.from({ length: 300 }, () => talk(tcp, 'x')));
+    const rows = await list(agent, 'shop_web');
+    t.equal(rows.length, 302);
+    t.equal(new Set(rows.map(({ Client }) => Client)).size, 302, 'each once');
+    t.same(new Set(rows.map(({ Worker }) => Worker)), new Set(['0', '1']));
+    const ages = rows.map(({ AgeMs }) => Number(AgeMs));
+    t.same(
+      ages,
+      ages.toSorted((a, b) => b - a),
+      'the oldest first',
+    );
+    const { stdout, stderr } = await agent.cli('conn', 'ls', 'shop_web', '--limit', '200', '--format', '{{.Client}}');
+    t.equal(stdout.trimEnd().split('\n').length, 200);
+    t.match(stderr, /^102 more;/);
+    for (const one of many) one.end();
+    const six = await talk(tcp, 'six', '::1');
+    const { localPort } = six;
+    t.match(await listUntil(agent, (rows) => rows.length === 4).then((rows) => rows.at(-1)), {
+      Client: `[::1]:${localPort}`,
+      Frontend: `[::1]:${tcp}`,
+      Endpoint: `127.0.0.1:${server}`,
+    });
+    six.end();
+    await listUntil(agent, (rows) => rows.length === 3);
+  });
+
   await t.test('conn ls: who has ended, and who does not read', async (t) => {
     const mute = await talk(tcp, 'hold');
     const greedy = await talk(tcp, 'b');
@@ -147,7 +174,7 @@ services:
     await t.rejects(once(gone, 'end'), { code: 'ECONNRESET' });
     const page = await metrics(agent);
     const of = (name: string, service: string) => lineValue(page, `vipmesh_service_${name}{service="${service}"}`);
-    t.equal(of('connections_total', 'shop_web'), 4);
+    t.equal(of('connections_total', 'shop_web'), 305);
     t.equal(of('connections_open', 'shop_web'), 1);
     t.ok((of('bytes_to_endpoint_total', 'shop_web') ?? 0) > 1 << 20);
     t.equal(of('bytes_to_client_total', 'shop_dns'), 4);
@@ -155,12 +182,12 @@ services:
     t.equal(of('connect_failures_total', 'shop_dead'), 1);
     t.equal(of('connections_refused_total', 'shop_dead'), 1);
     t.equal(of('connections_refused_total', 'shop_web'), 0);
-    t.equal(of('connect_seconds_count', 'shop_web'), 4);
-    t.equal(of('connection_duration_seconds_count', 'shop_web'), 3, 'one is still open');
+    t.equal(of('connect_seconds_count', 'shop_web'), 305);
+    t.equal(of('connection_duration_seconds_count', 'shop_web'), 304, 'one is still open');
     t.ok((of('connection_duration_seconds_sum', 'shop_web') ?? 0) > 0);
     t.equal(
       lineValue(page, 'vipmesh_service_connect_seconds_bucket{le="+Inf",service="shop_web"}'),
-      4,
+      305,
       'every one is in a bucket',
     );
     t.equal(of('connect_seconds_count', 'shop_dead'), undefined, 'none had an endpoint');
@@ -171,10 +198,24 @@ services:
     await listUntil(agent, (rows) => rows.every(({ Protocol }) => Protocol === 'udp'));
     const before = await metrics(agent);
     const count = (page: string) => lineValue(page, 'vipmesh_service_connections_total{service="shop_web"}');
-    await agent.cli('service', 'create', '--name', 'extra', '--network', 'shop_default', '--expose', '80');
-    await agent.cli('endpoint', 'add', 'extra', `80=127.0.0.1:${server}`);
+    const create = ['service', 'create', '--name', 'extra', '--network', 'shop_default', '--expose', '80'];
+    t.match(await agent.cli(...create), { code: 0 });
+    t.match(await agent.cli('endpoint', 'add', 'extra', `80=127.0.0.1:${server}`), { code: 0 });
     t.match(await agent.cli('endpoint', 'rm', 'extra', `127.0.0.1:${server}`), { code: 0 });
     t.equal(count(await metrics(agent)), count(before));
-    t.equal(count(before), 4);
+    t.equal(count(before), 305);
+  });
+
+  await t.test("what is still open to a service that was removed is not its successor's", async (t) => {
+    const old = await talk(tcp, 'hold');
+    t.match(await agent.cli('service', 'rm', 'shop_web'), { code: 0 });
+    const created = await agent.cli('service', 'create', '--name', 'next', '--publish', `${unusedPort()}:80`);
+    t.match(created, { code: 0 }, created.stderr);
+    const { Frontends } = await agent.json<AgentStatus>('status');
+    const next = Frontends.filter(({ Service }) => Service === 'next');
+    t.ok(next.length > 0);
+    t.same(new Set(next.map(({ OpenConnections }) => OpenConnections)), new Set([0]));
+    t.match(await list(agent), [{ Protocol: 'udp' }, { Client: `127.0.0.1:${old.localPort}`, State: 'open' }]);
+    release();
   });
 });

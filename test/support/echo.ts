@@ -49,8 +49,8 @@ export async function udpEcho(): Promise<number> {
 }
 
 /** A client that has said something and heard it back. */
-export async function talk(port: number, word: string): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+export async function talk(port: number, word: string, host = '127.0.0.1'): Promise<Socket> {
+  const socket = connect({ port, host, allowHalfOpen: true });
   t.teardown(() => socket.destroy());
   socket.on('error', () => {});
   await once(socket, 'connect');
