@@ -11,7 +11,7 @@ import { createNetwork, removeNetwork, updateNetwork } from './networks.ts';
 import { createService, removeService, sameValue, updateService } from './services.ts';
 
 export interface StackContent {
-  /** Names begin with the stack's. */
+  /** Names begin with the stack's, unless the file says another one. */
   readonly networks: readonly NetworkSpec[];
   /** Networks that must be there already. */
   readonly externalNetworks?: readonly ExternalNetwork[];
@@ -158,6 +158,7 @@ function applyServices(
   const changes: { readonly spec: ServiceSpec; readonly before: Service | undefined }[] = [];
   for (const one of wanted) {
     const spec = labelled(stack, one);
+    refuseOtherPrefix(stack, spec);
     const id = draft.snapshot.serviceByName.get(spec.name);
     const before = id === undefined ? undefined : draft.snapshot.services.get(id);
     if (before !== undefined) refuseStranger(stack, `service ${spec.name}`, before.spec.labels);
@@ -212,14 +213,13 @@ function refuseStranger(stack: string, text: string, labels: Readonly<Record<str
 }
 
 function labelled<T extends NetworkSpec | ServiceSpec>(stack: string, spec: T): T {
-  const labels = { ...spec.labels, [STACK_LABEL]: stack };
-  if (shortName(spec.name, labels) === undefined) {
-    throw new ControlError(
-      'invalid',
-      `stack ${stack}: the name ${spec.name} does not begin with ${stackName(stack, '')}`,
-    );
-  }
-  return { ...spec, labels };
+  return { ...spec, labels: { ...spec.labels, [STACK_LABEL]: stack } };
+}
+
+/** Of a network a file may say another name, of a service not. */
+function refuseOtherPrefix(stack: string, { name, labels }: ServiceSpec): void {
+  if (shortName(name, labels) !== undefined) return;
+  throw new ControlError('invalid', `stack ${stack}: the name ${name} does not begin with ${stackName(stack, '')}`);
 }
 
 function servicesOf(draft: Draft, stack: string): readonly Service[] {

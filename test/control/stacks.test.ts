@@ -17,6 +17,19 @@ function content(services: Readonly<Record<string, ShortSpec>>, networks: readon
   };
 }
 
+t.test('a network may have a name of its own', async (t) => {
+  const w = await openWorld(t);
+  const stack = { networks: [networkSpec('proxy')], services: [serviceSpec('shop_web', { networks: ['proxy'] })] };
+  const apply = (name: string, one: StackContent) => w.control.applyStack(name, one, { prune: true });
+  t.same((await apply('shop', stack)).created, ['network proxy', 'service shop_web']);
+  t.same((await apply('shop', stack)).unchanged, ['network proxy', 'service shop_web']);
+  t.match(
+    await refusal(apply('other', { ...stack, services: [] })),
+    /^conflict: stack other: network proxy exists already and belongs to stack shop/,
+  );
+  t.same((await apply('shop', content({}, []))).removed, ['service shop_web', 'network proxy']);
+});
+
 t.test('applying a stack', async (t) => {
   const w = await openWorld(t);
   const apply = (stack: StackContent, prune = true) => w.control.applyStack('shop', stack, { prune });
@@ -131,7 +144,7 @@ t.test('refused', async (t) => {
     /^conflict: service shop_b: port 80\/tcp is published by service other/,
   );
   t.match(
-    await apply({ networks: [networkSpec('n')], services: [] }),
+    await apply({ networks: [], services: [serviceSpec('n')] }),
     /^invalid: stack shop: the name n does not begin with shop_$/,
   );
   t.match(
