@@ -23,7 +23,7 @@ import { startAdminServer } from './api/admin.ts';
 import type { RuntimeStatus } from './api/context.ts';
 import { startApiServer } from './api/server.ts';
 import { checkSocket } from './api/socket-file.ts';
-import { portProblem } from './balancer/listener-set.ts';
+import { type ListenerSet, portProblem } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
 import { Control } from './control/control.ts';
@@ -187,6 +187,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   opened.add('data plane', async () => (await started)?.stop(WORKER_STOP_MS));
   const { store, catalog, cluster } = await openStore(config, log, opened);
   const { nodeName, privileged, allowPlaintextOverlays } = config;
+  let listeners: ListenerSet | undefined;
   const control = await Control.open({
     store,
     catalog,
@@ -195,7 +196,9 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     ...(cluster === undefined ? {} : { nodeId: cluster.nodeId, lease: cluster }),
     privileged,
     allowPlaintextOverlays,
-    portProblem: (protocol, port, address) => publishProblem(config, protocol, port, address),
+    // What is ours, also of a service that has just been removed, is free for another one of ours.
+    portProblem: (protocol, port, address) =>
+      listeners?.holds(protocol, port, address) === true ? undefined : publishProblem(config, protocol, port, address),
   });
   opened.add('control', () => control.close());
   const { nodeId } = control;
@@ -218,6 +221,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     ...(overlay === undefined ? {} : { overlay }),
     onApplied: (_snapshot, changes) => cluster?.inEffect(changes),
   });
+  listeners = mesh.listeners;
   opened.add('mesh', () => mesh.close());
   connectionLog = new ConnectionLog({ catalog, plane, mesh, log, share: config.connectionLog });
   const containers = new Containers(catalog, mesh, overlay);

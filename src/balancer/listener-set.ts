@@ -5,6 +5,7 @@ import { close, type Fd } from '../native/libc.ts';
 import { NativeError } from '../native/errno.ts';
 import { bindUdp, pauseUdp } from '../native/datagram-socket.ts';
 import { listenTcp, pauseListener, resumeListener } from '../native/stream-socket.ts';
+import type { Protocol } from '../model/port.ts';
 import type { Log } from '../runtime/log.ts';
 import type { BalancerCommand } from './command.ts';
 import type { FrontendKey, FrontendPlan } from './frontends.ts';
@@ -43,8 +44,8 @@ export class ListenerSet {
   /** Removing waits for the workers, and what follows may want the same port, so changes are made one after another. */
   #tail: Promise<void> = Promise.resolve();
   #closed = false;
-  /** Sockets that workers are told to let go of. */
-  readonly #leaving: Fd[] = [];
+  /** Sockets that workers are told to let go of, and what they listened on. */
+  readonly #leaving: { readonly fd: Fd; readonly plan: FrontendPlan }[] = [];
 
   /** `ids` are the numbers of the frontends' counters. */
   constructor(ids: Slots<string>, port: ListenerPort) {
@@ -73,6 +74,18 @@ export class ListenerSet {
     return this.#groups.get(key)?.id;
   }
 
+  /**
+   * Whether that is bound by sockets of these frontends, also of one that is about to go: a change that comes after its removal
+   * finds it free. `address` undefined: every one of the node.
+   */
+  holds(protocol: Protocol, port: number, address: string | undefined): boolean {
+    const isIt = (plan: FrontendPlan) => plan.protocol === protocol && plan.port === port && plan.address === address;
+    return (
+      this.#leaving.some(({ plan }) => isIt(plan)) ||
+      [...this.#groups.values()].some(({ wanted, sockets }) => sockets.length > 0 && isIt(wanted.plan))
+    );
+  }
+
   /** Every frontend with what became of it. */
   all(): readonly { readonly plan: FrontendPlan; readonly state: FrontendState; readonly id: number }[] {
     return [...this.#groups.values()].map(({ wanted, state, id }) => ({ plan: wanted.plan, state, id }));
@@ -87,7 +100,7 @@ export class ListenerSet {
 
   async #update(remove: readonly FrontendKey[], set: readonly FrontendWanted[]): Promise<void> {
     const gone = [...remove, ...set.filter((wanted) => this.#differs(wanted)).map((wanted) => wanted.plan.key)];
-    this.#leaving.push(...gone.flatMap((key) => this.#withdraw(key)));
+    for (const key of gone) this.#withdraw(key);
     await this.#closeLeaving();
     if (this.#closed) return;
     for (const wanted of set) this.#set(wanted);
@@ -96,10 +109,10 @@ export class ListenerSet {
 
   /** A number may only be closed, and so used again, when no worker still has it in its loop. */
   async #closeLeaving(): Promise<void> {
-    const leaving = this.#leaving.splice(0);
-    if (leaving.length === 0) return;
+    const count = this.#leaving.length;
+    if (count === 0) return;
     await this.#port.barrier();
-    for (const fd of leaving) close(fd);
+    for (const { fd } of this.#leaving.splice(0, count)) close(fd);
   }
 
   /** The same port for something else: the sockets are made anew, so that nothing of the old one's queue reaches the new. */
@@ -108,15 +121,19 @@ export class ListenerSet {
     return group !== undefined && group.wanted.plan.serviceId !== wanted.plan.serviceId;
   }
 
-  #withdraw(key: FrontendKey): readonly Fd[] {
+  #withdraw(key: FrontendKey): void {
     const group = this.#groups.get(key);
-    if (group === undefined) return [];
+    if (group === undefined) return;
     if (group.wanted.plan.protocol === 'tcp' && group.state.state === 'listening')
       for (const fd of group.sockets) pauseListener(fd);
     this.#lend(group, false);
     this.#groups.delete(key);
     this.#ids.release(key);
-    return group.sockets;
+    this.#leave(group);
+  }
+
+  #leave({ sockets, wanted: { plan } }: Group): void {
+    this.#leaving.push(...sockets.map((fd) => ({ fd, plan })));
   }
 
   #set(wanted: FrontendWanted): void {
@@ -197,7 +214,7 @@ export class ListenerSet {
       for (const fd of before) close(fd);
     } else {
       this.#lend(group, false);
-      this.#leaving.push(...before);
+      this.#leave({ ...group, sockets: before });
     }
     group.sockets = sockets;
     if (group.state.state === 'blocked') return;

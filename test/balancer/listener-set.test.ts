@@ -177,3 +177,30 @@ t.test('a UDP port is refused without an eligible endpoint, too, and shared by t
   await listeners.update([one.key], []);
   t.equal(portProblem('udp', port, '127.0.0.1'), undefined, 'removed: free');
 });
+
+t.test('a port is held until the workers have let go of it', async (t) => {
+  const one = plan(unusedPort());
+  const held = (listeners: ListenerSet) => listeners.holds('tcp', one.port, '127.0.0.1');
+  let letGo = (): void => undefined;
+  const listeners: ListenerSet = new ListenerSet(new Slots(8), {
+    workers: 2,
+    postTo: () => undefined,
+    barrier: () => new Promise((resolve) => (letGo = resolve)),
+    log: SILENT_LOG,
+  });
+  await listeners.update([], [{ plan: one, backend: 1, hasEligible: false }]);
+  t.ok(held(listeners));
+  t.notOk(listeners.holds('udp', one.port, '127.0.0.1'), 'of that protocol');
+  t.notOk(listeners.holds('tcp', one.port, undefined), 'on that address');
+  const removed = listeners.update([one.key], []);
+  t.ok(held(listeners), 'although it is to go');
+  await new Promise(setImmediate);
+  t.equal(listeners.state(one.key), undefined);
+  t.ok(held(listeners), 'although it is gone for everybody else');
+  t.match(portProblem('tcp', one.port, '127.0.0.1'), /EADDRINUSE/);
+  letGo();
+  await removed;
+  t.notOk(held(listeners));
+  t.equal(portProblem('tcp', one.port, '127.0.0.1'), undefined);
+  await listeners.refuseAll();
+});

@@ -1,6 +1,7 @@
 // Docker's own client against an agent: every command that concerns the network, as somebody who knows Docker types it.
 import './support/node.ts';
 import t from 'tap';
+import { ask } from '../api/world.ts';
 import { startAgent } from '../support/agent.ts';
 import { dockerClient, hasDockerClient } from './support/docker-client.ts';
 import { mayBeNode } from './support/node.ts';
@@ -185,5 +186,14 @@ t.test('docker', async (t) => {
     );
     const [plain = ''] = (await docker.text(...told)).split('\n');
     t.match(plain, /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-][\d:]+) network create [a-z0-9]{25} \(name=back, type=overlay\)$/);
+  });
+
+  await t.test('a port is free at once for the next service', async (t) => {
+    const spec = { Name: 'next', EndpointSpec: { Ports: [{ Protocol: 'udp', TargetPort: 53, PublishedPort: 5300 }] } };
+    for (let n = 0; n < 20; n++) {
+      const created = await ask(agent.folder.socket, 'POST', '/services/create', spec);
+      t.equal(created.status, 201, created.text);
+      await ask(agent.folder.socket, 'DELETE', '/services/next');
+    }
   });
 });
