@@ -67,11 +67,14 @@ export function lines(socket: Socket | string): LineConnection {
   });
   const received: string[] = [];
   const waiting: ((line: string | undefined) => void)[] = [];
-  createInterface({ input: socket }).on('line', (line) => {
+  const reader = createInterface({ input: socket });
+  reader.on('line', (line) => {
     const next = waiting.shift();
     if (next === undefined) received.push(line);
     else next(line);
   });
+  // It repeats the socket's, which `ended` tells of.
+  reader.on('error', () => {});
   const line = () =>
     Promise.race([
       received.length > 0
