@@ -1,4 +1,5 @@
 // Docker's own client against an agent: every command that concerns the network, as somebody who knows Docker types it.
+import './support/docker-packages.ts';
 import './support/node.ts';
 import t from 'tap';
 import { ask } from '../api/world.ts';

@@ -1,5 +1,6 @@
 // Stack files as people have them: `docker stack deploy` and `vipmesh stack deploy` make the same of each, again changes
 // nothing, and an edit changes only what it is about.
+import './support/docker-packages.ts';
 import './support/node.ts';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

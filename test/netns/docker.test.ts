@@ -1,8 +1,9 @@
 // Containers of a real Docker Engine become tasks.
+import './support/docker-packages.ts';
 import './support/node.ts';
 import t from 'tap';
 import { startAgent } from '../support/agent.ts';
-import { type Docker, startDocker } from '../support/docker.ts';
+import { type Docker, startDocker } from './support/docker.ts';
 import { OWN_NETNS } from '../../src/native/netns.ts';
 import { api, httpGet } from './support/clients.ts';
 import { endpoints } from './support/mesh.ts';

@@ -1,5 +1,5 @@
-// A real Docker Engine for one test file, in the network and mount namespaces that the test's process has made its own
-// (netns/support/node.ts), with an image that is made here. Nothing is pulled, and nothing of it is left.
+// A real Docker Engine for one test file, in the network and mount namespaces that the test's process has made its own (node.ts),
+// with an image that is made here. Nothing is pulled, and nothing of it is left. The file imports docker-packages.ts first.
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -19,18 +19,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
-import { umount2 } from '../../src/native/libc.ts';
-import { MNT_DETACH } from '../../src/native/constants.ts';
-import { endWithProcess } from './agent.ts';
-import { findProgram, needsPackages } from './requirements.ts';
-
-/** Programs of Debian's packages that an engine and the image are made of. */
-export const DOCKER_PACKAGES = {
-  dockerd: 'docker.io',
-  iptables: 'iptables',
-  busybox: 'busybox-static',
-  mount: 'mount',
-} as const;
+import { umount2 } from '../../../src/native/libc.ts';
+import { MNT_DETACH } from '../../../src/native/constants.ts';
+import { endWithProcess } from '../../support/agent.ts';
+import { findProgram } from '../../support/requirements.ts';
+import { needsDockerPackages } from './docker-packages.ts';
 
 /** Who waits this long waits for ever. */
 const PATIENCE_MS = 120_000;
@@ -54,8 +47,8 @@ export interface Docker {
 }
 
 /** Undefined where the test cannot run; why was then said. Ends with the test, and all its containers with it. */
-export async function startDocker(test: Parameters<typeof needsPackages>[0]): Promise<Docker | undefined> {
-  if (!needsPackages(test, DOCKER_PACKAGES)) return undefined;
+export async function startDocker(test: Parameters<typeof needsDockerPackages>[0]): Promise<Docker | undefined> {
+  if (!needsDockerPackages(test)) return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'vipmesh-docker-'));
   const cgroup = `vipmesh-test-${process.pid}`;
   const socket = join(folder, 'docker.sock');
