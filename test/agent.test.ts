@@ -140,6 +140,7 @@ t.test('three endpoints behind a name, a VIP and a published port', async (t) =>
     );
     t.match(metrics, /vipmesh_service_eligible_tasks\{service="shop_web"\} 2/);
     t.match(metrics, /vipmesh_dns_queries_total\{protocol="udp"\} [1-9]/);
+    t.match(metrics, /vipmesh_dns_questions_total\{type="A"\} [1-9]/);
   });
 
   await t.test('T7: nobody left: the port is refused, and stays ours', async (t) => {

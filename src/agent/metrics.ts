@@ -1,6 +1,7 @@
 // What the agent counts, as Prometheus reads it. Everything is collected when it is scraped.
 import type { ApiContext } from '../api/context.ts';
 import type { DataPlane } from '../datapath/plane.ts';
+import { COUNTED_TYPES, placeOfType } from '../dns/counted-types.ts';
 import type { HealthMonitor } from '../health/monitor.ts';
 import { type Endpoint, endpointOf } from '../model/endpoint.ts';
 import type { Task } from '../model/task.ts';
@@ -249,6 +250,14 @@ function registerTotals(metrics: Metrics, plane: DataPlane): void {
     'counter',
     ['source'],
     labelled('source', ANSWER_SOURCES),
+  );
+  const types = Object.entries(COUNTED_TYPES).map(([name, type]) => [name, TOTAL.dnsTypes + placeOfType(type)]);
+  metrics.registerCollector(
+    'vipmesh_dns_questions_total',
+    'DNS questions by type, as far as they could be read and came from clients of ours',
+    'counter',
+    ['type'],
+    labelled('type', { ...Object.fromEntries(types), other: TOTAL.dnsTypes }),
   );
   const rcodes = Object.fromEntries(Object.entries(RCODES).map(([name, code]) => [name, TOTAL.dnsRcodes + code]));
   metrics.registerCollector(

@@ -5,6 +5,7 @@ import { isMapped } from '../native/sockaddr.ts';
 import { TOTAL } from '../runtime/worker-env.ts';
 import { AnswerTable, NO_RECORDS } from './answer-table.ts';
 import type { DnsCommand, Scope } from './command.ts';
+import { placeOfType } from './counted-types.ts';
 import type { Deliver, Forwarder } from './forwarder.ts';
 import { DROP, Query } from './query.ts';
 import { APEX, authorityAt, FORWARD, NO_DATA, NO_NAME, REFUSE, resolve } from './resolve.ts';
@@ -104,6 +105,7 @@ export class Responder {
     const verdict = query.read(bytes, start, length);
     if (verdict === DROP) return this.#count(TOTAL.dnsDropped, NO_REPLY);
     if (verdict !== NOERROR) return this.#error(verdict, at);
+    this.#count(TOTAL.dnsTypes + placeOfType(query.type), 0);
     const limit = overTcp ? MAX_MESSAGE_BYTES : query.udpLimit;
     const found = resolve(query, scope, this.#table);
     if (found >= 0) {

@@ -136,6 +136,8 @@ export const TOTAL = {
   proxyHeadersRefused: 25,
   /** Answers by rcode: `dnsRcodes + rcode`, 0 to 15. */
   dnsRcodes: 32,
+  /** Questions by type: `dnsTypes + placeOfType(type)`, 0 to 15. */
+  dnsTypes: 48,
   /** Upstream n counts at `dnsUpstreams + n * UPSTREAM.stride + UPSTREAM.asked` and so on. */
   dnsUpstreams: 64,
   dnsUpstreamsMost: 32,

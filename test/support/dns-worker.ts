@@ -28,6 +28,8 @@ export interface DnsWorker {
   /** Resolves when the commands have taken effect. */
   tell(...commands: DnsCommand[]): Promise<void>;
   count(counter: keyof typeof TOTAL): number;
+  /** At an index of TOTAL, or behind one that stands for several. */
+  total(index: number): number;
   /** Of the upstream with this number: the node's come first, then those of routes. */
   upstream(number: number, what: 'asked' | 'answered' | 'silent' | 'loops'): number;
 }
@@ -94,6 +96,7 @@ export async function startDnsWorker(options: DnsWorkerOptions = {}): Promise<Dn
     tcpFd,
     tell,
     count: (counter) => totals[TOTAL[counter]] ?? 0,
+    total: (index) => totals[index] ?? 0,
     upstream: (number, what) => totals[TOTAL.dnsUpstreams + number * UPSTREAM.stride + UPSTREAM[what]] ?? 0,
   };
 }
