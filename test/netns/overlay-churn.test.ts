@@ -83,10 +83,15 @@ type Everything = Readonly<Record<string, readonly string[]>>;
 async function everything(kernel: LinuxKernel): Promise<Everything> {
   const found: Record<string, readonly string[]> = { node1: linesOf(await kernel.own.observe()) };
   for (const name of namespaces()) {
-    const namespace = await kernel.openNamespace(`/run/netns/${name}`);
-    if (namespace === undefined) continue;
-    found[name] = linesOf(await namespace.observe());
-    namespace.close();
+    try {
+      const namespace = await kernel.openNamespace(`/run/netns/${name}`);
+      if (namespace === undefined) continue;
+      found[name] = linesOf(await namespace.observe());
+      namespace.close();
+    } catch (error) {
+      // One that is being removed is a plain file for a moment.
+      found[name] = [String(error)];
+    }
   }
   return found;
 }
