@@ -168,11 +168,11 @@ export class ListenerSet {
       group.sockets = this.#makeGroup(plan, true);
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      this.#blocked(group, error.message);
+      this.#blocked(group, blockedBy(error, plan));
       return;
     }
     if (group.state.state === 'blocked' && group.state.reason !== 'not tried yet') {
-      this.#port.log.info('the port is free again, and ours', { frontend: plan.key });
+      this.#port.log.info('the port can be had now, and is ours', { frontend: plan.key });
     }
     group.state = { state: 'refusing' };
   }
@@ -206,7 +206,7 @@ export class ListenerSet {
       sockets = this.#makeGroup(wanted.plan, !hasEligible);
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      this.#blocked(group, error.message);
+      this.#blocked(group, blockedBy(error, wanted.plan));
       sockets = [];
     }
     if (hasEligible) {
@@ -303,7 +303,16 @@ export class ListenerSet {
   }
 }
 
-/** Why a published port could not be had on this node now; undefined when it could. Nothing stays bound. */
+/** Why a port is not ours now, as a sentence for the user. */
+function blockedBy(error: NativeError, { address }: FrontendPlan): string {
+  if (error.code !== 'EADDRNOTAVAIL' || address === undefined) return error.message;
+  return `no interface of this node has the address ${address}; it is listened on as soon as one has`;
+}
+
+/**
+ * Why a published port could not be had on this node now; undefined when it could. Nothing stays bound. An address that is not
+ * here is no problem: it may be another node's, or come later.
+ */
 export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: string): string | undefined {
   for (const candidate of address === undefined ? ['::', '0.0.0.0'] : [address]) {
     try {
@@ -312,6 +321,7 @@ export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: str
       return undefined;
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
+      if (error.code === 'EADDRNOTAVAIL') return undefined;
       if (error.code !== 'EAFNOSUPPORT') return error.message;
     }
   }

@@ -1,7 +1,7 @@
 // `--publish`, `--publish-rm` and `--expose`: ports as Docker's command line writes them. PURE.
 import type { DockerPort } from '../api/schema.ts';
 import { parseIp } from '../model/address.ts';
-import { parsePort, portNameProblem, type Protocol } from '../model/port.ts';
+import { isPortNumber, parsePort, portNameProblem, type Protocol } from '../model/port.ts';
 import { parseFields } from './flag-fields.ts';
 import { CliError } from './shell.ts';
 
@@ -58,7 +58,7 @@ export function parseUnpublish(flag: string, text: string): (port: DockerPort) =
 
 function shortPorts(flag: string, text: string): readonly DockerPort[] {
   const { rest, protocol } = splitProtocol(flag, text);
-  const parts = /^(?:(?:(\[[^\]]*\]|[^:]*):)?([^:]*):)?([^:]+)$/.exec(rest);
+  const parts = /^(?:(?:(\[[^\]]*\]|.*):)?([^:]*):)?([^:]+)$/.exec(rest);
   if (parts === null) throw misused(flag, text, 'should be [[ADDRESS:]PUBLISHED:]TARGET[/tcp|/udp], IPv6 in brackets');
   const [, address, publishedText, targetText = ''] = parts;
   const target = readRange(flag, text, targetText);
@@ -156,12 +156,17 @@ function readAddress(flag: string, text: string, word: string): string {
 }
 
 function readRange(flag: string, text: string, range: string): Range {
-  const [first, last = first] = range.split('-', 2).map(parsePort);
+  const [first, last = first] = range.split('-', 2).map(rangeEnd);
   if (first === undefined || last === undefined || range.split('-').length > 2) {
     throw misused(flag, text, `: "${range}" is no port of 1 to 65535 and no range FIRST-LAST`);
   }
   if (last < first) throw misused(flag, text, `: the range ${range} ends before it begins`);
   return [first, last];
+}
+
+/** As Docker and Compose take them: zeros in front mean nothing. */
+function rangeEnd(text: string): number | undefined {
+  return /^\d{1,5}$/.test(text) && isPortNumber(Number(text)) ? Number(text) : undefined;
 }
 
 function count([first, last]: Range): number {

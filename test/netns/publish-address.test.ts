@@ -1,0 +1,92 @@
+// On which addresses a published port is: a real agent on a node (this process's own network namespace) whose addresses change.
+import { inOwnNetns } from '../support/own-netns.ts';
+import { execFileSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import t from 'tap';
+import { startAgent } from '../support/agent.ts';
+import { needsPackages, needsRoot } from '../support/requirements.ts';
+
+function ip(...words: string[]): void {
+  execFileSync('ip', words);
+}
+
+/** What a server there says, or the code of the error. */
+async function ask(host: string, port: number): Promise<string> {
+  const socket = connect(port, host);
+  try {
+    const [data] = await once(socket, 'data');
+    return String(data);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? '';
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Who answers. A datagram that comes before the port is ours is lost, so it is sent again and again. */
+async function whoEchoes(host: string, port: number): Promise<unknown> {
+  const socket = createSocket('udp4');
+  const again = setInterval(() => socket.send('echo', port, host), 20);
+  const [, from] = await once(socket, 'message');
+  clearInterval(again);
+  socket.close();
+  return from;
+}
+
+async function untilSaid(host: string, port: number, expected: string): Promise<void> {
+  while ((await ask(host, port)) !== expected);
+}
+
+t.test('an address that is not there, then is; every address, of both families', async (t) => {
+  if (!needsRoot(t, 'to give a node addresses') || !needsPackages(t, { ip: 'iproute2' })) return;
+  t.ok(inOwnNetns, 'this process is a node of its own');
+  ip('link', 'set', 'lo', 'up');
+  ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'eth10');
+  for (const link of ['eth9', 'eth10']) ip('link', 'set', link, 'up');
+  const server = createServer((socket) => socket.on('error', () => {}).end('served')).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address() as AddressInfo;
+  const echo = createSocket('udp4').bind(address.port, address.address);
+  await once(echo, 'listening');
+  echo.on('message', (datagram, { port, address: client }) => echo.send(datagram, port, client));
+  t.teardown(() => {
+    server.close();
+    echo.close();
+  });
+  const agent = await startAgent({
+    stacks: {
+      shop: `networks:
+  default: { driver: local, ipam: { config: [{ subnet: 127.115.0.0/16 }] } }
+services:
+  web:
+    ports: ["8001:80", "10.9.8.7:8002:80", "10.9.8.7:8002:80/udp", "[fd09::7]:8002:80", "127.0.0.1:8003:80"]
+    x-vipmesh: { endpoints: ["127.0.0.1:${address.port}"], health: { tcp: true, timeout: 20s } }
+`,
+    },
+  });
+  for (const host of ['127.0.0.1', '::1']) await untilSaid(host, 8001, 'served');
+  await untilSaid('127.0.0.1', 8003, 'served');
+  t.equal(await ask('::1', 8003), 'ECONNREFUSED', 'an address that was given is the only one');
+  t.equal(await ask('127.0.0.1', 8002), 'ECONNREFUSED');
+  const shown = await agent.cli('service', 'inspect', '--pretty', 'web');
+  t.match(shown.stdout, /10\.9\.8\.7:8002\/tcp +80 +blocked .*no interface of this node has the address 10\.9\.8\.7/);
+  t.match(shown.stdout, /\[fd09::7\]:8002\/tcp +80 +blocked .*no interface of this node has the address fd09::7/);
+
+  ip('address', 'add', '10.9.8.7/24', 'dev', 'eth9');
+  ip('address', 'add', 'fd09::7/64', 'dev', 'eth9', 'nodad');
+  await untilSaid('10.9.8.7', 8002, 'served');
+  await untilSaid('fd09::7', 8002, 'served');
+  t.match(await whoEchoes('10.9.8.7', 8002), { address: '10.9.8.7', port: 8002 }, 'UDP on the number of a TCP port');
+  t.equal(await ask('127.0.0.1', 8002), 'ECONNREFUSED');
+  t.equal(await ask('10.9.8.7', 8001), 'served', 'every address means also those that came later');
+
+  // What is elsewhere, or not yet anywhere, may be published by hand as well.
+  const endpoint = ['--endpoint', `127.0.0.1:${address.port}`, '--network', 'shop_default'];
+  const words = ['service', 'create', '--no-healthcheck', ...endpoint, '--publish', '10.9.8.8:8002:80', 'second'];
+  t.match(await agent.cli(...words), { code: 0 });
+  t.equal(await ask('10.9.8.7', 8002), 'served', 'one number at two addresses is two ports');
+  ip('address', 'add', '10.9.8.8/24', 'dev', 'eth9');
+  await untilSaid('10.9.8.8', 8002, 'served');
+});
