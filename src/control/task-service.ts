@@ -45,21 +45,23 @@ function existing(draft: Draft, text: string, mayBeNew: boolean): Service | unde
 function refuseTaken({ spec, ports }: Service, wanted: readonly PublishSpec[]): void {
   const holder = ports.find((port) => wanted.some((one) => portsCollide(one, port)));
   if (holder === undefined) return;
-  const { protocol, publishedPort, targetPort } = holder;
+  const { protocol, publishedPort, targetPort, mode, name } = holder;
+  const how = `target port ${targetPort}, mode ${mode}, ${name === undefined ? 'no name' : `name ${name}`}`;
   throw new ControlError(
     'conflict',
-    `service ${spec.name} publishes port ${formatPort(protocol, publishedPort)} already, otherwise (target port ${targetPort}, mode ${holder.mode}); choose another port, or take that one back (vipmesh service update --publish-rm ${formatPort(protocol, targetPort)} ${spec.name})`,
+    `service ${spec.name} publishes port ${formatPort(protocol, publishedPort)} already, otherwise (${how}); choose another port, or take that one back (vipmesh service update --publish-rm ${formatPort(protocol, targetPort)} ${spec.name})`,
   );
 }
 
-/** Whoever does not say which port it is to be is content with any. */
+/** Whoever does not say which port it is to be is content with any, and likewise with any name. */
 function fulfils(has: PublishSpec, wanted: PublishSpec): boolean {
   return (
     has.protocol === wanted.protocol &&
     has.targetPort === wanted.targetPort &&
     has.mode === wanted.mode &&
     has.hostAddress === wanted.hostAddress &&
-    (wanted.publishedPort === undefined || has.publishedPort === wanted.publishedPort)
+    (wanted.publishedPort === undefined || has.publishedPort === wanted.publishedPort) &&
+    (wanted.name === undefined || has.name === wanted.name)
   );
 }
 

@@ -180,6 +180,62 @@ for (const moment of ['adopting', 'adopted', 'settling'] as const) {
   });
 }
 
+t.test('containers are looked into once they are served; what is then lost is let go of, or made anew', async (t) => {
+  const { catalog, commit } = await catalogOf(t);
+  const tasks = (['process', 'attached', 'process'] as const).map((source, i): Task => {
+    const attachments = [{ networkId: back.id, address: ip(`10.64.0.${20 + i}`), aliases: [] }];
+    return { ...there, id: id<TaskId>(`${source}${i}`), nodeId: SELF, source, attachments };
+  });
+  for (const value of tasks) await catalog.at(commit({ kind: 'task', value }));
+  const [first, second, gone] = tasks.map((task) => task.id) as [TaskId, TaskId, TaskId];
+  const said: string[] = [];
+  const say = (what: string, taskId: TaskId) => said.push(`${what} ${taskId.replace(/x+$/, '')}`);
+  let lost: (ids: readonly TaskId[]) => void = () => {};
+  const clock = new FakeClock();
+  const done = new Promise<void>((resolve) => {
+    void takeUp({
+      nodeId: SELF,
+      log: { ...SILENT_LOG, warn: () => said.filter((one) => one.startsWith('detach')).length === 2 && resolve() },
+      catalog,
+      mesh: { start: () => said.push('serve'), apply: () => {}, openNodeResolver: () => {}, settled: async () => {} },
+      dns: { address: '127.0.0.11', port: 53 },
+      monitor: { watch: () => {}, unwatch: () => {} } as never,
+      containers: {
+        specOf: () => undefined,
+        adopted: () => said.push('adopted'),
+        attach: async (task) => {
+          say('attach', task.id);
+          return null;
+        },
+        detach: async (taskId) => void say('detach', taskId),
+      },
+      overlay: {
+        adopt: async () => {
+          const containers = [first, second].map((taskId) => ({ taskId, netnsPath: '/x', netnsFd: 1 }));
+          return { containers, removed: [] };
+        },
+        verify: () => {
+          said.push('verify');
+          return new Promise((wake) => {
+            lost = wake;
+          });
+        },
+      },
+      tasks: { recover: async () => {} },
+      attached: {
+        resume: async (task) => void say('resume', task.id),
+        recover: async () => void said.push('recovered'),
+        removed: (taskId) => void say('let go', taskId),
+      },
+      leavers: { clock, isHere: () => false, openConnections: () => 0, applied: async () => {}, stop: () => {} },
+    }).then(() => lost([first, second]));
+  });
+  await done;
+  const served = ['adopted', 'serve', 'resume attached1', 'attach process0', 'attach process2', 'recovered', 'verify'];
+  const after = ['detach process0', 'attach process0', 'detach attached1', 'let go attached1'];
+  t.same(said, [...served, ...after], `${gone.slice(0, 8)} had no namespace any more, and waits for the others`);
+});
+
 t.test('a snapshot as changes from nothing has all that the kernel is told of', async (t) => {
   const { catalog, commit } = await catalogOf(t);
   for (const record of JOINING) await catalog.at(commit(record));
