@@ -93,7 +93,7 @@ async function measureRound({ samples }: Attaching, node: Node): Promise<Round> 
   try {
     const names = Array.from({ length: MANY + 1 }, (_, index) => `guest-${index}`);
     for (const name of names) await kernel.ensureNamespace(name);
-    await node.cli('network', 'create', '--subnet', SUBNET, NETWORK);
+    await node.cli('network', 'create', '--attachable', '--subnet', SUBNET, NETWORK);
     await node.cli('service', 'create', '--name', SERVICE, '--network', NETWORK);
     const [spare = '', ...guests] = names;
     for (const name of guests.slice(0, FEW)) await attach(node, name);

@@ -62,7 +62,8 @@ there (docker run --dns 127.0.0.11). What it has already, an eth0 and a default 
 way outside, unless all of the networks are internal. Prints the id of the task.
 ${PUBLISH_NOTE}
 The task lasts as long as the process PID runs or PATH exists, or until "vipmesh detach". A check of the service that is a command
-cannot run in the container; a tcp check takes its place. Needs an agent that runs as root, and overlay networks.`;
+cannot run in the container; a tcp check takes its place. Needs an agent that runs as root, and overlay networks that are
+attachable (vipmesh network create --attachable, "attachable: true" in a stack file; "default" is).`;
 
 export function detachCommand(shell: Shell): Command {
   return placeOptions(

@@ -28,7 +28,7 @@ export function createNetworkCommand(shell: Shell): Command {
     .option('--subnet <SUBNET>', 'ADDRESS/LENGTH; one of each family at most (default: a free one)', collect)
     .option('--ipv6', 'IPv6 addresses too')
     .option('--internal', 'no way out: no route and no DNS of the world outside')
-    .option('--attachable', 'accepted as in Docker: tasks may join it by hand')
+    .option('--attachable', 'containers may be attached by hand (vipmesh attach)')
     .option('--label <KEY=VALUE>', 'label; repeatable', collect)
     .option('-o, --opt <KEY=VALUE>', 'option of the driver, also dns_ttl=SECONDS for its names; repeatable', collect)
     .action(async (name: string, flags: NetworkFlags, self: Command) => {

@@ -52,7 +52,10 @@ export function addTask(draft: Draft, wanted: NewTask): Task {
   const networks = networksOf(draft, service, wanted.networks);
   const { bridged } = wanted;
   const source = bridged !== undefined ? 'bridged' : wanted.attached !== undefined ? 'attached' : 'process';
-  if (source === 'attached') refuseAttaching(draft, service, networks);
+  if (source === 'attached') {
+    refuseAttaching(draft, service, networks);
+    if (wanted.attached?.container === undefined) refuseClosed(networks);
+  }
   refuseHiddenNames(draft, service, networks, wanted);
   const addresses = new WantedAddresses(wanted.addresses ?? []);
   const whose = wanted.name === undefined ? `the new task of ${service.spec.name}` : `task ${name}`;
@@ -201,6 +204,21 @@ function refuseAttaching(draft: Draft, service: Service, networks: readonly Netw
     networks.length === 1
       ? `network ${local.spec.name} is local: what is on it listens on the node itself, and no container can be attached to it; ${advice}`
       : `network ${local.spec.name} of service ${service.spec.name} is local, and no container can be attached to it; name the others with --network, or ${advice}`,
+  );
+}
+
+/**
+ * As Docker, which lets nobody attach a container by hand to a network that was not made for it. What `vipmesh run` starts, and a
+ * container of the engine that names its service by a label, are the service's own.
+ */
+function refuseClosed(networks: readonly Network[]): void {
+  const closed = networks.filter(({ spec }) => !spec.attachable).map(({ spec }) => spec.name);
+  if (closed.length === 0) return;
+  const [what, how] = closed.length === 1 ? ['network', 'is'] : ['networks', 'are'];
+  const advice = closed.length < networks.length ? '; or name the others with --network' : '';
+  throw new ControlError(
+    'forbidden',
+    `${what} ${closed.join(', ')} ${how} not attachable: no container may be attached by hand; say "attachable: true" in the stack file, or make the network with vipmesh network create --attachable${advice}`,
   );
 }
 

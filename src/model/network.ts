@@ -16,6 +16,7 @@ export interface NetworkSpec {
   readonly ipv6: boolean;
   /** No way out: no route, no forwarding of DNS. */
   readonly internal: boolean;
+  /** A container may be attached by hand, and not only by its service. */
   readonly attachable: boolean;
   readonly labels: Readonly<Record<string, string>>;
   /** Docker's `driver_opts`, kept as they were given. */

@@ -2,10 +2,12 @@
 import t from 'tap';
 import { networkSpec, openWorld, refusal, serviceSpec } from './world.ts';
 
+const OPEN = { attachable: true };
+
 t.test('what an attached container is', async (t) => {
   const w = await openWorld(t);
-  await w.control.createNetwork(networkSpec('front'));
-  await w.control.createNetwork(networkSpec('back', { ipv6: true }));
+  await w.control.createNetwork(networkSpec('front', OPEN));
+  await w.control.createNetwork(networkSpec('back', { ...OPEN, ipv6: true }));
   await w.control.createService(serviceSpec('web', { networks: ['front', 'back'], expose: ['80'] }));
   const plain = await w.control.tasks.addAttached({ Service: 'web', PID: 4711 });
   t.match(plain, { source: 'attached', state: 'starting', health: 'none', pid: 4711, name: `web.1.${plain.id}` });
@@ -48,7 +50,7 @@ t.test('what an attached container is', async (t) => {
 
 t.test('with a check', async (t) => {
   const w = await openWorld(t);
-  await w.control.createNetwork(networkSpec('front'));
+  await w.control.createNetwork(networkSpec('front', OPEN));
   const timing = { intervalMs: 1, timeoutMs: 1, retries: 1, startPeriodMs: 0 };
   const exec = { probe: { kind: 'exec', command: ['true'], shell: false }, ...timing } as const;
   const tcp = { probe: { kind: 'tcp' }, ...timing } as const;
@@ -67,7 +69,7 @@ t.test('with a check', async (t) => {
 
 t.test('refused', async (t) => {
   const w = await openWorld(t);
-  await w.control.createNetwork(networkSpec('front'));
+  await w.control.createNetwork(networkSpec('front', OPEN));
   await w.control.createNetwork(networkSpec('home', { driver: 'local' }));
   await w.control.createService(serviceSpec('web', { networks: ['front'], expose: ['80'] }));
   await w.control.createService(serviceSpec('near', { networks: ['home'] }));
@@ -105,6 +107,32 @@ t.test('refused', async (t) => {
     await refusal(w.control.removeEndpoint(first.id)),
     /^invalid: task first is an attached container; detach it/,
   );
+});
+
+t.test('a network that is not attachable', async (t) => {
+  const w = await openWorld(t);
+  for (const name of ['front', 'inner', 'core'])
+    await w.control.createNetwork(networkSpec(name, { attachable: name === 'front' }));
+  await w.control.createService(serviceSpec('web', { networks: ['inner', 'front'] }));
+  await w.control.createService(serviceSpec('db', { networks: ['inner', 'core'] }));
+  const attach = (Service: string, Networks?: string[]) =>
+    refusal(w.control.tasks.addAttached({ Service, PID: 1, ...(Networks === undefined ? {} : { Networks }) }));
+  t.match(
+    await attach('web'),
+    /^forbidden: network inner is not attachable: .*"attachable: true" in the stack file.* network create --attachable; or name the others with --network$/,
+  );
+  t.match(await attach('db'), /^forbidden: networks inner, core are not attachable: .* create --attachable$/);
+  t.match(await w.control.tasks.addAttached({ Service: 'web', PID: 1, Networks: ['front'] }), { source: 'attached' });
+  t.match(await w.control.addTask({ service: 'web' }), { attachments: [{}, {}] }, 'what runs for its service joins it');
+  const container = { id: 'c0ffee', hasCheck: false };
+  const ofEngine = { service: 'db', pid: 7, attached: { container } } as const;
+  t.match(await w.control.addTask(ofEngine), { source: 'attached' }, 'so does a container that names its service');
+});
+
+t.test('the network of services that name none is attachable', async (t) => {
+  const w = await openWorld(t);
+  await w.control.createService(serviceSpec('web'));
+  t.match(await w.control.tasks.addAttached({ Service: 'web', PID: 1 }), { source: 'attached' });
 });
 
 t.test('an agent without privilege', async (t) => {

@@ -6,7 +6,7 @@ import { networkSpec, openWorld, publishSpec, refusal, serviceSpec, type World }
 
 async function world(t: Parameters<typeof openWorld>[0]): Promise<World> {
   const w = await openWorld(t);
-  await w.control.createNetwork(networkSpec('front'));
+  await w.control.createNetwork(networkSpec('front', { attachable: true }));
   await w.control.createNetwork(networkSpec('back'));
   return w;
 }
@@ -82,7 +82,11 @@ t.test('refused, with nothing changed', async (t) => {
     [{ service: 'db', publish }, /^conflict: service db: port 8080\/tcp is published by service web; choose another/],
     [
       { service: 'web', publish: [publishSpec('8080:81')] },
-      /^conflict: service web publishes port 8080\/tcp already, otherwise \(target port 80, mode ingress\); choose another/,
+      /^conflict: service web publishes port 8080\/tcp already, otherwise \(target port 80, mode ingress, no name\); choose another/,
+    ],
+    [
+      { service: 'web', publish: [{ ...publishSpec('8080:80'), name: 'http' }] },
+      /^conflict: service web publishes port 8080\/tcp already, otherwise \(target port 80, mode ingress, no name\)/,
     ],
     [
       { service: 'new', networks: ['nowhere'], publish: [publishSpec('1:1')] },

@@ -21,7 +21,7 @@ const STACK = `services:
     ports: ["80:8000"]
   shell: {networks: [front]}
 networks:
-  front: {driver: overlay, enable_ipv6: true}
+  front: {driver: overlay, enable_ipv6: true, attachable: true}
 `;
 const DNS = ['--dns', '127.0.0.11:53'];
 

@@ -24,8 +24,8 @@ const STACK = `services:
   checked: {networks: [back], expose: ["8000"], healthcheck: {test: [CMD, "true"]}}
   near: {networks: [home], ports: ["8090:8000"]}
 networks:
-  front: {driver: overlay, ipam: {config: [{subnet: 10.99.0.0/24}]}}
-  back: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.98.0.0/24}]}}
+  front: {driver: overlay, attachable: true, ipam: {config: [{subnet: 10.99.0.0/24}]}}
+  back: {driver: overlay, attachable: true, internal: true, ipam: {config: [{subnet: 10.98.0.0/24}]}}
   home: {driver: local}
 `;
 /** What a namespace that was made with `unshare --net` has; attaching sets its loopback up, and leaves it so. */
@@ -210,7 +210,7 @@ t.test('containers that something else started', async (t) => {
   });
 
   await t.test('a network whose subnet the container routes elsewhere', async (t) => {
-    await agent.cli('network', 'create', '--driver', 'overlay', '--subnet', '192.0.2.128/25', 'clash');
+    await agent.cli('network', 'create', '--driver', 'overlay', '--attachable', '--subnet', '192.0.2.128/25', 'clash');
     await agent.cli('service', 'create', '--network', 'clash', '--name', 'clashing');
     const message = /routes \(a part of\) 192\.0\.2\.128\/25, the subnet of network clash, over its eth0 already/;
     t.match(await agent.cli('attach', '--netns', blue, '--service', 'clashing'), { code: 1, stderr: message });

@@ -25,7 +25,7 @@ const STACK = `services:
   lone: {networks: [back], expose: ["8000"]}
 networks:
   front: {driver: overlay}
-  back: {driver: overlay}
+  back: {driver: overlay, attachable: true}
 `;
 const LOOK_ALIKES = ['vipmesh-abcdef', 'vipmesh-abcdef-short', 'my-vipmesh-abcdef-12345678'];
 

@@ -20,8 +20,8 @@ const STACK = `services:
   inner: {networks: [back], x-vipmesh: {drain: 0s}}
   outer: {networks: [front], x-vipmesh: {drain: 0s}}
 networks:
-  back: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.99.0.0/24}]}}
-  front: {driver: overlay, ipam: {config: [{subnet: 10.98.0.0/24}]}}
+  back: {driver: overlay, attachable: true, internal: true, ipam: {config: [{subnet: 10.99.0.0/24}]}}
+  front: {driver: overlay, attachable: true, ipam: {config: [{subnet: 10.98.0.0/24}]}}
 `;
 /** Containers that come and go in each part of the test. */
 const QUIET = 700;
