@@ -1,7 +1,7 @@
 // The processes of the bench: each in a session of its own, observed through /proc, ended by its number whatever happens.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 
@@ -177,10 +177,19 @@ export function kernelSlabBytes(): number {
   return Number(/^SUnreclaim:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
 }
 
-/** It and its descendants. */
+/** It and its descendants, whichever thread started them (a Go program forks from any of them). */
 function treeOf(pid: number): readonly number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) => childrenOf(`/proc/${pid}/task/${thread}`));
   return [pid, ...children.flatMap(treeOf)];
+}
+
+function childrenOf(thread: string): readonly number[] {
+  try {
+    return readFileSync(`${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  } catch {
+    // The thread has ended since it was listed.
+    return [];
+  }
 }
 
 function ticksOf(pid: number): number {

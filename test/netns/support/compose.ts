@@ -1,5 +1,5 @@
 // Containers as `docker compose` makes them: what is on this machine need not have it.
-import type { Docker } from './docker.ts';
+import type { Docker } from './docker-engine.ts';
 import type { Agent } from '../../support/agent.ts';
 import { endpoints } from './mesh.ts';
 import { until } from './tasks.ts';
