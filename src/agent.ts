@@ -15,6 +15,7 @@ import { registerOverlayMetrics } from './agent/overlay-metrics.ts';
 import { registerPoolMetrics } from './agent/pool-metrics.ts';
 import { registerResolverMetrics, resolverStatus, resolverWarnings } from './agent/resolver-status.ts';
 import { probeTask } from './agent/probing.ts';
+import { QueryLog } from './agent/query-log.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
 import { registerServiceMetrics } from './agent/service-metrics.ts';
 import { takeUp } from './agent/take-up.ts';
@@ -103,7 +104,7 @@ interface Core {
   readonly monitor: HealthMonitor;
   readonly cluster: Cluster | undefined;
   readonly overlay: OverlayDriver | undefined;
-  readonly connectionLog: ConnectionLog;
+  readonly logs: readonly (ConnectionLog | QueryLog)[];
   /** Resolves when every node that answers has in effect what was committed before. */
   applied(): Promise<void>;
 }
@@ -143,7 +144,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   const metrics = createMetrics({ processMetrics: true });
   registerMetrics(metrics, { context, plane, mesh, monitor });
   registerServiceMetrics(metrics, { catalog, plane, mesh });
-  core.connectionLog.registerMetrics(metrics);
+  for (const one of core.logs) one.registerMetrics(metrics);
   registerPoolMetrics(metrics, control, () => catalog.snapshot);
   registerResolverMetrics(metrics, config, plane);
   if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
@@ -181,9 +182,11 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   // The workers start while the store is read. Whatever that ends with is heard of below, or by the teardown.
   const starting = DataPlane.start({ workers: config.workers, log });
   const started = starting.catch(() => undefined);
-  let connectionLog: ConnectionLog | undefined;
+  const logs: (ConnectionLog | QueryLog)[] = [];
   // Connections that end with the agent are logged, too.
-  opened.add('connection log', () => connectionLog?.close());
+  opened.add('logs of traffic', () => {
+    for (const one of logs) one.close();
+  });
   opened.add('data plane', async () => (await started)?.stop(WORKER_STOP_MS));
   const { store, catalog, cluster } = await openStore(config, log, opened);
   const { nodeName, privileged, allowPlaintextOverlays } = config;
@@ -223,7 +226,8 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   });
   listeners = mesh.listeners;
   opened.add('mesh', () => mesh.close());
-  connectionLog = new ConnectionLog({ catalog, plane, mesh, log, share: config.connectionLog });
+  logs.push(new ConnectionLog({ catalog, plane, mesh, log, share: config.connectionLog }));
+  logs.push(new QueryLog({ catalog, plane, mesh, log, share: config.queryLog }));
   const containers = new Containers(catalog, mesh, overlay);
   opened.add('resolvers in containers', () => containers.giveResolversBack());
   const applied = async () => {
@@ -264,7 +268,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
     cluster,
     overlay,
     applied,
-    connectionLog,
+    logs,
   };
   if (cluster !== undefined) cluster.applied = () => mesh.appliedRevision ?? catalog.snapshot.revision;
   await takeUp(takeUpOptions(config, log, core, containers));

@@ -52,6 +52,8 @@ export interface Config extends ForwardingConfig {
   readonly logFormat: LogFormat;
   /** Of all TCP connections, those that get a line in the log when they end: 0 to 1. */
   readonly connectionLog: number;
+  /** Share of the questions to the resolver that are logged, 0 to 1. */
+  readonly queryLog: number;
   readonly nodeName: string;
   /** Absent: this node is alone, and its store is its own. */
   readonly cluster?: ClusterConfig;
@@ -141,6 +143,11 @@ export const SETTINGS: readonly Setting[] = [
     help: 'log TCP connections when they end: a share of all, such as 0.01, or off',
     defaultText: 'off',
   },
+  {
+    flag: '--query-log <SHARE>',
+    help: 'log questions to the resolver and what they were answered: a share of all, such as 0.01, or off',
+    defaultText: 'off',
+  },
   { flag: '--node-name <NAME>', help: 'name of this node', defaultText: 'the host name' },
   ...CLUSTER_SETTINGS,
   ...DOCKER_SETTINGS,
@@ -189,6 +196,7 @@ export function parseConfig(flags: AgentFlags, machine: Machine): Config {
     logLevel: read.one('log-level', oneOf(LOG_LEVELS)) ?? 'info',
     logFormat: read.one('log-format', oneOf(LOG_FORMATS)) ?? (machine.stderrIsTerminal ? 'pretty' : 'json'),
     connectionLog: read.one('connection-log', share) ?? 0,
+    queryLog: read.one('query-log', share) ?? 0,
     nodeName: read.one('node-name', nodeName) ?? defaultNodeName(machine.hostname),
     ...optional(
       'cluster',

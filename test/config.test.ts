@@ -39,6 +39,7 @@ t.test('defaults of root', (t) => {
     logLevel: 'info',
     logFormat: 'json',
     connectionLog: 0,
+    queryLog: 0,
     nodeName: 'alpha.example.org',
     allowPlaintextOverlays: false,
     privileged: true,
@@ -111,6 +112,7 @@ t.test('what is wrong is said in one line', (t) => {
     [{ stack: ['a b=f'] }, '--stack: the stack name "a b" may hold only letters'],
     [{ stack: ['a=f', 'a=g'] }, '--stack: "a" is given twice (/work/f and /work/g)'],
     [{ 'connection-log': '1%' }, '--connection-log: should be a share from 0 to 1, such as 0.01, or off, not "1%"'],
+    [{ 'query-log': 'all' }, '--query-log: should be a share from 0 to 1, such as 0.01, or off, not "all"'],
     [{ 'connection-log': '1.01' }, '--connection-log: should be a share from 0 to 1'],
     [{ dns: '127.0.0.1' }, '--dns: should be ADDRESS:PORT, such as 127.0.0.11:53 or [::1]:53, not "127.0.0.1"'],
     [{ admin: '80' }, '--admin: should be ADDRESS:PORT, such as 127.0.0.1:7980 or [::1]:7980, not "80"'],
@@ -196,7 +198,10 @@ t.test('routes: by flag and by environment, and the size of the cache', (t) => {
     t.equal(parseConfig({ 'dns-cache': text }, ROOT).dnsCacheBytes, bytes, text);
   const shares = { off: 0, '0': 0, '0.01': 0.01, '1': 1 };
   for (const [text, share] of Object.entries(shares))
-    t.equal(parseConfig({ 'connection-log': text }, ROOT).connectionLog, share, text);
+    t.match(parseConfig({ 'connection-log': text, 'query-log': text }, ROOT), {
+      connectionLog: share,
+      queryLog: share,
+    });
   t.end();
 });
 

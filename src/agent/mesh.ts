@@ -16,7 +16,7 @@ import type { Log } from '../runtime/log.ts';
 import { ForeignNames } from './foreign-names.ts';
 import { OverlaySockets } from './overlay-sockets.ts';
 import { containerPlace, nodePlace, ResolverSockets } from './resolver-sockets.ts';
-import { Scopes } from './scopes.ts';
+import { type ScopeAnswers, Scopes } from './scopes.ts';
 
 export interface MeshOptions {
   readonly nodeId: NodeId;
@@ -79,7 +79,7 @@ export class Mesh {
     });
     this.traffic = new ServiceTraffic((slot) => plane.endpointCounters(slot));
     this.overlaySockets = new OverlaySockets(plane, new Slots(MAX_NETWORKS), frontends);
-    this.#scopes = new Scopes((command) => plane.post(command));
+    this.#scopes = new Scopes(plane);
     this.#resolvers = new ResolverSockets(plane);
     this.foreignNames = new ForeignNames({
       post: (command) => plane.post(command),
@@ -186,6 +186,21 @@ export class Mesh {
       this.foreignNames.close(taskId);
       this.#scopes.release(taskId);
       throw error;
+    }
+  }
+
+  /** Who asked with this number: a task's id, or `node`; undefined when it went too long ago. */
+  resolverClient(number: number): string | undefined {
+    return this.#resolvers.clientOf(number);
+  }
+
+  /** What the resolver answered, by the names of the networks that those who asked see: `node` for the node itself. */
+  *answersByScope({ networks }: Snapshot): Generator<ScopeAnswers & { readonly scope: string }> {
+    const names = new Map<number | undefined, string>();
+    for (const { id, spec } of networks.values()) names.set(this.#networkNumbers.get(id), spec.name);
+    for (const one of this.#scopes.answers()) {
+      const seen = one.networks.flatMap((number) => names.get(number) ?? []).join(',');
+      yield { ...one, scope: one.isNode ? NODE_CLIENT : seen };
     }
   }
 

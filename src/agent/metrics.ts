@@ -1,6 +1,7 @@
 // What the agent counts, as Prometheus reads it. Everything is collected when it is scraped.
 import type { ApiContext } from '../api/context.ts';
 import type { DataPlane } from '../datapath/plane.ts';
+import { rcodeName } from '../dns/code-names.ts';
 import { COUNTED_TYPES, placeOfType } from '../dns/counted-types.ts';
 import type { HealthMonitor } from '../health/monitor.ts';
 import { type Endpoint, endpointOf } from '../model/endpoint.ts';
@@ -23,6 +24,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerEndpoints(metrics, sources);
   registerServices(metrics, sources);
   registerTotals(metrics, sources.plane);
+  registerScopes(metrics, sources);
   registerHealth(metrics, sources.monitor);
   registerLimitMetrics(metrics, sources);
 }
@@ -266,6 +268,29 @@ function registerTotals(metrics: Metrics, plane: DataPlane): void {
     'counter',
     ['rcode'],
     labelled('rcode', rcodes),
+  );
+}
+
+/** Scopes with the same networks are one. */
+function registerScopes(metrics: Metrics, { context, mesh }: MetricSources): void {
+  metrics.registerCollector(
+    'vipmesh_dns_scope_answers_total',
+    'DNS answers by the networks that the client sees (node: the node itself), where they came from, and rcode',
+    'counter',
+    ['scope', 'source', 'rcode'],
+    () => {
+      const samples = new Map<
+        string,
+        { readonly labels: Record<'scope' | 'source' | 'rcode', string>; value: number }
+      >();
+      for (const { scope, source, rcode, count } of mesh.answersByScope(context.snapshot())) {
+        const key = `${scope} ${source} ${rcode}`;
+        const known = samples.get(key);
+        if (known !== undefined) known.value += count;
+        else samples.set(key, { labels: { scope, source, rcode: rcodeName(rcode).toLowerCase() }, value: count });
+      }
+      return [...samples.values()];
+    },
   );
 }
 

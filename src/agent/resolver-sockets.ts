@@ -10,6 +10,9 @@ import { listenTcp } from '../native/stream-socket.ts';
 export const RESOLVER_ADDRESS = '127.0.0.11';
 export const RESOLVER_PORT = 53;
 
+/** Clients that have gone and may still be in the log's queue. */
+const REMEMBERED = 1000;
+
 export interface ResolverPlane {
   readonly workers: number;
   post(command: DnsCommand): void;
@@ -37,6 +40,8 @@ export class ResolverSockets {
   readonly #plane: ResolverPlane;
   /** Numbers of clients that were given out. */
   #clients = 0;
+  /** Who has which number; also those that have gone, for a while. */
+  readonly #numbered = new Map<number, string>();
   readonly #sockets = new Map<string, readonly { readonly worker: number; readonly fd: Fd }[]>();
 
   constructor(plane: ResolverPlane) {
@@ -60,9 +65,15 @@ export class ResolverSockets {
       throw error;
     }
     const number = this.#clients++;
+    this.#numbered.set(number, client);
     for (const { worker, fd, protocol } of opened)
       this.#plane.postTo(worker, { kind: 'dns-socket-add', fd, protocol, scope, client: number });
     this.#sockets.set(client, opened);
+  }
+
+  /** Who was given a number; undefined when that was too long ago. */
+  clientOf(number: number): string | undefined {
+    return this.#numbered.get(number);
   }
 
   /** Resolves when no worker has the sockets any more and they are closed. */
@@ -73,6 +84,10 @@ export class ResolverSockets {
     for (const { worker, fd } of sockets) this.#plane.postTo(worker, { kind: 'dns-socket-remove', fd });
     await this.#plane.barrier();
     for (const { fd } of sockets) close(fd);
+    for (const [number, one] of this.#numbered) {
+      if (this.#numbered.size <= this.#sockets.size + REMEMBERED) break;
+      if (!this.#sockets.has(one)) this.#numbered.delete(number);
+    }
   }
 
   async closeAll(): Promise<void> {

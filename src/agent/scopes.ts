@@ -1,5 +1,6 @@
 // Scopes: which networks a client of the resolver sees. Clients with the same networks in the same order share one.
 import { Slots } from '../balancer/slots.ts';
+import { countedAt, type AnswerSource, SCOPE_COUNTS } from '../dns/answer-source.ts';
 import type { DnsCommand } from '../dns/command.ts';
 
 /** More distinct combinations of networks than a node has containers on it. */
@@ -7,21 +8,46 @@ const MAX_SCOPES = 65_536;
 const NODE_KEY = 'node';
 const CLIENT_KEY = 'client';
 
+export interface ScopePlane {
+  readonly workers: number;
+  post(command: DnsCommand): void;
+  postTo(worker: number, command: DnsCommand): void;
+}
+
+/** What clients that see the same networks were answered. */
+export interface ScopeAnswers {
+  /** What workers know the networks by, in the clients' order. */
+  readonly networks: readonly number[];
+  /** These are asked by the node itself. */
+  readonly isNode: boolean;
+  readonly source: AnswerSource;
+  /** As in the header. */
+  readonly rcode: number;
+  readonly count: number;
+}
+
+interface Known {
+  networks: readonly number[];
+  /** By worker. */
+  readonly counts: readonly Float64Array[];
+}
+
 export class Scopes {
-  readonly #post: (command: DnsCommand) => void;
+  readonly #plane: ScopePlane;
+  readonly #known = new Map<number, Known>();
   readonly #ids = new Slots<string>(MAX_SCOPES);
   readonly #uses = new Map<string, number>();
   readonly #keyOf = new Map<string, string>();
 
-  constructor(post: (command: DnsCommand) => void) {
-    this.#post = post;
+  constructor(plane: ScopePlane) {
+    this.#plane = plane;
     this.#ids.take(NODE_KEY);
   }
 
   /** What the node itself sees from now on. Its scope keeps its number, because its sockets stay. */
   setNode(networks: readonly number[]): number {
     const id = this.#ids.take(NODE_KEY) ?? 0;
-    this.#post({ kind: 'scope-set', scope: { id, networks, forward: true } });
+    this.#set(id, networks, true);
     return id;
   }
 
@@ -31,7 +57,7 @@ export class Scopes {
     const id = this.#ids.take(key);
     if (id === undefined) throw new RangeError(`more than ${MAX_SCOPES} combinations of networks`);
     const uses = this.#uses.get(key) ?? 0;
-    if (uses === 0) this.#post({ kind: 'scope-set', scope: { id, networks, forward } });
+    if (uses === 0) this.#set(id, networks, forward);
     this.#uses.set(key, uses + 1);
     this.release(client);
     this.#keyOf.set(client, key);
@@ -43,7 +69,7 @@ export class Scopes {
     const key = `${CLIENT_KEY} ${client}`;
     const id = this.#ids.take(key);
     if (id === undefined) throw new RangeError(`more than ${MAX_SCOPES} combinations of networks`);
-    this.#post({ kind: 'scope-set', scope: { id, networks, forward } });
+    this.#set(id, networks, forward);
     if (this.#keyOf.get(client) === key) return id;
     this.release(client);
     this.#uses.set(key, 1);
@@ -60,6 +86,32 @@ export class Scopes {
     if (uses > 0) return;
     this.#uses.delete(key);
     const id = this.#ids.release(key);
-    if (id !== undefined) this.#post({ kind: 'scope-remove', id });
+    if (id === undefined) return;
+    this.#known.delete(id);
+    this.#plane.post({ kind: 'scope-remove', id });
+  }
+
+  /** What was answered in each scope that there is; nothing of what never was. */
+  *answers(): Generator<ScopeAnswers> {
+    const node = this.#ids.take(NODE_KEY);
+    for (const [id, { networks, counts }] of this.#known) {
+      for (let place = 0; place < SCOPE_COUNTS; place++) {
+        const count = counts.reduce((sum, one) => sum + (one[place] as number), 0);
+        if (count > 0) yield { networks, isNode: id === node, ...countedAt(place), count };
+      }
+    }
+  }
+
+  /** A scope that is known goes on counting. */
+  #set(id: number, networks: readonly number[], forward: boolean): void {
+    const { workers } = this.#plane;
+    const known = this.#known.get(id) ?? {
+      networks,
+      counts: Array.from({ length: workers }, () => new Float64Array(new SharedArrayBuffer(8 * SCOPE_COUNTS))),
+    };
+    known.networks = networks;
+    this.#known.set(id, known);
+    for (const [worker, counts] of known.counts.entries())
+      this.#plane.postTo(worker, { kind: 'scope-set', scope: { id, networks, forward, counts } });
   }
 }

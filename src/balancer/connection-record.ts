@@ -1,8 +1,8 @@
-// The queue through which a worker tells the main thread of connections that have ended: records of one size in shared memory, so
-// that a worker neither waits nor makes garbage, and nothing is told when the reader is behind. One writer, one reader.
+// The queue through which a worker tells the main thread of connections that have ended.
 import { BALANCE_METHODS, type BalanceMethod } from '../model/service.ts';
 import type { Failure } from './ejection.ts';
 import { readSockaddr, SOCKADDR_BYTES, type SocketAddress } from '../native/sockaddr.ts';
+import { queueBytes, RecordQueue } from '../runtime/record-queue.ts';
 
 /** Who ended a connection, and how. A FIN is of whoever sent it first. */
 export const CONNECTION_ENDS = [
@@ -66,15 +66,10 @@ const TRIED = 4;
 const AT = { numbers: 0, service: 32, slot: 36, failures: 40, tried: 44, kinds: 60, flags: 64, addresses: 68 } as const;
 const ADDRESSES_BYTES = 3 * SOCKADDR_BYTES;
 const RECORD_BYTES = 152;
-// Words at the beginning: records ever written, ever read, and ever left out for want of room.
-const WRITTEN = 0;
-const READ = 1;
-const DROPPED = 2;
-const HEADER_BYTES = 16;
 
 /** Two tenths of a second of the shortest connections that a worker can make. */
 const RECORDS = 4096;
-export const QUEUE_BYTES = HEADER_BYTES + RECORDS * RECORD_BYTES;
+export const QUEUE_BYTES = queueBytes(RECORDS, RECORD_BYTES);
 export const ADDRESSES = { client: 0, frontend: SOCKADDR_BYTES, endpoint: 2 * SOCKADDR_BYTES } as const;
 
 export function emptyAddresses(): Buffer {
@@ -82,45 +77,30 @@ export function emptyAddresses(): Buffer {
 }
 
 export class ConnectionQueue {
-  readonly #header: Int32Array;
-  readonly #bytes: Buffer;
-  readonly #records: number;
+  readonly #queue: RecordQueue;
 
   /** `memory`: QUEUE_BYTES, or less for fewer records; all zero at first. */
   constructor(memory: SharedArrayBuffer) {
-    this.#header = new Int32Array(memory, 0, HEADER_BYTES / 4);
-    this.#bytes = Buffer.from(memory, HEADER_BYTES);
-    this.#records = Math.floor(this.#bytes.length / RECORD_BYTES);
+    this.#queue = new RecordQueue(memory, RECORD_BYTES);
   }
 
   /** Records that found no room since the start. */
   get dropped(): number {
-    return Atomics.load(this.#header, DROPPED) >>> 0;
+    return this.#queue.dropped;
   }
 
   /** False when there is no room. */
   write(notes: ConnectionNotes): boolean {
-    const written = Atomics.load(this.#header, WRITTEN);
-    if (((written - Atomics.load(this.#header, READ)) | 0) >= this.#records) {
-      Atomics.add(this.#header, DROPPED, 1);
-      return false;
-    }
-    this.#encode(((written >>> 0) % this.#records) * RECORD_BYTES, notes);
-    Atomics.store(this.#header, WRITTEN, (written + 1) | 0);
-    return true;
+    return this.#queue.write((at) => this.#encode(at, notes));
   }
 
   /** The oldest record, which is then gone; undefined when there is none. */
   read(): EndedConnection | undefined {
-    const read = Atomics.load(this.#header, READ);
-    if (read === Atomics.load(this.#header, WRITTEN)) return undefined;
-    const record = this.#decode(((read >>> 0) % this.#records) * RECORD_BYTES);
-    Atomics.store(this.#header, READ, (read + 1) | 0);
-    return record;
+    return this.#queue.read((at) => this.#decode(at));
   }
 
   #encode(at: number, notes: ConnectionNotes): void {
-    const bytes = this.#bytes;
+    const { bytes } = this.#queue;
     const numbers = [notes.connectMs, notes.totalMs, notes.bytesToEndpoint, notes.bytesToClient];
     for (const [index, value] of numbers.entries()) bytes.writeDoubleLE(value, at + AT.numbers + 8 * index);
     bytes.writeInt32LE(notes.service, at + AT.service);
@@ -138,7 +118,7 @@ export class ConnectionQueue {
   }
 
   #decode(at: number): EndedConnection {
-    const bytes = this.#bytes;
+    const { bytes } = this.#queue;
     const number = (index: number) => bytes.readDoubleLE(at + AT.numbers + 8 * index);
     const failures = bytes.readInt32LE(at + AT.failures);
     return {

@@ -42,7 +42,8 @@ export class ReplayLog {
         this.#noteZone(command.update);
         return;
       case 'connection-log':
-        this.#commands.set('connection-log', command);
+      case 'dns-query-log':
+        this.#commands.set(command.kind, command);
         return;
       case 'scope-set':
         this.#commands.set(`scope ${command.scope.id}`, command);

@@ -96,6 +96,7 @@ function carryOut(command: Command): void {
     case 'dns-socket-remove':
     case 'upstreams':
     case 'dns-cache-flush':
+    case 'dns-query-log':
       dns.handle(command);
       return;
   }

@@ -1,4 +1,5 @@
 // Which questions have the same answer: what the cache and the questions under way go by. PURE.
+import { writtenName } from './code-names.ts';
 import type { Query } from './query.ts';
 import { FLAG_CD, HEADER_BYTES, LOWER, MAX_NAME_BYTES } from './wire.ts';
 
@@ -29,16 +30,7 @@ export function wireNameOfKey(key: string): string {
   return key.slice(PREFIX_LENGTH);
 }
 
-/** As people write it (RFC 1035 section 5.1), without the final dot; the root is `.`. */
+/** As people write it. */
 export function nameOfKey(key: string): string {
-  const labels: string[] = [];
-  for (let at = PREFIX_LENGTH; key.charCodeAt(at) > 0; at += 1 + key.charCodeAt(at)) {
-    const label = key.slice(at + 1, at + 1 + key.charCodeAt(at));
-    labels.push(
-      label.replace(/[^!-~]|[."\\;@$()]/g, (char) =>
-        char > ' ' && char < '\x7f' ? `\\${char}` : `\\${String(char.charCodeAt(0)).padStart(3, '0')}`,
-      ),
-    );
-  }
-  return labels.length === 0 ? '.' : labels.join('.');
+  return writtenName(key, PREFIX_LENGTH);
 }

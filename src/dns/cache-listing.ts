@@ -1,5 +1,6 @@
 // What a resolver keeps of its upstreams' answers, as people read it. PURE.
 import type { CacheListing } from './answer-cache.ts';
+import { rcodeName, typeName } from './code-names.ts';
 import { nameOfKey, typeOfKey, wireNameOfKey } from './cache-key.ts';
 import { isAtOrBelow } from './reply-records.ts';
 import { encodeLabels } from './wire.ts';
@@ -25,35 +26,6 @@ export interface KeptAnswers {
   readonly total: number;
 }
 
-/** IANA's names of those that are in common use. */
-const TYPES: Readonly<Record<number, string>> = {
-  1: 'A',
-  2: 'NS',
-  5: 'CNAME',
-  6: 'SOA',
-  12: 'PTR',
-  13: 'HINFO',
-  15: 'MX',
-  16: 'TXT',
-  28: 'AAAA',
-  29: 'LOC',
-  33: 'SRV',
-  35: 'NAPTR',
-  39: 'DNAME',
-  43: 'DS',
-  44: 'SSHFP',
-  46: 'RRSIG',
-  47: 'NSEC',
-  48: 'DNSKEY',
-  50: 'NSEC3',
-  52: 'TLSA',
-  64: 'SVCB',
-  65: 'HTTPS',
-  255: 'ANY',
-  257: 'CAA',
-};
-const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
-
 /** Those of `below` and the names below it (absent: all), at most so many of them. */
 export function listKept(listings: Iterable<CacheListing>, below: string | undefined, atMost: number): KeptAnswers {
   const fits = isBelow(below);
@@ -61,8 +33,8 @@ export function listKept(listings: Iterable<CacheListing>, below: string | undef
   let total = 0;
   for (const { key, state, leftS, rcode, answers, bytes } of listings) {
     if (!fits(key) || ++total > atMost) continue;
-    const type = TYPES[typeOfKey(key)] ?? `TYPE${typeOfKey(key)}`;
-    entries.push({ name: nameOfKey(key), type, state, leftS, rcode: RCODES[rcode] ?? `RCODE${rcode}`, answers, bytes });
+    const type = typeName(typeOfKey(key));
+    entries.push({ name: nameOfKey(key), type, state, leftS, rcode: rcodeName(rcode), answers, bytes });
   }
   return { entries, total };
 }

@@ -46,6 +46,8 @@ export interface Scope {
   readonly networks: readonly number[];
   /** False for clients of internal networks only: other names are refused, no packet leaves. */
   readonly forward: boolean;
+  /** This worker's own numbers about it, in shared memory: SCOPE_COUNTS of them; absent: they are not counted. */
+  readonly counts?: Float64Array;
 }
 
 export interface Upstream {
@@ -96,4 +98,6 @@ export type DnsCommand =
       readonly sentQuestions?: Int32Array;
     }
   /** Forget what upstreams answered about this name and those below it; absent: everything. */
-  | { readonly kind: 'dns-cache-flush'; readonly below?: string };
+  | { readonly kind: 'dns-cache-flush'; readonly below?: string }
+  /** From now on this share of the questions, 0 to 1, is told of through the queue (query-record.ts) of this worker. */
+  | { readonly kind: 'dns-query-log'; readonly share: number; readonly queue: SharedArrayBuffer };

@@ -5,7 +5,8 @@ import { NativeError } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
 import type { Random } from '../runtime/random.ts';
 import { TOTAL, UPSTREAM } from '../runtime/worker-env.ts';
-import { ANSWER_CACHE_LIMITS, AnswerCache } from './answer-cache.ts';
+import { ANSWER_CACHE_LIMITS, AnswerCache, type Cached } from './answer-cache.ts';
+import { SOURCE } from './answer-source.ts';
 import { cacheKey, wireNameOfKey } from './cache-key.ts';
 import { ClientShares } from './client-shares.ts';
 import { isBelow, type KeptAnswers, listKept } from './cache-listing.ts';
@@ -36,8 +37,8 @@ export const STALE_AFTER_MS = 1800;
 /** What this process or machine has run out of: descriptors, memory, ports. */
 const OF_OUR_OWN: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EADDRNOTAVAIL']);
 
-/** Called with the finished message; it is valid only during the call. */
-export type Deliver = (message: Uint8Array, length: number) => void;
+/** Called with the finished message, which is valid only during the call, and where it came from (an index of ANSWER_SOURCES). */
+export type Deliver = (message: Uint8Array, length: number, source: number) => void;
 
 export interface Forwarding {
   readonly upstreams: readonly Upstream[];
@@ -127,22 +128,9 @@ export class Forwarder {
     return listKept(this.#cache.list(this.#loop.now()), below, atMost);
   }
 
-  /** Writes what is known already, within `limit` bytes, and returns its length; 0 when it must be asked for. */
-  fromCache(query: Query, out: Uint8Array, at: number, limit: number): number {
-    const cached = this.#cache.get(cacheKey(query), this.#loop.now());
-    switch (cached?.kind) {
-      case undefined:
-        return 0;
-      case 'fresh':
-        this.#count(TOTAL.dnsAnswersCached);
-        return writeResponse(cached.response, cached.ageS, query, out, at, limit);
-      case 'stale':
-        this.#count(TOTAL.dnsAnswersStale);
-        return writeResponse(cached.response, 0, query, out, at, limit);
-      case 'failed':
-        this.#count(TOTAL.dnsUpstreamFailures);
-        return writeError(query, SERVFAIL, out, at);
-    }
+  /** What is known already; undefined: it must be asked for. */
+  known(query: Query): Cached | undefined {
+    return this.#cache.get(cacheKey(query), this.#loop.now());
   }
 
   /**
@@ -155,7 +143,7 @@ export class Forwarder {
     if (echo !== NO_UPSTREAM) {
       // Whoever asks this was asked by us: were it to wait, it would wait for itself.
       this.#countUpstream(echo, UPSTREAM.loops);
-      this.#give(waiting, undefined, 'stale');
+      give(waiting, undefined, SOURCE.stale, this.#out);
       return;
     }
     const key = cacheKey(query);
@@ -169,7 +157,7 @@ export class Forwarder {
     const stale = this.#cache.stale(key, now);
     const room = Math.min(this.#room, this.#limits.questions - this.#pending.size);
     if (upstreams.length === 0 || !this.#mayWait(client, room)) {
-      this.#give(waiting, stale, 'stale');
+      give(waiting, stale, SOURCE.stale, this.#out);
       return;
     }
     this.#shares.enter(client);
@@ -193,7 +181,7 @@ export class Forwarder {
   /** One client more for a question that is under way. */
   #join(pending: Pending, waiting: Waiting): void {
     if (pending.staleGiven || !this.#mayWait(waiting.client, this.#room)) {
-      this.#give(waiting, pending.stale, 'stale');
+      give(waiting, pending.stale, SOURCE.stale, this.#out);
     } else {
       this.#shares.enter(waiting.client);
       this.#count(TOTAL.dnsMerged);
@@ -319,8 +307,8 @@ export class Forwarder {
     const { waiting } = pending;
     for (const { client } of waiting) this.#shares.leave(client);
     for (const one of waiting) {
-      if (response === undefined) this.#give(one, pending.stale, 'stale');
-      else this.#give(one, response, 'forwarded');
+      if (response === undefined) give(one, pending.stale, SOURCE.stale, this.#out);
+      else give(one, response, SOURCE.forwarded, this.#out);
     }
   }
 
@@ -330,19 +318,7 @@ export class Forwarder {
     for (const { client } of waiting) this.#shares.leave(client);
     pending.waiting = [];
     pending.staleGiven = true;
-    for (const one of waiting) this.#give(one, pending.stale, 'stale');
-  }
-
-  /** Without a response it is SERVFAIL. */
-  #give({ asked, limit, deliver }: Waiting, response: Response | undefined, source: 'forwarded' | 'stale'): void {
-    const out = this.#out;
-    if (response === undefined) {
-      this.#count(TOTAL.dnsUpstreamFailures);
-      deliver(out, writeError(asked, SERVFAIL, out, 0));
-    } else {
-      this.#count(source === 'stale' ? TOTAL.dnsAnswersStale : TOTAL.dnsAnswersForwarded);
-      deliver(out, writeResponse(response, 0, asked, out, 0, limit));
-    }
+    for (const one of waiting) give(one, pending.stale, SOURCE.stale, this.#out);
   }
 
   #server(upstream: number): Upstream {
@@ -369,6 +345,17 @@ export class Forwarder {
     this.#totals[TOTAL.dnsCacheEntries] = this.#cache.size;
     this.#totals[TOTAL.dnsCacheBytes] = this.#cache.bytes;
   }
+}
+
+/** Written into `out`. Without a response it is SERVFAIL, whatever the source. */
+function give(
+  { asked, limit, deliver }: Waiting,
+  response: Response | undefined,
+  source: number,
+  out: Uint8Array,
+): void {
+  if (response === undefined) deliver(out, writeError(asked, SERVFAIL, out, 0), SOURCE.failed);
+  else deliver(out, writeResponse(response, 0, asked, out, 0, limit), source);
 }
 
 function nextStep(state: UpstreamQuery, upstream: number, manner: Manner, told: Told, nowMs: number): Step {

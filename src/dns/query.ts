@@ -28,6 +28,7 @@ export const DROP = -1;
 
 /** More labels than this do not fit MAX_NAME_BYTES. */
 const MAX_LABELS = 127;
+const TYPE_AND_CLASS_BYTES = 4;
 
 /** What of a query its answer is made of. */
 export interface Asked {
@@ -42,6 +43,11 @@ export interface Asked {
   readonly hasEdns: boolean;
   /** Set when the client asked for DNSSEC records (RFC 3225). */
   readonly dnssecOk: boolean;
+}
+
+/** Bytes of the question's name on the wire, the root byte included; 0 when there is no question. */
+export function nameLength({ questionEnd }: Asked): number {
+  return questionEnd === HEADER_BYTES ? 0 : questionEnd - HEADER_BYTES - TYPE_AND_CLASS_BYTES;
 }
 
 /**

@@ -3,17 +3,30 @@
 import { AF_INET, AF_INET6 } from '../native/constants.ts';
 import { isMapped } from '../native/sockaddr.ts';
 import { TOTAL } from '../runtime/worker-env.ts';
+import type { Cached } from './answer-cache.ts';
+import { placeInScope, SOURCE } from './answer-source.ts';
 import { AnswerTable, NO_RECORDS } from './answer-table.ts';
 import type { DnsCommand, Scope } from './command.ts';
 import { placeOfType } from './counted-types.ts';
 import type { Deliver, Forwarder } from './forwarder.ts';
-import { DROP, Query } from './query.ts';
+import { type Asked, DROP, Query } from './query.ts';
+import type { QueryJournal } from './query-journal.ts';
 import { APEX, authorityAt, FORWARD, NO_DATA, NO_NAME, REFUSE, resolve } from './resolve.ts';
 import { writeAnswer, writeApex, writeError, writeNegative } from './reply.ts';
 import { startsWith } from './reverse.ts';
+import { writeResponse } from './response.ts';
 import { isServiceName } from './service-ports.ts';
 import { writeServices } from './service-reply.ts';
-import { EDNS_UDP_BYTES, MAX_MESSAGE_BYTES, NOERROR, NXDOMAIN, RCODE_MASK, readU16, REFUSED } from './wire.ts';
+import {
+  EDNS_UDP_BYTES,
+  MAX_MESSAGE_BYTES,
+  NOERROR,
+  NXDOMAIN,
+  RCODE_MASK,
+  readU16,
+  REFUSED,
+  SERVFAIL,
+} from './wire.ts';
 
 /** UDP answers that `out` holds at once, EDNS_UDP_BYTES apart. */
 export const UDP_SLOTS = 64;
@@ -24,6 +37,13 @@ const LOOPBACK_NET = 127;
 export const NO_REPLY = 0;
 /** `respond` wrote nothing: call `forward`. */
 export const ASK_UPSTREAM = -1;
+
+/** Who asks, and how; sockets are this. */
+export interface Asker {
+  /** Its number, as in the command that brought the socket. */
+  readonly client: number;
+  readonly overTcp: boolean;
+}
 
 /** Of a socket whose scope is not known (yet): nothing exists, nothing is forwarded. */
 const NOBODY: Scope = { id: -1, networks: [], forward: false };
@@ -37,11 +57,13 @@ export class Responder {
   readonly #scopes = new Map<number, Scope>();
   readonly #forwarder: Forwarder;
   readonly #totals: Float64Array;
+  readonly #journal: QueryJournal;
 
   /** `totals` is indexed by TOTAL. */
-  constructor(forwarder: Forwarder, totals: Float64Array) {
+  constructor(forwarder: Forwarder, totals: Float64Array, journal: QueryJournal) {
     this.#forwarder = forwarder;
     this.#totals = totals;
+    this.#journal = journal;
   }
 
   /** Takes over a command about names, scopes or upstreams; false when it is about something else. */
@@ -68,6 +90,9 @@ export class Responder {
         return true;
       case 'dns-cache-flush':
         this.#forwarder.flush(command.below);
+        return true;
+      case 'dns-query-log':
+        this.#journal.set(command.share, command.queue);
         return true;
       default:
         return false;
@@ -99,57 +124,75 @@ export class Responder {
    * Answers the message of `length` bytes at `start` of `bytes`: the answer, of the returned length, is in `out` at `at`.
    * NO_REPLY and ASK_UPSTREAM are the other ends.
    */
-  respond(bytes: Uint8Array, start: number, length: number, scope: Scope, overTcp: boolean, at: number): number {
+  respond(bytes: Uint8Array, start: number, length: number, scope: Scope, asker: Asker, at: number): number {
     const { query, out } = this;
-    this.#countQuery(overTcp);
+    this.#countQuery(asker);
     const verdict = query.read(bytes, start, length);
     if (verdict === DROP) return this.#count(TOTAL.dnsDropped, NO_REPLY);
-    if (verdict !== NOERROR) return this.#error(verdict, at);
+    if (verdict !== NOERROR) return this.#error(verdict, scope, asker, at);
     this.#count(TOTAL.dnsTypes + placeOfType(query.type), 0);
-    const limit = overTcp ? MAX_MESSAGE_BYTES : query.udpLimit;
+    const limit = limitOf(query, asker);
     const found = resolve(query, scope, this.#table);
     if (found >= 0) {
       const length = this.#writeRecords(found, at, limit);
-      if (length === 0) return this.#negative(NOERROR, scope, at);
-      this.#countRcode(NOERROR);
-      return this.#count(TOTAL.dnsAnswersLocal, length);
+      if (length === 0) return this.#negative(NOERROR, scope, asker, at);
+      this.#told(SOURCE.local, NOERROR, scope, asker, at);
+      return length;
     }
     switch (found) {
       case FORWARD: {
-        const cached = this.#forwarder.fromCache(query, out, at, limit);
-        if (cached === 0) return ASK_UPSTREAM;
-        this.#countRcode(readU16(out, at + 2));
-        return cached;
+        const known = this.#forwarder.known(query);
+        return known === undefined ? ASK_UPSTREAM : this.#known(known, scope, asker, at);
       }
-      case APEX:
-        this.#countRcode(NOERROR);
-        return this.#count(TOTAL.dnsAnswersLocal, writeApex(query, query.type, out, at));
+      case APEX: {
+        const length = writeApex(query, query.type, out, at);
+        this.#told(SOURCE.local, NOERROR, scope, asker, at);
+        return length;
+      }
       case REFUSE:
-        return this.#error(REFUSED, at);
+        return this.#error(REFUSED, scope, asker, at);
       case NO_DATA:
-        return this.#negative(NOERROR, scope, at);
+        return this.#negative(NOERROR, scope, asker, at);
       case NO_NAME:
-        return this.#negative(NXDOMAIN, scope, at);
+        return this.#negative(NXDOMAIN, scope, asker, at);
       default:
         throw new RangeError(`resolve gave ${found}, which is no row and no constant of its own`);
     }
   }
 
   /** Refuses the message without looking at what it asks. */
-  refuse(bytes: Uint8Array, start: number, length: number, overTcp: boolean, at: number): number {
-    this.#countQuery(overTcp);
+  refuse(bytes: Uint8Array, start: number, length: number, scope: Scope, asker: Asker, at: number): number {
+    this.#countQuery(asker);
     const verdict = this.query.read(bytes, start, length);
     if (verdict === DROP) return this.#count(TOTAL.dnsDropped, NO_REPLY);
-    return this.#error(REFUSED, at);
+    return this.#error(REFUSED, scope, asker, at);
   }
 
-  /** Asks an upstream what `respond` just could not answer; `client` and `deliver` as in Forwarder.ask. */
-  forward(overTcp: boolean, client: number, deliver: Deliver): void {
-    const limit = overTcp ? MAX_MESSAGE_BYTES : this.query.udpLimit;
-    this.#forwarder.ask(this.query, client, limit, (message, length) => {
-      this.#countRcode(readU16(message, 2));
-      deliver(message, length);
+  /** Asks an upstream what `respond` just could not answer; `deliver` as in Forwarder.ask. */
+  forward(scope: Scope, asker: Asker, deliver: Deliver): void {
+    const { query } = this;
+    const asked = this.#journal.draws() ? query.keep() : undefined;
+    const askedAt = asked === undefined ? 0 : performance.now();
+    this.#forwarder.ask(query, asker.client, limitOf(query, asker), (message, length, source) => {
+      const rcode = readU16(message, 2) & RCODE_MASK;
+      this.#countAnswer(source, rcode, scope);
+      if (asked !== undefined) this.#note(asked, source, rcode, asker, message, 0, performance.now() - askedAt);
+      deliver(message, length, source);
     });
+  }
+
+  /** Writes what the cache knows. */
+  #known(known: Cached, scope: Scope, asker: Asker, at: number): number {
+    const { query, out } = this;
+    if (known.kind === 'failed') {
+      const length = writeError(query, SERVFAIL, out, at);
+      this.#told(SOURCE.failed, SERVFAIL, scope, asker, at);
+      return length;
+    }
+    const isFresh = known.kind === 'fresh';
+    const length = writeResponse(known.response, isFresh ? known.ageS : 0, query, out, at, limitOf(query, asker));
+    this.#told(isFresh ? SOURCE.cached : SOURCE.stale, readU16(out, at + 2) & RCODE_MASK, scope, asker, at);
+    return length;
   }
 
   /** The address that begins at `at` (4 or 16 bytes) lies in one of the scope's networks. */
@@ -168,32 +211,60 @@ export class Responder {
     return port === undefined ? 0 : writeServices(query, this.#table, port, out, at, limit);
   }
 
-  #negative(rcode: number, scope: Scope, at: number): number {
-    this.#countRcode(rcode);
+  #negative(rcode: number, scope: Scope, asker: Asker, at: number): number {
     if (rcode === NOERROR) this.#count(TOTAL.dnsNoData, 0);
     const authority = authorityAt(this.query, scope, this.#table);
-    return this.#count(TOTAL.dnsAnswersLocal, writeNegative(this.query, rcode, authority, this.out, at));
+    const length = writeNegative(this.query, rcode, authority, this.out, at);
+    this.#told(SOURCE.local, rcode, scope, asker, at);
+    return length;
   }
 
-  #error(rcode: number, at: number): number {
-    this.#countRcode(rcode);
+  #error(rcode: number, scope: Scope, asker: Asker, at: number): number {
     const length = writeError(this.query, rcode, this.out, at);
-    return rcode === REFUSED ? this.#count(TOTAL.dnsAnswersRefused, length) : length;
+    this.#told(rcode === REFUSED ? SOURCE.refused : SOURCE.rejected, rcode, scope, asker, at);
+    return length;
   }
 
-  #countQuery(overTcp: boolean): void {
+  #countQuery({ overTcp }: Asker): void {
     this.#count(overTcp ? TOTAL.dnsQueriesTcp : TOTAL.dnsQueriesUdp, 0);
   }
 
-  /** Extended codes count as what stands in the header. */
-  #countRcode(flags: number): void {
-    this.#count(TOTAL.dnsRcodes + (flags & RCODE_MASK), 0);
+  /** The answer that stands in `out` at `at` is on its way. */
+  #told(source: number, rcode: number, scope: Scope, asker: Asker, at: number): void {
+    this.#countAnswer(source, rcode, scope);
+    if (this.#journal.draws()) this.#note(this.query, source, rcode, asker, this.out, at, 0);
+  }
+
+  /** Extended rcodes count as what stands in the header. */
+  #countAnswer(source: number, rcode: number, { counts }: Scope): void {
+    this.#count(TOTAL.dnsRcodes + (rcode & RCODE_MASK), 0);
+    if (source <= SOURCE.refused) this.#count(TOTAL.dnsAnswersLocal + source, 0);
+    else if (source === SOURCE.failed) this.#count(TOTAL.dnsUpstreamFailures, 0);
+    if (counts === undefined) return;
+    const place = placeInScope(source, rcode);
+    counts[place] = (counts[place] as number) + 1;
+  }
+
+  #note(
+    asked: Asked,
+    source: number,
+    rcode: number,
+    { client, overTcp }: Asker,
+    message: Uint8Array,
+    at: number,
+    waitedMs: number,
+  ): void {
+    this.#journal.note({ asked, client, overTcp, source, rcode, answers: readU16(message, at + 6), waitedMs });
   }
 
   #count(counter: number, result: number): number {
     this.#totals[counter] = (this.#totals[counter] as number) + 1;
     return result;
   }
+}
+
+function limitOf(query: Query, { overTcp }: Asker): number {
+  return overTcp ? MAX_MESSAGE_BYTES : query.udpLimit;
 }
 
 function isLoopback6(bytes: Uint8Array, at: number): boolean {

@@ -4,6 +4,7 @@ import type { WorkerEnv } from '../runtime/worker-env.ts';
 import type { KeptAnswers } from './cache-listing.ts';
 import type { DnsCommand } from './command.ts';
 import { Forwarder } from './forwarder.ts';
+import { QueryJournal } from './query-journal.ts';
 import { Responder } from './responder.ts';
 import { TCP_LIMITS, type TcpLimits, TcpServer } from './tcp-server.ts';
 import { UdpServer } from './udp-server.ts';
@@ -17,7 +18,7 @@ export class DnsServer {
   constructor(loop: EventLoop, env: Pick<WorkerEnv, 'counters' | 'random'>, limits: TcpLimits = TCP_LIMITS) {
     const { totals } = env.counters;
     this.#forwarder = new Forwarder(loop, env.random, totals);
-    this.#responder = new Responder(this.#forwarder, totals);
+    this.#responder = new Responder(this.#forwarder, totals, new QueryJournal(env.random));
     this.#udp = new UdpServer(loop, this.#responder);
     this.#tcp = new TcpServer(loop, this.#responder, totals, limits);
   }

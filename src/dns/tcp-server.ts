@@ -13,7 +13,8 @@ import type { EventLoop, Handler } from '../native/event-loop.ts';
 import { accept4, addressOf, type Fd, recv, send } from '../native/libc.ts';
 import { SOCKADDR_BYTES } from '../native/sockaddr.ts';
 import { TOTAL } from '../runtime/worker-env.ts';
-import { ASK_UPSTREAM, NO_REPLY, type Responder } from './responder.ts';
+import type { Scope } from './command.ts';
+import { ASK_UPSTREAM, type Asker, NO_REPLY, type Responder } from './responder.ts';
 import { MAX_MESSAGE_BYTES, readU16, writeU16 } from './wire.ts';
 
 export interface TcpLimits {
@@ -49,10 +50,9 @@ const arenaAddress = addressOf(arena);
 const peer = Buffer.alloc(SOCKADDR_BYTES);
 const peerLength = new Uint32Array(1);
 
-interface Listener {
+interface Listener extends Asker {
   readonly fd: Fd;
   readonly scope: number;
-  readonly client: number;
   connections: number;
 }
 
@@ -96,7 +96,7 @@ export class TcpServer {
 
   /** Begins to accept on a listening socket, which stays the caller's. */
   add(fd: Fd, scope: number, client: number): void {
-    this.#listeners.set(fd, { fd, scope, client, connections: 0 });
+    this.#listeners.set(fd, { fd, scope, client, overTcp: true, connections: 0 });
     this.#loop.add(fd, EPOLLIN, this.#onAccept);
   }
 
@@ -225,7 +225,7 @@ export class TcpServer {
   #answer(connection: Connection, bytes: Uint8Array, start: number, size: number, ready: number): number {
     const responder = this.#responder;
     const scope = responder.scope(connection.listener.scope);
-    const length = responder.respond(bytes, start, size, scope, true, ready + LENGTH_BYTES);
+    const length = responder.respond(bytes, start, size, scope, connection.listener, ready + LENGTH_BYTES);
     if (length > NO_REPLY) {
       writeU16(responder.out, ready, length);
       return ready + LENGTH_BYTES + length;
@@ -233,13 +233,13 @@ export class TcpServer {
     if (length !== ASK_UPSTREAM) return ready;
     // What fails at once is answered at once, and then stands behind what was asked before.
     if (ready > 0) this.#send(connection, responder.out.subarray(0, ready));
-    if (this.#isOpen(connection)) this.#forward(connection);
+    if (this.#isOpen(connection)) this.#forward(connection, scope);
     return 0;
   }
 
-  #forward(connection: Connection): void {
+  #forward(connection: Connection, scope: Scope): void {
     connection.asking++;
-    this.#responder.forward(true, connection.listener.client, (message, length) => {
+    this.#responder.forward(scope, connection.listener, (message, length) => {
       connection.asking--;
       if (!this.#isOpen(connection)) return;
       const framed = new Uint8Array(LENGTH_BYTES + length);

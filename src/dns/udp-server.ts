@@ -6,7 +6,7 @@ import type { EventLoop, Handler } from '../native/event-loop.ts';
 import { type Fd, sendto } from '../native/libc.ts';
 import type { Scope } from './command.ts';
 import { ReplyQueue } from './reply-queue.ts';
-import { ASK_UPSTREAM, NO_REPLY, type Responder, UDP_SLOTS } from './responder.ts';
+import { ASK_UPSTREAM, type Asker, NO_REPLY, type Responder, UDP_SLOTS } from './responder.ts';
 
 /** A client's datagram is a question; those that are longer are malformed in any case. */
 const MESSAGE_BYTES = 1280;
@@ -19,10 +19,9 @@ const BATCHES_PER_EVENT = 4;
 const RECEIVE_BYTES = 1 << 20;
 const NONE = -1;
 
-interface UdpSocket {
+interface UdpSocket extends Asker {
   readonly fd: Fd;
   readonly scope: number;
-  readonly client: number;
 }
 
 export class UdpServer {
@@ -47,7 +46,7 @@ export class UdpServer {
   /** Begins to answer on a bound socket, which stays the caller's. */
   add(fd: Fd, scope: number, client: number): void {
     enlargeReceiveBuffer(fd, RECEIVE_BYTES);
-    this.#sockets.set(fd, { fd, scope, client });
+    this.#sockets.set(fd, { fd, scope, client, overTcp: false });
     this.#loop.add(fd, EPOLLIN, this.#onReady);
   }
 
@@ -106,21 +105,21 @@ export class UdpServer {
       const length = this.#batch.length(i);
       const at = this.#replies.end;
       const replied = stranger
-        ? this.#responder.refuse(this.#batch.arena, start, length, false, at)
-        : this.#responder.respond(this.#batch.arena, start, length, scope, false, at);
+        ? this.#responder.refuse(this.#batch.arena, start, length, scope, socket, at)
+        : this.#responder.respond(this.#batch.arena, start, length, scope, socket, at);
       if (replied > NO_REPLY) {
         this.#replies.add(i, replied, same);
         same = true;
       } else if (replied === ASK_UPSTREAM) {
-        this.#forward(socket, i);
+        this.#forward(socket, scope, i);
       }
     }
   }
 
-  #forward(socket: UdpSocket, i: number): void {
+  #forward(socket: UdpSocket, scope: Scope, i: number): void {
     const from = this.#batch.sourceOffset(i);
     const source = Uint8Array.from(this.#batch.sources.subarray(from, from + this.#batch.sourceLength(i)));
-    this.#responder.forward(false, socket.client, (message, length) => {
+    this.#responder.forward(scope, socket, (message, length) => {
       // Meanwhile the main thread may have closed the socket and its number be somebody else's.
       if (this.#sockets.get(socket.fd) !== socket) return;
       sendto(socket.fd, message, length, MSG_DONTWAIT | MSG_NOSIGNAL, source, source.length);

@@ -41,6 +41,15 @@ t.test('the last word on each thing is kept', async (t) => {
   t.same(replay(vip(1), vip(null)), []);
 });
 
+t.test('logs go on in a new worker', async (t) => {
+  const queue = new SharedArrayBuffer(16);
+  const dns = (share: number): Command => ({ kind: 'dns-query-log', share, queue });
+  t.same(replay({ kind: 'connection-log', share: 1, queue }, dns(1), dns(0.5)), [
+    { kind: 'connection-log', share: 1, queue },
+    dns(0.5),
+  ]);
+});
+
 t.test('moments are not repeated', async (t) => {
   t.same(replay({ kind: 'barrier', token: 1 }, { kind: 'endpoint-close', slots: [1] }, { kind: 'stop' }), []);
 });

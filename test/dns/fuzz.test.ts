@@ -4,6 +4,7 @@ import { decode } from 'dns-packet';
 import t from 'tap';
 import { Forwarder } from '../../src/dns/forwarder.ts';
 import { Query } from '../../src/dns/query.ts';
+import { QueryJournal } from '../../src/dns/query-journal.ts';
 import { NO_REPLY, Responder } from '../../src/dns/responder.ts';
 import { readResponse, writeResponse } from '../../src/dns/response.ts';
 import { encodePorts } from '../../src/dns/service-ports.ts';
@@ -16,6 +17,7 @@ import { askUdp, startDnsWorker } from '../support/dns-worker.ts';
 const CLIENT_MESSAGES = 100_000;
 const UPSTREAM_MESSAGES = 30_000;
 const WIRE_MESSAGES = 5000;
+const ASKER = { client: 1, overTcp: false };
 const portsOf = (targets: number) =>
   encodePorts([
     {
@@ -49,7 +51,7 @@ t.test('clients', (t) => {
   t.teardown(() => loop.destroy());
   const totals = new Float64Array(TOTAL.count);
   const random = seededRandom(20_260_101);
-  const responder = new Responder(new Forwarder(loop, random, totals), totals);
+  const responder = new Responder(new Forwarder(loop, random, totals), totals, new QueryJournal(random));
   for (const command of zone) responder.handle(command);
   const seeds = [
     ...corpus('queries.txt').values(),
@@ -80,10 +82,10 @@ t.test('clients', (t) => {
     const message = mutate(seeds[i % seeds.length] as Buffer, () => random.unit()).subarray(0, arena.length);
     arena.fill(i & 0xff, 0, 600);
     arena.set(message);
-    const length = responder.respond(arena, 0, message.length, scope, false, 0);
+    const length = responder.respond(arena, 0, message.length, scope, ASKER, 0);
     if (length > NO_REPLY) judge(message, responder.out.subarray(0, length));
     else if (length < NO_REPLY) {
-      responder.forward(false, 1, (bytes, size) => judge(message, Buffer.from(bytes.subarray(0, size))));
+      responder.forward(scope, ASKER, (bytes, size) => judge(message, Buffer.from(bytes.subarray(0, size))));
     }
   }
   t.equal(totals[TOTAL.dnsQueriesUdp], CLIENT_MESSAGES);

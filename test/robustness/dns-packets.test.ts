@@ -7,6 +7,7 @@ import t from 'tap';
 import { ANSWER_CACHE_LIMITS } from '../../src/dns/answer-cache.ts';
 import { Forwarder } from '../../src/dns/forwarder.ts';
 import { Query } from '../../src/dns/query.ts';
+import { QueryJournal } from '../../src/dns/query-journal.ts';
 import { NO_REPLY, Responder } from '../../src/dns/responder.ts';
 import { readResponse, writeResponse } from '../../src/dns/response.ts';
 import { judgeReply } from '../../src/dns/upstream-reply.ts';
@@ -29,6 +30,8 @@ const MOST_GROWTH = 10 * 1024 * 1024;
 const WORKERS = 2;
 /** The codec reads one answer in so many back: it takes longer than everything else together. */
 const JUDGED_BY_CODEC = 16;
+
+const ASKER = { client: 1, overTcp: false };
 
 t.comment(`seed ${SEED}`);
 
@@ -57,10 +60,10 @@ t.test(`${FROM_CLIENTS} from clients`, (t) => {
   };
   const send = (message: Buffer) => {
     arena.set(message);
-    const length = responder.respond(arena, 0, message.length, scope, false, 0);
+    const length = responder.respond(arena, 0, message.length, scope, ASKER, 0);
     if (length > NO_REPLY) judge(message, responder.out.subarray(0, length));
     else if (length < NO_REPLY)
-      responder.forward(false, 1, (bytes, size) => judge(message, Buffer.from(bytes.subarray(0, size))));
+      responder.forward(scope, ASKER, (bytes, size) => judge(message, Buffer.from(bytes.subarray(0, size))));
   };
   let before = 0;
   let sent = 0;
@@ -68,7 +71,7 @@ t.test(`${FROM_CLIENTS} from clients`, (t) => {
     if (sent === WARM_UP) before = bytesInUse();
     if (sent % 1000 === 0) {
       arena.set(normal);
-      const length = responder.respond(arena, 0, normal.length, scope, false, 0);
+      const length = responder.respond(arena, 0, normal.length, scope, ASKER, 0);
       t.same(decode(responder.out.subarray(0, length)).answers?.length, 2, `a normal question after ${sent}`);
     }
     send(mutate(seeds[sent % seeds.length] as Buffer, () => random.unit()).subarray(0, arena.length));
@@ -192,7 +195,7 @@ async function startClient(agent: Agent, index: number): Promise<Client> {
 }
 
 function zoneResponder(forwarder: Forwarder, totals: Float64Array): Responder {
-  const responder = new Responder(forwarder, totals);
+  const responder = new Responder(forwarder, totals, new QueryJournal(seededRandom(1)));
   responder.handle({ kind: 'zone-add', network: 0, name: 'backend', subnets: ['10.64.0.0/24', 'fd00::/64'] });
   responder.handle({
     kind: 'zone-update',

@@ -1,0 +1,27 @@
+// Where an answer came from, and how answers are counted by scope. PURE.
+
+/**
+ * `failed`: no upstream could say, and nothing stood in; `rejected`: what came was no question that can be answered. The first five
+ * are counted over all scopes at TOTAL.dnsAnswersLocal and behind it, in this order.
+ */
+export const ANSWER_SOURCES = ['local', 'cached', 'forwarded', 'stale', 'refused', 'failed', 'rejected'] as const;
+export type AnswerSource = (typeof ANSWER_SOURCES)[number];
+
+/** Indexes of ANSWER_SOURCES: what is counted for every answer is not looked up by name. */
+export const SOURCE = { local: 0, cached: 1, forwarded: 2, stale: 3, refused: 4, failed: 5, rejected: 6 } as const;
+
+/** The rcodes that fit a header. */
+const RCODES = 16;
+
+/** Numbers that a worker counts for each scope. */
+export const SCOPE_COUNTS = ANSWER_SOURCES.length * RCODES;
+
+/** Where answers of this source (an index) with this rcode are counted; extended rcodes as what stands in the header. */
+export function placeInScope(source: number, rcode: number): number {
+  return source * RCODES + (rcode & (RCODES - 1));
+}
+
+/** What was counted at a place. */
+export function countedAt(place: number): { readonly source: AnswerSource; readonly rcode: number } {
+  return { source: ANSWER_SOURCES[Math.floor(place / RCODES)] ?? 'rejected', rcode: place % RCODES };
+}
