@@ -5,7 +5,7 @@
 // endpoints are chosen and connected to, what was read is sent, and what has ended is closed. The phases keep the kernel's
 // and our own code for each step in the processor's caches, which is worth some 10 % of a short connection.
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../native/constants.ts';
-import { descriptorLimit } from '../native/rlimit.ts';
+import { descriptorLimit, nextDescriptor } from '../native/rlimit.ts';
 import { EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno, errnoName } from '../native/errno.ts';
 import type { EventLoop } from '../native/event-loop.ts';
 import { accept4, close, type Fd, getsockname } from '../native/libc.ts';
@@ -43,6 +43,12 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 5000;
 const LARGEST_BURST = 64;
 /** While descriptors are short: how often to look whether some are free again that another part of the process closed. */
 const SHORTAGE_RETRY_MS = 100;
+/**
+ * Clients leave so many descriptors, of which a process has few with a small limit, to checks of health, to commands and to the
+ * endpoints of those who are in: a crowd must neither make tasks look dead nor keep out who would end it.
+ */
+const LARGEST_RESERVE = 64;
+const RESERVED_SHARE = 1 / 16;
 /** Looks at the kernel's queue this often before sleeping after a batch that opened or closed connections: about 10 µs. */
 const POLLS_AFTER_CHANGE = 40;
 
@@ -72,6 +78,9 @@ export class TcpProxy {
   #nextReportAt = 0;
   #nextPortReportAt = 0;
   #clientsWhenShort = 0;
+  readonly #workers: number;
+  /** Clients whose descriptor has this number or a higher one are the last for now. */
+  readonly #ceiling = descriptorLimit() - Math.min(LARGEST_RESERVE, Math.floor(descriptorLimit() * RESERVED_SHARE));
   #shortageTimer = 0;
   readonly #name = Buffer.alloc(SOCKADDR_BYTES);
   readonly #nameLength = new Uint32Array(1);
@@ -81,6 +90,7 @@ export class TcpProxy {
   constructor(loop: EventLoop, env: WorkerEnv, options: TcpProxyOptions = {}) {
     this.#loop = loop;
     this.#env = env;
+    this.#workers = env.counters.allEndpoints.length;
     this.#connections = new TcpConnections(descriptorLimit(), env.counters);
     this.#journal = new TcpJournal(this.#connections, env.random);
     const ejector = new TcpEjector(loop, env, this.#targets);
@@ -229,8 +239,10 @@ export class TcpProxy {
       if (listener.admission === undefined) this.#take(client, listener.frontend);
       else this.#entrance.admit(client, listener.frontend, listener.admission);
       // The kernel gives the lowest free number, so this one tells how few are left. Each client accepted in this batch needs
-      // another for its endpoint: rather leave the next in the kernel's queue than have them all wait here.
-      if (client + this.#accepted.length >= this.#connections.capacity) break;
+      // another for its endpoint, and so may those of the other workers: rather leave the next in the kernel's queue than have
+      // them all wait here.
+      if (client >= this.#ceiling) this.#runShort(EMFILE);
+      if (client + this.#accepted.length * this.#workers >= this.#ceiling) break;
     }
     listener.burst = taken === listener.burst ? Math.min(2 * taken, LARGEST_BURST) : Math.max(1, taken);
   }
@@ -302,7 +314,19 @@ export class TcpProxy {
     this.#short = false;
     this.#connector.retryStarved();
     if (this.#short) return;
+    // Who has no clients would wait for nobody to go.
+    if (this.#connections.clients > 0 && this.#isCrowded()) {
+      this.#short = true;
+      this.#clientsWhenShort = this.#connections.clients;
+      this.#shortageTimer = this.#loop.setTimer(SHORTAGE_RETRY_MS, () => this.#tryAgain());
+      return;
+    }
     for (const fd of this.#listeners.keys()) this.#loop.modify(fd, EPOLLIN);
+  }
+
+  #isCrowded(): boolean {
+    const next = nextDescriptor();
+    return next < 0 || next >= this.#ceiling;
   }
 
   #countPortless(endpoint: string): void {

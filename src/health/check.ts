@@ -11,8 +11,10 @@ import type { Health } from '../model/task.ts';
 
 export type CheckStatus = Exclude<Health, 'none'>;
 
-/** `reason` is for people: the end of a log line. */
-export type ProbeResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
+/** `reason` is for people: the end of a log line. `isOurs`: the agent had not the means to look, which says nothing of the task. */
+export type ProbeResult =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly reason: string; readonly isOurs?: true };
 
 /** Times are Clock.now() milliseconds. */
 export interface CheckState {
@@ -41,7 +43,7 @@ export function applyResult(
   now: number,
 ): { readonly state: CheckState; readonly transition?: Transition } {
   if (result.ok) return enter({ status: state.status, startedAt: state.startedAt, failures: 0 }, 'healthy');
-  if (!counts(state, check, now)) return { state };
+  if (result.isOurs || !counts(state, check, now)) return { state };
   const counted = { ...state, failures: state.failures + 1, countedAt: now };
   return counted.failures >= check.retries ? enter(counted, 'unhealthy') : { state: counted };
 }

@@ -98,6 +98,8 @@ function placement({ address, netns }: ProbeAddress): {
 
 function failure(to: ProbeAddress, error: Error): ProbeResult {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : error.message;
+  const ours = OURS[code];
+  if (ours !== undefined) return { ok: false, reason: `${ours} ${where(to)}`, isOurs: true };
   return { ok: false, reason: `${REASONS[code] ?? code} ${where(to)}` };
 }
 
@@ -107,6 +109,15 @@ const REASONS: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'no host at',
   ENETUNREACH: 'no route to',
   ETIMEDOUT: 'no answer from',
+};
+
+/** What this process or machine has run out of. */
+const OURS: Readonly<Record<string, string>> = {
+  EMFILE: 'the agent has no descriptor left to ask',
+  ENFILE: 'this machine has no descriptor left to ask',
+  ENOBUFS: 'this machine has no memory left to ask',
+  ENOMEM: 'this machine has no memory left to ask',
+  EADDRNOTAVAIL: 'this machine has no source port left to ask',
 };
 
 function where({ address, port }: ProbeAddress): string {

@@ -1,7 +1,7 @@
 // How many descriptors this process may have: the size of every table that is indexed by descriptor.
-import { RLIMIT_NOFILE } from './constants.ts';
+import { AF_INET, RLIMIT_NOFILE, SOCK_CLOEXEC, SOCK_STREAM } from './constants.ts';
 import { check } from './errno.ts';
-import { getrlimit } from './libc.ts';
+import { close, type Fd, getrlimit, socket } from './libc.ts';
 
 /** Tables stay below this however high the limit is (fs.nr_open's usual value; `unlimited` would not fit a table). */
 const MOST = 1 << 20;
@@ -17,4 +17,11 @@ export function descriptorLimit(): number {
     known = soft > BigInt(MOST) ? MOST : Number(soft);
   }
   return known;
+}
+
+/** The number that the next descriptor of this process would have, which tells how few are left; -1: there is none. */
+export function nextDescriptor(): number {
+  const fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0) close(fd as Fd);
+  return fd;
 }

@@ -20,8 +20,11 @@ const exec: HealthCheck = {
 };
 const good: ProbeResult = { ok: true };
 const bad: ProbeResult = { ok: false, reason: 'connection refused' };
+const ours: ProbeResult = { ok: false, reason: 'the agent has no descriptor left', isOurs: true };
 
-/** `+` and `-` are results; a number before it is the time, otherwise one interval after the last. Text out: each transition. */
+const RESULTS: Readonly<Record<string, ProbeResult>> = { '+': good, '-': bad, '?': ours };
+
+/** `+` and `-` are results, `?` is none for want of the agent's own means; a number before it is the time, otherwise one interval after the last. Text out: each transition. */
 function play(known: CheckStatus, check: HealthCheck, script: string): string {
   let state = beginCheck(known, 0);
   let now = 0;
@@ -29,7 +32,7 @@ function play(known: CheckStatus, check: HealthCheck, script: string): string {
   for (const step of script.split(' ')) {
     const time = /^\d+/.exec(step)?.[0];
     now = time === undefined ? now + check.intervalMs : Number(time);
-    const next = applyResult(state, check, step.endsWith('+') ? good : bad, now);
+    const next = applyResult(state, check, RESULTS[step.at(-1) ?? ''] ?? bad, now);
     if (next.transition !== undefined) seen.push(`${now} ${next.transition.from}>${next.transition.to}`);
     state = next.state;
   }
@@ -48,6 +51,8 @@ t.test('transitions', async (t) => {
     ['one failure is not', 'healthy', tcp, '- + - + -', ''],
     ['two in a row are', 'healthy', tcp, '- - - -', '2000 healthy>unhealthy'],
     ['and back with one success', 'unhealthy', tcp, '- + - -', '2000 unhealthy>healthy, 4000 healthy>unhealthy'],
+    ['what the agent could not find out is nothing', 'healthy', tcp, '- ? ? -', '4000 healthy>unhealthy'],
+    ['nor does a task that starts fail by it', 'starting', tcp, '0? 1000? 2000? +', '3000 starting>healthy'],
     ['retries 1', 'healthy', { ...tcp, retries: 1 }, '- +', '1000 healthy>unhealthy, 2000 unhealthy>healthy'],
     [
       'starting: frequent failures count once an interval',

@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import t from 'tap';
+import { probeTcp } from '../../src/health/probes.ts';
+import type { IpAddress } from '../../src/model/address.ts';
 import { closeNetns, createNetns, deleteNetns, openNetns } from '../../src/native/netns.ts';
 import { listenTcp } from '../../src/native/stream-socket.ts';
 import { TOTAL } from '../../src/runtime/worker-env.ts';
@@ -47,6 +49,8 @@ t.test('source ports run out: others are tried, and it is told by the name of it
   await rig.until(() => rig.lines.length > 0);
   t.match(rig.lines, [{ level: 'error', message: /no source port left .*net\.ipv4\.ip_local_port_range/ }]);
   t.equal(rig.plane.endpointCounters(0).ejections, 0, 'which is no fault of the endpoint');
+  const looked = await probeTcp({ address: '127.0.0.1' as IpAddress, port: 4000, netns }, new AbortController().signal);
+  t.match(looked, { ok: false, reason: /no source port left to ask 127\.0\.0\.1:4000/, isOurs: true });
 
   rig.backend(front.id, [inside, endpoint(1, await rig.serve(answer('outside')))]);
   await rig.plane.barrier();
