@@ -47,10 +47,8 @@ export function dockerTasks(parts: DockerParts): DockerTasks {
     cannotEnter,
     names: {
       set: (container, places) => mesh.foreignNames.set(container, places),
-      answer: async (task, networks) => {
-        if (networks.length > 0) mesh.foreignNames.sees(task, networks);
-        await containers.takeResolver(task);
-      },
+      sees: (task, networks) => mesh.foreignNames.sees(task, networks),
+      answer: (task) => containers.takeResolver(task),
     },
     registry: {
       tasks: () =>

@@ -62,6 +62,7 @@ export class ForeignNames {
 
   /** These networks, in this order, behind the client's own. */
   sees(client: TaskId, networks: readonly string[]): void {
+    if ((this.#seenBy.get(client) ?? []).join() === networks.join()) return;
     this.#seenBy.set(client, networks);
     this.#tell(client);
   }

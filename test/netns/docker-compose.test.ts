@@ -75,6 +75,12 @@ t.test('a Compose project', async (t) => {
     async () => [await lookup('late', 'plain').catch(String), await lookup('late', 'late').catch(String)],
     ([plain = '', late = '']) => plain.startsWith('10.97.0.') && late.startsWith('10.64.'),
   );
+  await docker.run('network', 'disconnect', NETWORK, 'late');
+  await until(
+    'and after it is disconnected those of the mesh only',
+    async () => [await lookup('late', 'plain').catch(String), await lookup('late', 'late').catch(String)],
+    ([plain = '', late = '']) => plain.startsWith('Error') && late.startsWith('10.64.'),
+  );
 
   await agent.stop();
   t.match(await lookup('shop-api-1', 'web'), /^10\.97\.0\./, 'Docker answers again when the agent has ended');

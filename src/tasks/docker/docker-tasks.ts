@@ -51,8 +51,10 @@ export interface DockerTasksOptions {
   readonly names: {
     /** All that a container is called on networks of Docker's; none: it does not run. */
     set(container: string, places: readonly DockerPlace[]): void;
-    /** The task's programs ask the agent from now on, which tells them of these networks of Docker's too. */
-    answer(task: TaskId, networks: readonly string[]): Promise<void>;
+    /** Of these networks of Docker's, in this order, the agent tells the task's programs too. */
+    sees(task: TaskId, networks: readonly string[]): void;
+    /** The task's programs ask the agent from now on, and not Docker. */
+    answer(task: TaskId): Promise<void>;
   };
   /** The agent may not do that here, or cannot, and not only this time. */
   readonly cannotEnter: (error: unknown) => boolean;
@@ -153,7 +155,7 @@ export class DockerTasks {
     log.warn('the Docker Engine does not answer', { why });
     // Its resolver does not either.
     for (const task of registry.tasks())
-      names.answer(task.id, []).catch((error: unknown) => log.debug('container cannot ask the agent', { error }));
+      names.answer(task.id).catch((error: unknown) => log.debug('container cannot ask the agent', { error }));
   }
 
   /** Everything that is there now, and everything that was there when it was last looked. */
@@ -238,12 +240,13 @@ export class DockerTasks {
     }
     const { Pid } = details.State;
     this.#seen.set(id, details);
-    if (task !== undefined && isSame(task, details)) {
+    const begun = this.#begun.get(id);
+    if (task !== undefined && isSame(task, details, begun)) {
       this.#begun.set(id, Pid);
       return this.#refresh(task, details, wanted);
     }
     // It was detached, or its service was removed.
-    if (task === undefined && this.#begun.get(id) === Pid) return;
+    if (task === undefined && begun === Pid) return;
     // It has been started again: what it was before is gone.
     if (task !== undefined) await this.#end(task);
     this.#leaving.delete(id);
@@ -273,7 +276,7 @@ export class DockerTasks {
   }
 
   async #attach(details: ContainerDetails, wanted: WantedTask): Promise<void> {
-    const { attached, cannotEnter, log, registry } = this.#options;
+    const { attached, cannotEnter, engine, log, registry } = this.#options;
     const service = await registry.ensureService(wanted);
     const targets = declaredTargets(service.spec);
     const { port, networks, hostname, name, aliases, publish, weight } = wanted;
@@ -297,6 +300,9 @@ export class DockerTasks {
     } catch (error) {
       const address = bridgeAddress(details);
       if (address === undefined || !cannotEnter(error)) throw error;
+      // One that has ended meanwhile, or runs again by now, is no such one.
+      const now = await engine.inspect(details.Id);
+      if (now?.State.Pid !== details.State.Pid) return this.#look(details.Id);
       task = await registry.addBridged(request, address, { id: details.Id, hasCheck });
       const why = error instanceof Error ? error.message : String(error);
       log.warn('container of the Docker Engine is served at its own address', { container: name, address, why });
@@ -313,11 +319,11 @@ export class DockerTasks {
   async #refresh(task: Task, details: ContainerDetails, { name, aliases }: WantedTask): Promise<void> {
     const { names, registry } = this.#options;
     const places = dockerPlaces(details);
-    if (places.length > 0 && task.source !== 'bridged')
-      await names.answer(
-        task.id,
-        places.map(({ network }) => network),
-      );
+    if (task.source !== 'bridged') {
+      const networks = places.map(({ network }) => network);
+      names.sees(task.id, networks);
+      if (networks.length > 0) await names.answer(task.id);
+    }
     const state = details.State.Paused || this.#leaving.has(details.Id) ? 'draining' : 'running';
     if (state === 'draining') await registry.setState(task.id, state);
     const service = registry.service(task);
@@ -342,8 +348,10 @@ export class DockerTasks {
   }
 }
 
-/** What the task was made for still runs: the process, or, where none is known, the address. */
-function isSame(task: Task, details: ContainerDetails): boolean {
-  if (task.source !== 'bridged') return task.pid === details.State.Pid;
+/** What the task was made for still runs: the process, or, where none is known (`begun`), the address. */
+function isSame(task: Task, details: ContainerDetails, begun: number | undefined): boolean {
+  const { Pid } = details.State;
+  if (task.source !== 'bridged') return task.pid === Pid;
+  if (begun !== undefined && begun !== Pid) return false;
   return task.attachments.every(({ address }) => address === bridgeAddress(details));
 }

@@ -44,7 +44,13 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
   let made = 0;
   let hear: ((event: EngineEvent) => void) | undefined;
   let hangUp: (() => void) | undefined;
-  const state = { isAway: false, attachFails: undefined as Error | undefined, attempts: 0, removedUnused: 0 };
+  const state = {
+    isAway: false,
+    attachFails: undefined as Error | undefined,
+    duringAttach: () => {},
+    attempts: 0,
+    removedUnused: 0,
+  };
   const change = (task: TaskId, to: Partial<Task>) => {
     const before = tasks.get(task);
     if (before !== undefined) tasks.set(task, { ...before, ...to });
@@ -90,11 +96,12 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
               listening();
             }),
     },
-    names: { set: () => undefined, answer: async () => undefined },
+    names: { set: () => undefined, sees: () => undefined, answer: async () => undefined },
     cannotEnter: () => options.cannotEnter === true,
     attached: {
       attach: async ({ Container, PID, Name }) => {
         state.attempts++;
+        state.duringAttach();
         if (state.attachFails !== undefined) throw state.attachFails;
         return { task: make('attached', Container?.ID ?? '', PID, Name), warnings: [] };
       },
@@ -216,9 +223,29 @@ t.test('what cannot be attached is tried again, or served where it is', async (t
   await near.event('a', 'start');
   t.same(near.shown(), ['task1 aa running starting']);
   t.equal(near.state.attempts, 1, 'it is known by its address');
+  near.set('a', { pid: 200 });
+  await near.event('a', 'start');
+  t.same([near.shown(), near.state.attempts], [['task2 aa running starting'], 2], 'and tried again when it runs anew');
   near.set('a', { pid: 0 });
   await near.event('a', 'die');
   t.same(near.shown(), []);
+});
+
+t.test('a container that ends while it is attached', async (t) => {
+  const r = rig({ cannotEnter: true });
+  r.set('a', {});
+  r.state.attachFails = new Error('no process 100 runs on this node');
+  r.state.duringAttach = () => r.set('a', { pid: 0 });
+  await r.start();
+  t.same([r.shown(), r.docker.problems], [[], []], 'is not served at its address');
+  r.set('a', { pid: 200 });
+  r.state.duringAttach = () => {
+    r.set('a', { pid: 300 });
+    // Only the first of the two attempts is too late.
+    if (r.state.attempts > 2) r.state.attachFails = undefined;
+  };
+  await r.event('a', 'start');
+  t.same([r.shown(), r.state.attempts], [['task1 aa running starting'], 3], 'is attached when it runs again');
 });
 
 t.test('detached by hand; and the last one of a service', async (t) => {
