@@ -52,27 +52,36 @@ function tierOf(endpoints: Backend['endpoints'], members: readonly number[]): Ti
 }
 
 /**
- * The position of the one with the fewest connections for its weight, the next one included; -1 when all are to be skipped. Among
- * equals it goes round: the search begins at `turn`.
+ * The position of the one with the fewest connections for its weight; -1 when all are to be skipped. Among equals it goes round by
+ * weight from `turn` on, so that idle ones get their shares, too.
  */
 export function leastLoaded(tier: Tier, turn: number, skip: readonly number[], load: Load): number {
-  const count = tier.slots.length;
   let best = -1;
   let least = Number.POSITIVE_INFINITY;
-  for (let step = 0; step < count; step++) {
-    const position = ((turn >>> 0) + step) % count;
+  const equals: number[] = [];
+  for (let position = 0; position < tier.slots.length; position++) {
     const slot = tier.slots[position] as number;
     if (skip.includes(slot)) continue;
-    const share = (load(slot) + 1) / (tier.weights[position] as number);
-    if (share >= least) continue;
+    const share = load(slot) / (tier.weights[position] as number);
+    if (share > least) continue;
+    if (share < least) equals.length = 0;
+    equals.push(position);
     best = position;
     least = share;
   }
-  return best;
+  return equals.length > 1 ? inTurn(tier, turn, equals) : best;
+}
+
+function inTurn({ round }: Tier, turn: number, among: readonly number[]): number {
+  for (let step = 0; step < round.length; step++) {
+    const position = round[((turn >>> 0) + step) % round.length] as number;
+    if (among.includes(position)) return position;
+  }
+  return -1;
 }
 
 /**
- * Of two that are drawn by weight, the less busy one (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing). `chance`
+ * Of two that are drawn by weight, the less busy one, or the first (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing). `chance`
  * gives any 32-bit integer. -1 when all are to be skipped.
  */
 export function betterOfTwo(tier: Tier, chance: () => number, skip: readonly number[], load: Load): number {
@@ -80,7 +89,7 @@ export function betterOfTwo(tier: Tier, chance: () => number, skip: readonly num
   if (first < 0) return -1;
   const second = drawn(tier, chance, [...skip, tier.slots[first] as number]);
   if (second < 0) return first;
-  const share = (position: number) => (load(tier.slots[position] as number) + 1) / (tier.weights[position] as number);
+  const share = (position: number) => load(tier.slots[position] as number) / (tier.weights[position] as number);
   return share(second) < share(first) ? second : first;
 }
 

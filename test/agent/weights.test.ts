@@ -13,8 +13,8 @@ async function server(name: string): Promise<string> {
   return `127.0.0.1:${(one.address() as AddressInfo).port}`;
 }
 
-async function ask(port: number): Promise<string> {
-  const socket = connect(port, '127.0.0.1');
+async function ask(port: number, localAddress = '127.0.0.1'): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress });
   let text = '';
   for await (const chunk of socket) text += String(chunk);
   return text;
@@ -157,4 +157,40 @@ services:
     for (;;) if ((await endpoints(agent)).every(({ OpenConnections }) => OpenConnections === 0)) break;
   }
   t.same(seen, names);
+});
+
+t.test('every way of sharing out, from many clients that come and go', async (t) => {
+  const [light, heavy] = [await server('light'), await server('heavy')];
+  const services = ['least-connections', 'random', 'source-hash', 'affinity'].map((way) => {
+    const how = way === 'affinity' ? 'affinity: 1h' : `balance: ${way}`;
+    return { way, how, port: unusedPort() };
+  });
+  const agent = await startAgent({
+    stacks: {
+      shop: `networks:
+  default: { driver: local, ipam: { config: [{ subnet: 127.113.0.0/16 }] } }
+services:${services
+        .map(
+          ({ way, how, port }) => `
+  ${way}:
+    ports: ["${port}:80"]
+    x-vipmesh:
+      endpoints: [${light}, { address: "${heavy}", weight: 3 }]
+      ${how}
+      health: { tcp: true, timeout: 20s }`,
+        )
+        .join('')}
+`,
+    },
+  });
+  await healthy(agent, 2 * services.length);
+  for (const { way, port } of services) {
+    const heard = new Set<string>();
+    for (let i = 0; !(heard.has('light') && heard.has('heavy')); i = (i + 1) % 250)
+      heard.add(await ask(port, `127.1.1.${i + 1}`).catch(() => ''));
+    let count = 0;
+    for (let client = 0; client < 200; client++) if ((await ask(port, `127.0.1.${client + 1}`)) === 'light') count++;
+    // A quarter, and five standard deviations of chance.
+    t.ok(count > 19 && count < 81, `${way}: ${count} of 200`);
+  }
 });

@@ -59,13 +59,45 @@ t.test('T8: least connections, for their weight; equals in turn', async (t) => {
   const load: Load = (slot) => open[slot - 100] ?? 0;
   t.equal(leastLoaded(tier([1, 1, 1]), 0, [], load), 1);
   t.equal(leastLoaded(tier([1, 1, 1]), 0, [101], load), 2);
-  t.equal(leastLoaded(tier([8, 1, 1]), 0, [], load), 0);
+  t.equal(leastLoaded(tier([8, 1, 1]), 0, [], load), 1, 'an idle one is the least busy, whatever the weights');
+  t.equal(leastLoaded(tier([8, 1, 1]), 0, [101], load), 0);
   t.equal(leastLoaded(tier([1, 1, 1]), 0, [100, 101, 102], load), -1);
   t.same(
     [0, 1, 2, 3, -1].map((turn) => leastLoaded(tier([1, 1, 1]), turn, [], IDLE)),
     [0, 1, 2, 0, 0],
   );
+  t.same(
+    sharesOf(4, (turn) => leastLoaded(tier([1, 3]), turn, [], IDLE)),
+    [1, 3],
+    'idle ones, by their weight',
+  );
 });
+
+t.test('by weight, however many are open', async (t) => {
+  const weights = [1, 2, 5];
+  for (const open of [8, 80, 800]) {
+    const loads = [0, 0, 0];
+    const load: Load = (slot) => loads[slot - 100] as number;
+    for (let turn = 0; turn < open; turn++) {
+      const position = leastLoaded(tier(weights), turn, [], load);
+      loads[position] = (loads[position] as number) + 1;
+    }
+    t.same(
+      loads,
+      weights.map((weight) => (weight * open) / 8),
+    );
+  }
+});
+
+/** How often each position was chosen. */
+function sharesOf(turns: number, choose: (turn: number) => number): readonly number[] {
+  const shares: number[] = [];
+  for (let turn = 0; turn < turns; turn++) {
+    const position = choose(turn);
+    shares[position] = (shares[position] ?? 0) + 1;
+  }
+  return shares;
+}
 
 t.test('of two that are drawn, the less busy one', async (t) => {
   const draws = [0, 1];
@@ -97,6 +129,8 @@ t.test('of two that are drawn, the less busy one', async (t) => {
     counts.every((count) => count > 2700 && count < 3300),
     `idle ones get about as much: ${counts}`,
   );
+  const [light = 0] = sharesOf(9000, () => betterOfTwo(tier([1, 3]), random, [], IDLE));
+  t.ok(light > 2000 && light < 2500, `a quarter of what comes while both are idle: ${light}`);
 });
 
 t.test('by client: evenly, by weight, and whoever need not move stays', async (t) => {
