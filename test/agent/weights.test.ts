@@ -1,8 +1,9 @@
 // Weights from outside: a real agent, real servers, shares that are counted.
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { type Agent, run, startAgent } from '../support/agent.ts';
+import { type Agent, PROGRAM, startAgent } from '../support/agent.ts';
 import { unusedPort } from '../support/ports.ts';
 
 /** A server that says its name and closes. */
@@ -139,7 +140,9 @@ services:
       '-e',
       program,
     ];
-    void run(words, { env: { VIPMESH_HOST: agent.folder.socket } });
+    const env = { ...process.env, VIPMESH_HOST: agent.folder.socket };
+    const task = spawn(process.execPath, [PROGRAM, ...words], { env, stdio: 'ignore' });
+    t.teardown(() => task.kill());
   }
   await healthy(agent, 2);
   const names = ['heavy', 'heavy', 'heavy', 'heavy', 'heavy', 'heavy', 'light', 'light'];
