@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Docker, makeDocker } from '../test/netns/support/docker-engine.ts';
+import { type Flooding, measureFlood } from './dns/flooding.ts';
 import { DIRECT, MEBIBYTE, OURS, SMALL, Stage } from './contenders.ts';
 import { type Frame, runBench } from './frame.ts';
 import { peerVersions } from './install.ts';
@@ -108,30 +109,40 @@ async function measurePorts(bench: RateBench, docker: Docker, stage: Stage, agen
   return measureRates(bench, contenders, (one) => atLeast(one.atLeast), CASES);
 }
 
-/** `dnsperf` in two containers of one network; the agent answers in one of them, Docker in the other. */
-async function measureNames(bench: RateBench, docker: Docker, file: string, agent: Usage): Promise<readonly Measure[]> {
+/** Questions in two containers of one network; the agent answers in one of them, Docker in the other. */
+async function measureNames(
+  bench: RateBench,
+  docker: Docker,
+  file: string,
+  agent: Usage & { readonly pid: number },
+): Promise<readonly Measure[]> {
   await docker.start('--name', 'asks-us', '--network', NETWORK, '--label', 'vipmesh.service=asks', 'box');
   await docker.start('--name', 'asks-docker', '--network', NETWORK, 'box');
   writeFileSync(file, 'web A\n');
-  const contenders = [
-    { name: OURS, pid: await docker.pidOf('asks-us'), process: agent },
-    { name: DOCKER, pid: await docker.pidOf('asks-docker'), process: usageOf(docker.pid()) },
-  ];
-  const ask = async ({ pid, process }: (typeof contenders)[number], seconds: number) => {
-    const before = process.cpuSeconds();
-    const words = ['dnsperf', '-s', '127.0.0.11', '-d', file, '-l', `${seconds}`, '-c', '4'];
-    const output = await bench.processes.run('dnsperf', 'nsenter', [`--net=/proc/${pid}/ns/net`, '--', ...words]);
+  const engine = { pid: docker.pid(), ...usageOf(docker.pid()) };
+  const contender = async (name: string, container: string, process: Flooding['process']) => ({
+    ...{ name, process, address: '127.0.0.11', port: 53 },
+    through: ['nsenter', `--net=/proc/${await docker.pidOf(container)}/ns/net`, '--'],
+  });
+  const contenders = [await contender(OURS, 'asks-us', agent), await contender(DOCKER, 'asks-docker', engine)];
+  const ask = async ({ address, through, process }: (typeof contenders)[number], seconds: number) => {
+    const before = process?.cpuSeconds() ?? Number.NaN;
+    const [command = '', ...words] = [...through, 'dnsperf', '-s', address, '-d', file, '-l', `${seconds}`, '-c', '4'];
+    const output = await bench.processes.run('dnsperf', command, words);
     const [, completed = 'NaN'] = /Queries completed:\s+(\d+)/.exec(output) ?? [];
     const [, good = '0'] = /NOERROR (\d+)/.exec(output) ?? [];
     const [, rate = 'NaN'] = /Queries per second:\s+([\d.]+)/.exec(output) ?? [];
-    const cpu = ((process.cpuSeconds() - before) * 1e6) / Number(completed);
+    const cpu = (((process?.cpuSeconds() ?? Number.NaN) - before) * 1e6) / Number(completed);
     return { rate: Number(rate), wrong: Number(completed) - Number(good), cpu };
   };
   bench.say('names …\n');
   for (const one of contenders) await ask(one, 1);
   const results = await alternate(contenders, bench.extent.rounds, (one) => ask(one, bench.extent.seconds));
+  const title = 'as many as it answers, questions/s';
+  const flooded = await measureFlood(bench, title, 4, contenders, file, { peers: [DOCKER] });
   return [
-    { title: 'questions/s', samples: pick(results, ({ rate }) => rate), digits: 0, goal: atLeast(1.5) },
+    ...flooded,
+    { title: 'by dnsperf, questions/s', samples: pick(results, ({ rate }) => rate), digits: 0, goal: atLeast(1.5) },
     { title: '– CPU µs per question', samples: pick(results, ({ cpu }) => cpu), digits: 2 },
     { title: '– not answered with an address', samples: pick(results, ({ wrong }) => wrong), digits: 0 },
   ];

@@ -10,6 +10,7 @@ import { addressOf, type Fd } from '../../src/native/libc.ts';
 import { questionFor } from './question.ts';
 
 export interface Flood {
+  readonly address: string;
   readonly port: number;
   /** Lines `NAME A`; those of the most frequent length are asked for one after another. */
   readonly file: string;
@@ -70,7 +71,7 @@ class Stream {
     this.#outAddress = addressOf(this.#out);
     this.#sentAt = new Float64Array(flood.underWay);
     this.#turn = new Uint8Array(flood.underWay);
-    this.#fd = connectUdp('127.0.0.1', flood.port);
+    this.#fd = connectUdp(flood.address, flood.port);
     enlargeReceiveBuffer(this.#fd, RECEIVE_BYTES);
   }
 

@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type Contender, DNSMASQ, UNBOUND } from '../contenders.ts';
-import type { Processes } from '../processes.ts';
+import { DNSMASQ, UNBOUND } from '../contenders.ts';
+import type { Processes, Usage } from '../processes.ts';
 import type { Measure } from '../report.ts';
 import { alternate, pick } from '../samples.ts';
 import type { Flood, Flooded } from './flood.ts';
@@ -12,6 +12,17 @@ interface Bench {
   readonly processes: Processes;
   readonly extent: { readonly rounds: number; readonly seconds: number };
   say(text: string): void;
+}
+
+/** A server, and how to reach it. */
+export interface Flooding {
+  readonly name: string;
+  readonly port: number;
+  /** Absent: 127.0.0.1. */
+  readonly address?: string;
+  /** Words before the program that asks, such as `nsenter --net=PATH`. */
+  readonly through?: readonly string[];
+  readonly process: (Usage & { readonly pid: number }) | undefined;
 }
 
 /** As many as `dnsperf -c 8 -q 200` has. */
@@ -35,17 +46,18 @@ export async function measureFlood(
   { processes, extent, say }: Bench,
   title: string,
   atLeast: number,
-  contenders: readonly Contender[],
+  contenders: readonly Flooding[],
   file: string,
   { peers = [DNSMASQ, UNBOUND], isEcho = false }: FloodOptions = {},
 ): Promise<readonly Measure[]> {
   say(`${title} …\n`);
   const apart = availableParallelism() > 1;
   if (apart) for (const one of contenders) pin(one);
-  const ask = async (one: Contender, seconds: number) => {
-    const flood: Flood = { port: one.port, file, sockets: SOCKETS, underWay: UNDER_WAY, seconds, isEcho };
+  const ask = async (one: Flooding, seconds: number) => {
+    const { address = '127.0.0.1', port, through = [] } = one;
+    const flood: Flood = { address, port, file, sockets: SOCKETS, underWay: UNDER_WAY, seconds, isEcho };
     const script = fileURLToPath(new URL('./flood.js', import.meta.url));
-    const words = [process.execPath, script, JSON.stringify(flood)];
+    const words = [...through, process.execPath, script, JSON.stringify(flood)];
     const [command = '', ...rest] = apart ? ['taskset', '-c', CLIENT_CPU, ...words] : words;
     const before = one.process?.cpuSeconds() ?? Number.NaN;
     const flooded = JSON.parse(await processes.run('flood', command, rest)) as Flooded;
@@ -70,7 +82,7 @@ export async function measureFlood(
 }
 
 /** All threads of a process to one CPU. */
-function pin({ process: running }: Contender): void {
+function pin({ process: running }: Flooding): void {
   if (running === undefined) return;
   execFileSync('taskset', ['-a', '-p', '-c', SERVER_CPU, String(running.pid)], { stdio: 'ignore' });
 }
