@@ -208,6 +208,11 @@ export class AttachedTasks {
     });
   }
 
+  /** Nothing new for a task, which stays. Resolves when nothing is open to it any more, or its drain time is over, or it has ended. */
+  drained(id: TaskId, hasEnded: () => boolean): Promise<void> {
+    return drain(this.#options, id, hasEnded);
+  }
+
   async #detach(guest: Guest): Promise<void> {
     await drain(this.#options, guest.id, () => guest.ending !== undefined);
     const connectionsLeft = this.#options.activeConnections(guest.id);

@@ -1,6 +1,8 @@
 // Containers of a real Docker Engine become tasks.
 import './support/docker-packages.ts';
 import './support/node.ts';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { startAgent } from '../support/agent.ts';
 import { startDocker } from './support/docker.ts';
@@ -89,6 +91,39 @@ t.test('containers of a Docker Engine', async (t) => {
     (services) => services.length === 0,
   );
   t.same(await endpoints(agent), []);
+  await agent.stop();
+});
+
+t.test('docker stop, of a container that is to finish first', async (t) => {
+  const docker = engine;
+  if (docker === undefined) {
+    t.pass('not run: what it needs was said above');
+    return;
+  }
+  const agent = await startAgent({ args: ['--docker', docker.socket] });
+  await docker.start(
+    ...['--name', 'slow', '--label', 'vipmesh.service=slow', '--label', 'vipmesh.publish=8083:80'],
+    ...['--stop-signal', 'SIGCONT', '--stop-timeout', '60', '--label', 'vipmesh.stop-signal=TERM'],
+    ...['box', 'sh', '-c', 'trap "exit 7" TERM; httpd -f -p 80 -h /etc & wait'],
+  );
+  await until(
+    'it answers',
+    () => httpGet(OWN_NETNS, '127.0.0.1', 8083, '/passwd'),
+    (text) => text.startsWith('root:'),
+  );
+  const client = connect({ host: '127.0.0.1', port: 8083 });
+  const open = async () => (await endpoints(agent)).map(({ OpenConnections }) => OpenConnections).join();
+  client.write('GET /passwd HTTP/1.0\r\n');
+  await until('its client is known', open, (counts) => counts === '1');
+  const stopping = docker.run('stop', 'slow');
+  const shown = async () => (await endpoints(agent)).map(({ Task, State }) => `${Task} ${State}`).join();
+  await until('it gets nothing new', shown, (text) => text === 'slow draining');
+  client.write('\r\n');
+  t.match(await text(client), /root:/, 'who was there has the answer');
+  await stopping;
+  const ended = await docker.run('inspect', '-f', '{{.State.ExitCode}}', 'slow');
+  t.equal(ended.trim(), '7', 'its program was told, not killed');
+  await docker.run('rm', 'slow');
   await agent.stop();
 });
 

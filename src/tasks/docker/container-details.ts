@@ -113,7 +113,7 @@ export function dockerHealth({ State }: ContainerDetails): 'starting' | 'healthy
   return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? status : undefined;
 }
 
-/** Numbers of signals that ask a program to end, by name (signal(7), x86 and arm64). */
+/** Numbers of signals that ask a program to end, or that it does not mind, by name (signal(7), x86 and arm64). */
 const SIGNALS: Readonly<Record<string, number>> = {
   HUP: 1,
   INT: 2,
@@ -122,14 +122,28 @@ const SIGNALS: Readonly<Record<string, number>> = {
   USR1: 10,
   USR2: 12,
   TERM: 15,
+  CONT: 18,
+  URG: 23,
   WINCH: 28,
 };
-const SIGKILL = 9;
+export const SIGKILL = 9;
 const SIGTERM = 15;
+/** The last of the real-time signals. */
+const MAX_SIGNAL = 64;
+
+/** `TERM`, `sigterm`, `15`; undefined: there is no such signal. */
+export function parseSignal(text: string): number | undefined {
+  const name = text.trim().toUpperCase().replace(/^SIG/, '');
+  const number = SIGNALS[name] ?? (/^\d{1,2}$/.test(name) ? Number(name) : 0);
+  return number >= 1 && number <= MAX_SIGNAL ? number : undefined;
+}
+
+/** What `docker stop` sends it. */
+export function stopSignal({ Config }: ContainerDetails): number {
+  return parseSignal(Config.StopSignal ?? '') ?? SIGTERM;
+}
 
 /** Whether a signal is the end of the container: the one that `docker stop` sends it, or one that nothing survives. */
-export function isStopSignal({ Config }: ContainerDetails, signal: number): boolean {
-  const wanted = (Config.StopSignal ?? '').toUpperCase().replace(/^SIG/, '');
-  const own = wanted === '' ? SIGTERM : (SIGNALS[wanted] ?? Number(wanted));
-  return signal === own || signal === SIGKILL;
+export function isStopSignal(details: ContainerDetails, signal: number): boolean {
+  return signal === stopSignal(details) || signal === SIGKILL;
 }

@@ -22,6 +22,7 @@ import {
   type DockerPlace,
   dockerPlaces,
   isStopSignal,
+  SIGKILL,
 } from './container-details.ts';
 import type { Engine, EngineEvent } from './engine.ts';
 import { type DockerSelection, type WantedTask, wantedTask } from './wanted-task.ts';
@@ -61,6 +62,8 @@ export interface DockerTasksOptions {
   readonly attached: {
     attach(request: AttachRequest): Promise<{ readonly task: Task; readonly warnings: readonly string[] }>;
     ended(id: TaskId): Promise<void>;
+    /** Resolves when nothing is open to it any more, or its drain time is over, or `hasEnded`. */
+    drained(id: TaskId, hasEnded: () => boolean): Promise<void>;
   };
 }
 
@@ -179,17 +182,41 @@ export class DockerTasks {
   #hear({ container, action, signal }: EngineEvent): void {
     const details = this.#seen.get(container);
     if (action === 'kill' && details !== undefined && signal !== undefined && isStopSignal(details, signal)) {
-      this.#leave(details);
+      this.#leave(details, signal);
       return;
     }
     this.#look(container);
   }
 
   /** The signal is on its way: whatever is still to come goes to others. One that does not heed it is back after a while. */
-  #leave({ Id, Config }: ContainerDetails): void {
+  #leave(details: ContainerDetails, signal: number): void {
+    const { Id } = details;
+    const wanted = wantedTask(details, this.#options.selections);
+    const endSignal = typeof wanted === 'object' && signal !== SIGKILL ? wanted.endSignal : undefined;
+    const isLeaving = this.#leaving.has(Id);
     this.#leaving.add(Id);
     this.#look(Id);
+    if (endSignal === undefined) this.#backLater(details);
+    else if (!isLeaving) void this.#endWhenDrained(details, endSignal);
+  }
+
+  #backLater({ Id, Config }: ContainerDetails): void {
     this.#later(Id, (Config.StopTimeout ?? STOP_TIMEOUT_S) * 1000 + STOP_MARGIN_MS);
+  }
+
+  /** What `docker stop` sends it is a signal that it does not mind: it is told to end when nothing is open to it any more. */
+  async #endWhenDrained(details: ContainerDetails, signal: number): Promise<void> {
+    const { attached, engine, log, registry } = this.#options;
+    const { Id } = details;
+    const hasEnded = () => this.#stopping.signal.aborted || !this.#leaving.has(Id);
+    try {
+      const task = registry.tasks().find(({ container }) => container?.id === Id);
+      if (task !== undefined) await attached.drained(task.id, hasEnded);
+      if (!hasEnded()) await engine.kill(Id, signal);
+    } catch (error) {
+      log.warn('a container of the Docker Engine is not told to end', { container: containerName(details), error });
+    }
+    if (!hasEnded()) this.#backLater(details);
   }
 
   #later(id: string, delayMs: number): void {

@@ -20,6 +20,8 @@ export interface Engine {
   containers(): Promise<readonly string[]>;
   /** Undefined: there is none. */
   inspect(id: string): Promise<ContainerDetails | undefined>;
+  /** Sends it a signal (its number). Nothing happens when it is gone, or does not run. */
+  kill(id: string, signal: number): Promise<void>;
   /**
    * Tells events from now on, once `listening` was called, until the engine ends the stream or `signal` is aborted; then it
    * resolves.
@@ -63,6 +65,12 @@ const message = z.object({
   Actor: z.object({ ID: z.string(), Attributes: z.record(z.string(), z.string()).nullish() }),
 });
 
+interface Asking {
+  readonly method?: 'GET' | 'POST';
+  /** Ends it; its answer may be long in coming. */
+  readonly signal?: AbortSignal;
+}
+
 export class DockerEngine implements Engine {
   readonly #socket: string;
   readonly #closing = new AbortController();
@@ -84,11 +92,19 @@ export class DockerEngine implements Engine {
     return body === undefined ? undefined : this.#checked(containerDetails, body, path);
   }
 
+  async kill(id: string, signal: number): Promise<void> {
+    const answer = await this.#get(`/containers/${encodeURIComponent(id)}/kill?signal=${signal}`, { method: 'POST' });
+    answer.resume();
+    const { statusCode } = answer;
+    if (statusCode !== 204 && statusCode !== 404 && statusCode !== 409)
+      throw this.#problem(`answered ${statusCode} when it was to send signal ${signal}`);
+  }
+
   async follow(listening: () => void, heard: (event: EngineEvent) => void, signal: AbortSignal): Promise<void> {
     // The engine may have become another since it was asked.
     this.#version = undefined;
     const filters = JSON.stringify({ type: ['container', 'network'], event: CONTAINER_EVENTS });
-    const answer = await this.#get(`/events?filters=${encodeURIComponent(filters)}`, signal);
+    const answer = await this.#get(`/events?filters=${encodeURIComponent(filters)}`, { signal });
     if (answer.statusCode !== 200) {
       answer.resume();
       throw this.#problem(`answered ${answer.statusCode} to /events`);
@@ -149,9 +165,9 @@ export class DockerEngine implements Engine {
     return this.#parsed(text, path);
   }
 
-  async #get(path: string, signal?: AbortSignal): Promise<IncomingMessage> {
+  async #get(path: string, how: Asking = {}): Promise<IncomingMessage> {
     this.#version ??= await this.#negotiate();
-    return this.#send(`/v${this.#version}${path}`, signal);
+    return this.#send(`/v${this.#version}${path}`, how);
   }
 
   /** The lower one of the engine's version and ours; an engine that has given up ours is asked in its own. */
@@ -168,10 +184,10 @@ export class DockerEngine implements Engine {
     return tried.statusCode === 200 ? KNOWN_VERSION : theirs;
   }
 
-  #send(path: string, signal?: AbortSignal): Promise<IncomingMessage> {
+  #send(path: string, { signal, method = 'GET' }: Asking = {}): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const until = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
-      const options = { socketPath: this.#socket, path, headers: { host: 'docker' }, agent: false as const };
+      const options = { socketPath: this.#socket, path, method, headers: { host: 'docker' }, agent: false as const };
       const sent = request({ ...options, signal: until }, (answer) => {
         // Events may be far apart.
         if (signal !== undefined) sent.setTimeout(0);

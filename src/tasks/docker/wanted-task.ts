@@ -3,7 +3,14 @@ import { type IpAddress, parseIp } from '../../model/address.ts';
 import { aliasProblem, nameProblem, STACK_LABEL, stackName } from '../../model/name.ts';
 import { parsePort, type PortNumber, type Protocol, type PublishSpec, type TargetPort } from '../../model/port.ts';
 import { parseWeight, WEIGHT_RULE } from '../../model/weight.ts';
-import { type ContainerDetails, containerName, SHORT_ID_LENGTH, userNetworks } from './container-details.ts';
+import {
+  type ContainerDetails,
+  containerName,
+  parseSignal,
+  SHORT_ID_LENGTH,
+  stopSignal,
+  userNetworks,
+} from './container-details.ts';
 
 /** Whose labels name the service besides `vipmesh.service`, which always does. */
 export const DOCKER_SELECTIONS = ['vipmesh', 'compose', 'swarm'] as const;
@@ -16,6 +23,7 @@ const LABEL = {
   publish: 'vipmesh.publish',
   alias: 'vipmesh.alias',
   weight: 'vipmesh.weight',
+  stop: 'vipmesh.stop-signal',
 } as const;
 const COMPOSE = { project: 'com.docker.compose.project', service: 'com.docker.compose.service' } as const;
 const SWARM_SERVICE = 'com.docker.swarm.service.name';
@@ -33,6 +41,8 @@ export interface WantedTask {
   readonly port?: PortNumber;
   /** Its share of new connections, when its label says so. */
   readonly weight?: number;
+  /** The signal that it is sent when it has been stopped and nothing is open to it any more, when its label says so. */
+  readonly endSignal?: number;
   readonly publish: readonly PublishSpec[];
   readonly expose: readonly TargetPort[];
   readonly name: string;
@@ -59,6 +69,8 @@ export function wantedTask(
   const weight = labels[LABEL.weight] === undefined ? undefined : parseWeight(labels[LABEL.weight]?.trim() ?? '');
   if (labels[LABEL.weight] !== undefined && weight === undefined)
     return `has the label ${LABEL.weight}=${labels[LABEL.weight]}, which ${WEIGHT_RULE}`;
+  const endSignal = readEndSignal(labels[LABEL.stop], details);
+  if (typeof endSignal === 'string') return `has the label ${LABEL.stop}=${labels[LABEL.stop]}, ${endSignal}`;
   const own = userNetworks(details).map(([name]) => name);
   return {
     ...chosen,
@@ -66,6 +78,7 @@ export function wantedTask(
     networksOfService: networks.length > 0 ? networks : own.filter((name) => nameProblem(name) === undefined),
     ...(port === undefined ? {} : { port }),
     ...(weight === undefined ? {} : { weight }),
+    ...(endSignal === undefined ? {} : { endSignal }),
     publish,
     expose: port === undefined ? exposedPorts(details) : [{ protocol: 'tcp', port }],
     ...namesOf(details, chosen.service),
@@ -107,6 +120,17 @@ function namesOf(details: ContainerDetails, service: string): Pick<WantedTask, '
 /** Of the image and `--expose`: `80/tcp`. */
 function exposedPorts({ Config }: ContainerDetails): readonly TargetPort[] {
   return Object.keys(Config.ExposedPorts ?? {}).flatMap((text) => readTarget(text) ?? []);
+}
+
+/** Or what is wrong, as the end of a sentence. */
+function readEndSignal(text: string | undefined, details: ContainerDetails): number | string | undefined {
+  if (text === undefined) return undefined;
+  const signal = parseSignal(text);
+  if (signal === undefined) return 'which is no signal that ends a program';
+  // Docker's own is to be one that the program does not mind.
+  if (signal === stopSignal(details))
+    return 'which docker stop sends it at once; start it with --stop-signal SIGCONT and a --stop-timeout';
+  return signal;
 }
 
 /** `80`, `8080:80`, `127.0.0.1:8080:80`, `53:53/udp`, several with commas; or what is wrong, as the end of a sentence. */

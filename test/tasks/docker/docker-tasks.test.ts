@@ -17,10 +17,11 @@ interface Shape {
   readonly pid?: number;
   readonly paused?: boolean;
   readonly health?: string;
+  readonly stop?: string;
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-function details(letter: string, { pid = 100, paused = false, health, labels }: Shape): ContainerDetails {
+function details(letter: string, { pid = 100, paused = false, health, stop, labels }: Shape): ContainerDetails {
   return containerDetails.parse({
     Id: id(letter),
     Name: `/${letter}${letter}`,
@@ -30,7 +31,7 @@ function details(letter: string, { pid = 100, paused = false, health, labels }: 
       Pid: pid,
       ...(health === undefined ? {} : { Health: { Status: health } }),
     },
-    Config: { Labels: labels ?? { 'vipmesh.service': 'web' } },
+    Config: { StopSignal: stop, Labels: labels ?? { 'vipmesh.service': 'web' } },
     NetworkSettings: { Networks: { bridge: { IPAddress: '172.17.0.2', IPPrefixLen: 16 } } },
   });
 }
@@ -44,6 +45,8 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
   let made = 0;
   let hear: ((event: EngineEvent) => void) | undefined;
   let hangUp: (() => void) | undefined;
+  const sent: string[] = [];
+  let drained: (() => void) | undefined;
   const state = {
     isAway: false,
     attachFails: undefined as Error | undefined,
@@ -86,6 +89,7 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
         const shape = there.get(full[0] ?? '');
         return shape && details(full[0] ?? '', shape);
       },
+      kill: async (full, signal) => void sent.push(`${signal} to ${full[0]}`),
       follow: (listening, heard, signal) =>
         state.isAway
           ? Promise.reject(new Error('it is away'))
@@ -106,6 +110,10 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
         return { task: make('attached', Container?.ID ?? '', PID, Name), warnings: [] };
       },
       ended: async (task) => void tasks.delete(task),
+      drained: () =>
+        new Promise((resolve) => {
+          drained = resolve;
+        }),
     },
     registry: {
       tasks: () => [...tasks.values()],
@@ -143,6 +151,11 @@ function rig(options: { readonly cannotEnter?: boolean } = {}) {
     },
     advance: async (ms: number) => {
       await clock.advance(ms);
+      await settled();
+    },
+    sent,
+    drained: async () => {
+      drained?.();
       await settled();
     },
     detach: (task: string) => tasks.delete(task as TaskId),
@@ -185,6 +198,29 @@ t.test('stopping, pausing, and signals that end nothing', async (t) => {
   r.set('a', { paused: true });
   await r.event('a', 'pause');
   t.same(r.shown(), ['task1 aa draining starting']);
+});
+
+t.test('told to end when nothing is open to it', async (t) => {
+  const r = rig();
+  r.set('a', { stop: 'SIGCONT', labels: { 'vipmesh.service': 'web', 'vipmesh.stop-signal': 'SIGTERM' } });
+  await r.start();
+  await r.event('a', 'kill', 15);
+  t.same(r.shown(), ['task1 aa running starting'], 'not what `docker stop` sends');
+  await r.event('a', 'kill', 18);
+  await r.advance(60_000);
+  await r.event('a', 'kill', 18);
+  t.same([r.shown(), r.sent], [['task1 aa draining starting'], []], 'however long it takes');
+  await r.drained();
+  t.same(r.sent, ['15 to a'], 'once');
+  await r.event('a', 'kill', 15);
+  t.same(r.shown(), ['task1 aa draining starting']);
+  await r.advance(16_000);
+  t.same(r.shown(), ['task1 aa running starting'], 'it did not heed it');
+  await r.event('a', 'kill', 18);
+  r.set('a', { pid: 0 });
+  await r.event('a', 'die');
+  await r.drained();
+  t.same([r.shown(), r.sent], [[], ['15 to a']], 'it has ended by itself');
 });
 
 t.test('an engine that goes away takes nothing with it', async (t) => {

@@ -49,6 +49,17 @@ t.test('the version that both speak', async (t) => {
   await t.rejects(other.engine.containers(), { message: /does not say which version/ });
 });
 
+t.test('a signal', async (t) => {
+  const statuses = [204, 409, 404, 500];
+  const { engine, asked } = await stub('1.41', (_path, { method }, response) => {
+    response.writeHead(method === 'POST' ? (statuses.shift() ?? 0) : 405).end();
+    return undefined;
+  });
+  for (const _ of [1, 2, 3]) await engine.kill(ID, 15);
+  await t.rejects(engine.kill(ID, 15), { message: /answered 500 when it was to send signal 15/ });
+  t.equal(asked.at(-1), `/v1.41/containers/${ID}/kill?signal=15`);
+});
+
 t.test('answers that cannot be', async (t) => {
   const answers: string[] = ['{', '[{"Id":"../../x"}]', '{}'];
   const { engine, socket } = await stub('1.41', () => answers.shift());

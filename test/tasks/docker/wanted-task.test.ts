@@ -92,6 +92,13 @@ t.test('labels that cannot be', (t) => {
   }
   for (const weight of ['-1', '257', 'heavy', '1.5'])
     t.match(wrong({ 'vipmesh.weight': weight }), /^has the label vipmesh\.weight=.*, which should be a whole number/);
+  for (const signal of ['', 'END', '0', '65', '-1'])
+    t.match(wrong({ 'vipmesh.stop-signal': signal }), /^has the label vipmesh\.stop-signal=.*, which is no signal/);
+  for (const signal of ['SIGTERM', 'term', '15'])
+    t.match(
+      wrong({ 'vipmesh.stop-signal': signal }),
+      /, which docker stop sends it at once; start it with --stop-signal/,
+    );
   t.end();
 });
 
@@ -104,5 +111,6 @@ t.test('which signals are the end', (t) => {
   t.ok(ends('SIGQUIT', 3));
   t.notOk(ends('SIGQUIT', 15));
   t.ok(ends('37', 37));
+  t.ok(ends('SIGCONT', 18));
   t.end();
 });
