@@ -33,6 +33,7 @@ import { type IpAddress, isLoopback } from './model/address.ts';
 import { DataPlane } from './datapath/plane.ts';
 import { sharedQuestions } from './dns/sent-questions.ts';
 import { HealthMonitor } from './health/monitor.ts';
+import { STACK_LABEL } from './model/name.ts';
 import type { NodeId } from './model/node.ts';
 import type { Protocol } from './model/port.ts';
 import type { Task, TaskId } from './model/task.ts';
@@ -127,6 +128,7 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
       await mesh.settled();
     },
     now: () => Date.now(),
+    exists: (name) => [...catalog.snapshot.services.values()].some(({ spec }) => spec.labels[STACK_LABEL] === name),
   });
   const docker = config.docker && dockerTasks({ ...core, config: config.docker, driver, log });
   const context = apiContext({
@@ -162,9 +164,12 @@ async function start(config: Config, log: Log, opened: Teardown): Promise<Runnin
   });
   opened.add('admin', () => admin.close());
   opened.add('stack files', () => stackFiles.close());
-  await stackFiles.start();
-  // After them, so that a service that a file declares is not made for a container first.
-  docker?.start();
+  const tried = stackFiles.start().then(() => {
+    // After them, so that a service that a file declares is not made for a container first.
+    if (state !== 'draining') docker?.start();
+  });
+  // What the copy holds is served while the files wait for the store.
+  if (core.cluster?.servesCopy !== true) await tried;
   await mesh.settled();
   state = 'ready';
   return {

@@ -92,7 +92,7 @@ export class Cluster implements OwnLease {
     const disk = new CopyDirectory(join(config.stateDir, 'last-known'));
     const identity = storeIdentity(settings);
     const former = saved === undefined ? [] : await formerRecords(disk, identity, saved.nodeId);
-    const lastKnown = new LastKnownStore(etcd, { disk, identity, log });
+    const lastKnown = new LastKnownStore(etcd, { disk, identity, absence: absenceOf(etcd), log });
     opened.add('store', () => lastKnown.close());
     const catalog = await Catalog.open(lastKnown, { log });
     opened.add('catalog', () => catalog.close());
@@ -165,6 +165,11 @@ export class Cluster implements OwnLease {
     return this.#addresses?.problems ?? [];
   }
 
+  /** What is known is the copy, and the store has not answered since the start. */
+  get servesCopy(): boolean {
+    return this.#lastKnown.state.servingCopy;
+  }
+
   /** Where this node's tunnels end. */
   get dataAddress(): IpAddress {
     return this.#presence.dataAddress;
@@ -200,7 +205,7 @@ export class Cluster implements OwnLease {
     opened.add('membership', () => membership.close(!this.#hasTasks()));
     const joining = membership.join();
     // A store that is away is not waited for: this node goes on record when it is back.
-    if (!this.#lastKnown.state.servingCopy) await joining;
+    if (!this.servesCopy) await joining;
     this.#followPeers(catalog.snapshot);
     catalog.subscribe((snapshot, _previous, changes) => {
       if (changes.some((change) => change.kind === 'presence')) this.#followPeers(snapshot);
@@ -307,6 +312,20 @@ export class Cluster implements OwnLease {
     const peers = [...presences.values()].filter((presence) => presence.id !== this.nodeId);
     this.prober.setPeers(new Map(peers.map(({ id, address, probePort }) => [id, { address, port: probePort }])));
   }
+}
+
+/** Resolves, if at all, with why etcd is known to be nowhere. */
+function absenceOf(etcd: EtcdStore): Promise<string> {
+  return new Promise((resolve) => {
+    const look = () => {
+      const { connected, absent, lastError = '' } = etcd.state;
+      if (!connected && absent !== true) return;
+      stop();
+      if (!connected) resolve(lastError);
+    };
+    const stop = etcd.onState(look);
+    look();
+  });
 }
 
 /** The first agent of a cluster makes the key. */

@@ -27,6 +27,8 @@ export interface StackFilesOptions {
   /** Makes the cluster's state agree with the file. Rejects with an error for the user, having changed nothing it names. */
   readonly apply: (name: string, stack: ComposeStack) => Promise<void>;
   readonly now: () => number;
+  /** True when something of the stack exists, although no file of this run has been applied: an earlier run left it. */
+  readonly exists: (name: string) => boolean;
   /** Absent: RETRY_MS. */
   readonly retryMs?: number;
 }
@@ -68,7 +70,7 @@ export class StackFiles {
   async start(): Promise<readonly StackFileStatus[]> {
     for (const state of this.#states) {
       await this.#apply(state);
-      this.#watch(state);
+      if (!this.#closed) this.#watch(state);
     }
     return this.status();
   }
@@ -146,7 +148,8 @@ export class StackFiles {
   #failed(state: State, errors: readonly string[]): void {
     // Said once, although it is tried again and again.
     if (errors.join() === state.status.errors.join()) return;
-    const kept = state.status.appliedAt === undefined ? 'nothing of it is in effect' : 'the last good state stays';
+    const isKept = state.status.appliedAt !== undefined || this.#options.exists(state.source.name);
+    const kept = isKept ? 'the last good state stays' : 'nothing of it is in effect';
     for (const error of errors)
       this.#options.log.error('stack file is not applied', { stack: state.source.name, error, kept });
     state.status = { ...state.status, errors };

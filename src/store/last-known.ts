@@ -19,6 +19,8 @@ export interface LastKnownOptions {
    * copy it must stay below the 2 s in which an agent serves.
    */
   readonly patienceMs?: number;
+  /** Resolves with the reason once it is known that the store is nowhere; then the first listing does not wait for it. */
+  readonly absence?: Promise<string>;
   readonly log?: Log;
   readonly clock?: Clock;
 }
@@ -56,6 +58,7 @@ export class LastKnownStore implements Store {
   readonly #path: string;
   readonly #copy: Copy;
   readonly #patienceMs: number;
+  readonly #absence: Promise<string> | undefined;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #watchers = new Set<Watcher>();
@@ -76,6 +79,7 @@ export class LastKnownStore implements Store {
     this.#store = store;
     this.#path = disk.path;
     this.#patienceMs = patienceMs;
+    this.#absence = options.absence;
     this.#log = log;
     this.#clock = clock;
     this.#copy = new Copy({ disk, identity, log, clock, list: () => store.list('') });
@@ -169,12 +173,17 @@ export class LastKnownStore implements Store {
       if (!isAway(one)) this.#copy.stopReading();
       answer = one;
     });
+    let reason = `the store did not answer within ${this.#patienceMs} ms`;
+    void this.#absence?.then((why) => {
+      reason = why;
+      this.#endPatience?.();
+    });
     await Promise.race([noted, this.#patience()]);
     this.#endPatience?.();
     const content = answer === undefined || isAway(answer) ? await reading : undefined;
     if (this.#closed) throw new StoreError('closed', 'the store has been closed');
     if (content === undefined || (answer !== undefined && !isAway(answer))) return this.#take(await asked);
-    this.#serve(content, answer);
+    this.#serve(content, answer !== undefined && 'error' in answer ? (answer.error as Error).message : reason);
     // It comes too late to be the first listing, but says that the store is there.
     void asked.then((late) => {
       if (!isAway(late)) this.#knockAfter(0);
@@ -191,14 +200,11 @@ export class LastKnownStore implements Store {
     throw new StoreError('unavailable', `${message}; and ${why}`, { cause: answer.error });
   }
 
-  #serve(content: CopyContent, answer: Answer | undefined): void {
+  #serve(content: CopyContent, reason: string): void {
     this.#copy.resume(content);
     this.#served = content;
     this.#awaySince = this.#clock.now();
-    this.#reason =
-      answer !== undefined && 'error' in answer
-        ? (answer.error as Error).message
-        : `the store did not answer within ${this.#patienceMs} ms`;
+    this.#reason = reason;
     this.#log.warn('store does not answer: serving the last known state', {
       path: this.#path,
       ageMs: this.#ageOf(content),

@@ -10,11 +10,16 @@ const GOOD = 'services: { web: {} }\n';
 const BETTER = 'services: { web: {}, db: {} }\n';
 
 /** A watcher whose applications can be awaited one by one. */
-async function harness(text: string, apply: (stack: ComposeStack) => Promise<void> = async () => {}) {
+async function harness(
+  text: string,
+  apply: (stack: ComposeStack) => Promise<void> = async () => {},
+  exists: () => boolean = () => false,
+) {
   const folder = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
   const file = join(folder, 'shop.yaml');
   writeFileSync(file, text);
   const seen: string[] = [];
+  const kept: unknown[] = [];
   const waiting: (() => void)[] = [];
   const tell = (what: string) => {
     seen.push(what);
@@ -24,7 +29,14 @@ async function harness(text: string, apply: (stack: ComposeStack) => Promise<voi
     files: [{ name: 'shop', file }],
     defaultDriver: 'local',
     environment: {},
-    log: { ...SILENT_LOG, error: (_message, fields) => tell(`error ${String(fields?.error)}`) },
+    log: {
+      ...SILENT_LOG,
+      error: (_message, fields) => {
+        kept.push(fields?.kept);
+        tell(`error ${String(fields?.error)}`);
+      },
+    },
+    exists,
     now: () => 1,
     retryMs: 10,
     apply: async (_name, stack) => {
@@ -38,7 +50,7 @@ async function harness(text: string, apply: (stack: ComposeStack) => Promise<voi
   });
   await files.start();
   const next = () => new Promise<void>((resolve) => waiting.push(resolve));
-  return { file, files, seen, next };
+  return { file, files, seen, kept, next };
 }
 
 t.test('a changed file is applied again, a touched one is not', async (t) => {
@@ -65,6 +77,12 @@ t.test('a broken file is reported with its place, and what was good stays', asyn
   t.match(files.status(), [{ errors: [] }]);
 });
 
+t.test('what stays of a broken file is said: nothing, or what is there from an earlier run of the agent', async (t) => {
+  const broken = 'services:\n  web: { prots: [80] }\n';
+  t.same((await harness(broken)).kept, ['nothing of it is in effect']);
+  t.same((await harness(broken, undefined, () => true)).kept, ['the last good state stays']);
+});
+
 t.test('what could not be applied is tried again, and complained of once', async (t) => {
   let attempts = 0;
   const { seen, next } = await harness(GOOD, async () => {
@@ -88,6 +106,7 @@ t.test('a file that cannot be applied, or is not there, is reported', async (t) 
     environment: {},
     log: SILENT_LOG,
     now: () => 1,
+    exists: () => false,
     retryMs: 10,
     apply: async () => {},
   });

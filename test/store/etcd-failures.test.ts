@@ -21,7 +21,7 @@ if (needsEtcd(t)) {
       inTime(t, 'grant', store.grantLease(1000), /connection refused/),
     ]);
     t.match(message, /nowhere\.invalid:2379: the name nowhere\.invalid is not known to DNS/);
-    t.match(store.state, { connected: false, lastError: /connection refused/ });
+    t.match(store.state, { connected: false, absent: true, lastError: /connection refused/ });
   });
 
   t.test('somebody else there', async (t) => {
@@ -33,7 +33,9 @@ if (needsEtcd(t)) {
       inTime(t, 'silent', openStoreAt(t, [silent]).get('a'), /it takes connections but does not answer: it is frozen/),
       inTime(t, 'closing', openStoreAt(t, [closing]).get('a'), /it closed the connection/),
     ]);
-    await t.rejects(openStoreAt(t, [web]).get('a'), { code: 'refused', message: /what answers there is no etcd/ });
+    const refusing = openStoreAt(t, [web, { endpoint: `127.0.0.1:${refusingPort()}` }]);
+    await t.rejects(refusing.get('a'), { code: 'refused', message: /what answers there is no etcd/ });
+    t.equal(refusing.state.absent, undefined, 'somebody is there');
     for (const socket of sockets) socket.destroy();
   });
 

@@ -21,12 +21,15 @@ export function world() {
   const clock = new FakeClock();
   const cluster = new FakeCluster({ clock });
   const disk = new MemoryDisk();
-  const open = (options: { readonly latency?: Latency; readonly identity?: string } = {}) => {
-    const link = new FakeLink(cluster, options.latency);
+  const open = (
+    options: { readonly latency?: Latency; readonly identity?: string; readonly absence?: Promise<string> } = {},
+  ) => {
+    const { latency, ...settings } = options;
+    const link = new FakeLink(cluster, latency);
     const logged: (readonly [string, string, LogFields | undefined])[] = [];
     const at = (level: string) => (message: string, fields?: LogFields) => void logged.push([level, message, fields]);
     const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
-    const store = new LastKnownStore(link, { disk, identity: options.identity ?? IDENTITY, clock, log });
+    const store = new LastKnownStore(link, { disk, identity: IDENTITY, clock, log, ...settings });
     return { link, store, logged };
   };
   return {

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { Catalog } from '../../src/catalog/catalog.ts';
 import { HEAD_KEY } from '../../src/store/record.ts';
+import type { LastKnownStore } from '../../src/store/last-known.ts';
 import type { Revision } from '../../src/store/store.ts';
 import { storeContract } from '../contract/store.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
@@ -87,6 +88,37 @@ t.test('begins with the copy when the store is away, and catches up', async (t) 
     'what was caught up is in the copy; a store that refuses is not waited for',
   );
   await again.store.close();
+});
+
+t.test('a store that is known to be nowhere is not waited for', async (t) => {
+  const w = world();
+  const closed = async (store: LastKnownStore) => {
+    const closing = store.close();
+    await w.clock.advance(3000);
+    await closing;
+  };
+  w.cluster.commit([put('a', '1')]);
+  await w.once();
+  const absence = Promise.resolve('connection refused: no etcd runs there');
+  const now = w.open({ absence });
+  now.link.cut();
+  t.match(await now.store.list(''), { revision: 1, entries: [{ key: 'a' }] }, 'although no time has passed');
+  t.match(now.store.state, { servingCopy: true, reason: await absence });
+  await closed(now.store);
+
+  const wrong = w.open({ absence, latency: () => 300 });
+  const served = wrong.store.list('');
+  await w.clock.advance(0);
+  t.match(await served, { revision: 1 });
+  await w.clock.advance(2000);
+  t.match(wrong.store.state, { servingCopy: false, away: false }, 'it is heard when it comes after all');
+  await closed(wrong.store);
+
+  const elsewhere = w.open({ absence, identity: 'etcd://other:2379/vipmesh', latency: () => 300 });
+  const listing = elsewhere.store.list('');
+  await w.clock.advance(1000);
+  t.match(await listing, { revision: 1 }, 'without a copy there is nothing but waiting');
+  await closed(elsewhere.store);
 });
 
 t.test('the store is asked, and not the copy, when it answers in time', async (t) => {

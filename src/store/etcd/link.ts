@@ -21,6 +21,8 @@ export interface EtcdState {
   readonly leader?: string;
   /** Why there is no connection, for each endpoint. */
   readonly lastError?: string;
+  /** No endpoint takes connections at all, so that waiting a little longer helps only if an etcd is just being started. */
+  readonly absent?: true;
 }
 
 export interface LinkOptions {
@@ -256,8 +258,13 @@ export class Link {
   #notFound(): void {
     const lastError = this.#reasons();
     if (this.#state.lastError === undefined) this.#options.log.warn('store not reachable', { error: lastError });
-    if (this.#state.lastError !== lastError) this.#setState({ ...this.#state, lastError });
-    const refused = [...this.#problems.values()].some(({ kind }) => kind === 'refused');
+    const kinds = [...this.#problems.values()].map(({ kind }) => kind);
+    if (this.#state.lastError !== lastError) {
+      const { absent: _, ...state } = this.#state;
+      const absent = kinds.every((kind) => kind === 'unreachable');
+      this.#setState({ ...state, lastError, ...(absent ? { absent } : {}) });
+    }
+    const refused = kinds.includes('refused');
     if (!refused) return;
     const error = new StoreError('refused', `etcd does not let this agent in: ${lastError}`);
     for (const waiter of [...this.#waiters]) if (waiter.search < this.#searches) waiter.reject(error);
