@@ -15,6 +15,7 @@ import { registerOverlayMetrics } from './agent/overlay-metrics.ts';
 import { registerPoolMetrics } from './agent/pool-metrics.ts';
 import { registerResolverMetrics, resolverStatus, resolverWarnings } from './agent/resolver-status.ts';
 import { probeTask } from './agent/probing.ts';
+import { publishProblem } from './agent/publish-problem.ts';
 import { QueryLog } from './agent/query-log.ts';
 import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
 import { registerServiceMetrics } from './agent/service-metrics.ts';
@@ -24,7 +25,7 @@ import { startAdminServer } from './api/admin.ts';
 import type { RuntimeStatus } from './api/context.ts';
 import { startApiServer } from './api/server.ts';
 import { checkSocket } from './api/socket-file.ts';
-import { type ListenerSet, portProblem } from './balancer/listener-set.ts';
+import type { ListenerSet } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
 import { Control } from './control/control.ts';
@@ -35,7 +36,6 @@ import { sharedQuestions } from './dns/sent-questions.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import { STACK_LABEL } from './model/name.ts';
 import type { NodeId } from './model/node.ts';
-import type { Protocol } from './model/port.ts';
 import type { Task, TaskId } from './model/task.ts';
 import { LinuxKernel } from './netlink/linux-kernel.ts';
 import { OverlayDriver } from './overlay/driver.ts';
@@ -393,17 +393,6 @@ async function idle(plane: DataPlane, deadlineMs: number, log: Log): Promise<voi
   const open = () => plane.status().reduce((sum, worker) => sum + worker.connections, 0);
   while (open() > 0 && systemClock.now() < deadline) await sleep(systemClock, DRAIN_POLL_MS);
   if (open() > 0) log.warn('connections are still open at the end of the drain time and are reset', { open: open() });
-}
-
-/** Why a port cannot be published here: often it is the agent's own. */
-function publishProblem(config: Config, protocol: Protocol, port: number, address?: string): string | undefined {
-  const problem = portProblem(protocol, port, address);
-  if (problem === undefined) return undefined;
-  if (port === config.dns.port)
-    return `${problem}; the agent's own resolver is on it: give that another place with --dns`;
-  if (protocol === 'tcp' && port === config.admin.port)
-    return `${problem}; the agent's own metrics are on it: give them another place with --admin`;
-  return problem;
 }
 
 function nodeResolvConf(): string {
