@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
+  copyFileSync,
   existsSync,
   ftruncateSync,
   openSync,
@@ -67,21 +68,32 @@ export function openEmbeddedStore(options: EmbeddedOptions): Store {
 
 /**
  * LMDB follows what it reads: a few kinds of damage end the process by a signal. A start that did not come to its end left a
- * marker; the next one lets another process read the file first, and so can say what is wrong instead of ending too.
+ * marker; the next one lets another process do the same with a copy first, and so can say what is wrong instead of ending too.
  */
 function tryInChild(directory: string): void {
-  const script = `import { readEveryRow } from ${JSON.stringify(import.meta.url)}; readEveryRow(process.argv[1]);`;
-  const child = spawnSync(process.execPath, ['--input-type=module', '-e', script, directory], { stdio: 'ignore' });
-  if (child.signal !== null) throw damaged(join(directory, DATA), `reading it ends in ${child.signal}`);
+  const trial = join(directory, 'trial');
+  const script = `import { tryCopy } from ${JSON.stringify(import.meta.url)}; await tryCopy(process.argv[1]);`;
+  try {
+    guard(directory, () => {
+      rmSync(trial, { recursive: true, force: true });
+      makeDirectory(trial, 0o700);
+      if (existsSync(join(directory, DATA))) copyFileSync(join(directory, DATA), join(trial, DATA));
+    });
+    const child = spawnSync(process.execPath, ['--input-type=module', '-e', script, trial], { stdio: 'ignore' });
+    if (child.signal !== null) throw damaged(join(directory, DATA), `reading it ends in ${child.signal}`);
+  } finally {
+    rmSync(trial, { recursive: true, force: true });
+  }
 }
 
 /**
  * Only for tryInChild: an ordinary error is the caller's to find again.
  * @public
  */
-export function readEveryRow(directory: string): void {
-  const database = openDatabase(directory);
-  for (const { row } of database.range('', '\x7f')) row.toString();
+export async function tryCopy(directory: string): Promise<void> {
+  const store = openEmbeddedStore({ directory });
+  await store.list('');
+  await store.close();
 }
 
 function openDatabase(directory: string): Database {

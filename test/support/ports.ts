@@ -1,5 +1,6 @@
 // Ports for tests. None of those that the kernel hands to clients: between the moment when such a one is found free and the
 // moment when it is bound, a connection of a test that runs beside this one may get it.
+import { randomInt } from 'node:crypto';
 import { bindUdp } from '../../src/native/datagram-socket.ts';
 import { NativeError } from '../../src/native/errno.ts';
 import { close, type Fd } from '../../src/native/libc.ts';
@@ -7,12 +8,12 @@ import { listenTcp, localAddress } from '../../src/native/stream-socket.ts';
 
 /** Below the kernel's default range for clients (32768), apart from the agent's own (30000-32767) and those of random-commands. */
 const FIRST = 22_000;
-/** Test files run at the same time: each process has a part of the range for itself, by its id. */
+/** Test files run at the same time: each process has a part of the range, by its id, and begins anywhere in it. */
 const PARTS = 120;
 const PART_SIZE = 64;
 
 const first = FIRST + (process.pid % PARTS) * PART_SIZE;
-let given = 0;
+let given = randomInt(PART_SIZE);
 
 /** A port that is free for TCP and UDP on every address. Each call gives another, and no other test gets it meanwhile. */
 export function unusedPort(): number {
