@@ -71,7 +71,7 @@ export function apiContext(parts: ContextParts): ApiContext {
     snapshot: () => catalog.snapshot,
     subscribe: (listener) => catalog.subscribe(listener),
     revisionOf: (id) => objectRevision(catalog, id),
-    frontends: () => [...nodeFrontends(mesh, plane), ...overlayFrontends(mesh, plane, catalog)],
+    frontends: () => [...nodeFrontends(mesh, plane), ...overlayFrontends(mesh, catalog)],
     endpoint: (taskId, networkId) => endpointFacts(mesh, plane, monitor, taskId, networkId),
     warnings: () =>
       mesh.overlayProblems.map((problem) => `overlay networks are not as they should be on this node: ${problem}`),
@@ -119,23 +119,18 @@ function nodeFrontends(mesh: Mesh, plane: DataPlane): readonly FrontendFacts[] {
         : { networkId: plan.backend.slice(plan.serviceId.length + 1) as NetworkId }),
       state: state.state,
       ...(state.state === 'blocked' ? { reason: state.reason } : {}),
-      openConnections: counts.active,
-      totalConnections: counts.accepted,
+      connections: { open: counts.active, total: counts.accepted },
     };
   });
 }
 
 /** The VIPs of overlay networks share one group of sockets, so what is counted there is counted per endpoint only. */
-function overlayFrontends(mesh: Mesh, plane: DataPlane, catalog: Catalog): readonly FrontendFacts[] {
-  const { services, networks, tasksByService } = catalog.snapshot;
+function overlayFrontends(mesh: Mesh, catalog: Catalog): readonly FrontendFacts[] {
+  const { services, networks } = catalog.snapshot;
   return [...services.values()].flatMap((service) =>
     service.networks.flatMap(({ networkId }) => {
       const addresses = vipsOn(service, networkId);
       if (addresses.length === 0 || networks.get(networkId)?.spec.driver !== 'overlay') return [];
-      const tasks = [...(tasksByService.get(service.id)?.values() ?? [])];
-      const counts = tasks
-        .flatMap((task) => mesh.publisher.slotsOf(task.id, [networkId]))
-        .map((slot) => plane.endpointCounters(slot));
       const here = mesh.overlaySockets.has(networkId);
       const eligible = mesh.publisher.hasEligible(service.id, networkId);
       const groups = (['tcp', 'udp'] as const).flatMap((protocol) =>
@@ -148,8 +143,6 @@ function overlayFrontends(mesh: Mesh, plane: DataPlane, catalog: Catalog): reado
         ...group,
         state: here ? (eligible ? ('listening' as const) : ('refusing' as const)) : ('blocked' as const),
         ...(here ? {} : { reason: mesh.overlayProblems[0] ?? 'overlay networks need an agent that runs as root' }),
-        openConnections: counts.reduce((sum, one) => sum + one.active + one.flows, 0),
-        totalConnections: counts.reduce((sum, one) => sum + one.total, 0),
       }));
     }),
   );

@@ -53,8 +53,8 @@ export interface FrontendFacts {
   readonly state: 'listening' | 'refusing' | 'blocked';
   /** Who or what holds the port, what privilege is missing. Present when blocked. */
   readonly reason?: string;
-  readonly openConnections: number;
-  readonly totalConnections: number;
+  /** Absent on the VIP of an overlay network: what comes there is counted by endpoint only. */
+  readonly connections?: { readonly open: number; readonly total: number };
 }
 
 /** What this node knows of an endpoint beyond the catalog. */

@@ -263,8 +263,8 @@ export const frontend = z.object({
   /** `refusing`: no eligible endpoint. `blocked`: the port could not be taken here; it is retried. */
   State: z.enum(['listening', 'refusing', 'blocked']),
   Reason: z.string().optional(),
-  OpenConnections: z.number(),
-  TotalConnections: z.number(),
+  OpenConnections: z.number().optional().describe('Absent for the VIP of an overlay network: see the endpoints.'),
+  TotalConnections: z.number().optional(),
 });
 export type FrontendShape = z.infer<typeof frontend>;
 

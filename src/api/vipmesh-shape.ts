@@ -78,8 +78,9 @@ function shapeFrontend(frontend: FrontendFacts, snapshot: Snapshot): FrontendSha
     ...(frontend.networkId === undefined ? {} : { Network: networkName(snapshot, frontend.networkId) }),
     State: frontend.state,
     ...(frontend.reason === undefined ? {} : { Reason: frontend.reason }),
-    OpenConnections: frontend.openConnections,
-    TotalConnections: frontend.totalConnections,
+    ...(frontend.connections === undefined
+      ? {}
+      : { OpenConnections: frontend.connections.open, TotalConnections: frontend.connections.total }),
   };
 }
 

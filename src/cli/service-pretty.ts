@@ -131,8 +131,8 @@ export function formatFrontends(frontends: ServiceDetail['Vipmesh']['Frontends']
       `${frontend.Address.includes(':') ? `[${frontend.Address}]` : frontend.Address}:${frontend.Port}/${frontend.Protocol}`,
       frontend.TargetPort === undefined ? 'same port' : String(frontend.TargetPort),
       frontend.State,
-      String(frontend.OpenConnections),
-      String(frontend.TotalConnections),
+      String(frontend.OpenConnections ?? ''),
+      String(frontend.TotalConnections ?? ''),
       frontend.Reason ?? '',
     ]),
   );

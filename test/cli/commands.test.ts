@@ -83,7 +83,8 @@ t.test('service inspect', async (t) => {
     /^ web\.2\.task-web-2 +alpha +default +127\.64\.0\.11 +80, 81 +1 +no .*unhealthy$/m,
     /^ SERVICE +NETWORK +LISTENS ON /m,
     /^ web +\*:8081\/tcp +81 +blocked .*another program has the port$/m,
-    /^ web +default +127\.64\.0\.2:80\/tcp /m,
+    /^ web +default +127\.64\.0\.2:80\/tcp +80 +refusing +1 +12 *$/m,
+    /^ web +backend +10\.64\.1\.2:\*\/udp +same port +listening *$/m,
   ]) {
     t.match(pretty.out, line);
   }

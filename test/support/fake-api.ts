@@ -278,7 +278,7 @@ export function shopSnapshot(): Snapshot {
 }
 
 function shopFrontends(): readonly FrontendFacts[] {
-  const web = { serviceId: 'svc-web' as ServiceId, openConnections: 1, totalConnections: 12 };
+  const web = { serviceId: 'svc-web' as ServiceId, connections: { open: 1, total: 12 } };
   return [
     {
       ...web,
@@ -308,6 +308,14 @@ function shopFrontends(): readonly FrontendFacts[] {
       port: 80,
       targetPort: 80,
       state: 'refusing',
+    },
+    {
+      serviceId: web.serviceId,
+      kind: 'vip',
+      networkId: BACKEND.id,
+      protocol: 'udp',
+      address: ip('10.64.1.2'),
+      state: 'listening',
     },
   ];
 }
