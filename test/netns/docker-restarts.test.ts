@@ -144,7 +144,12 @@ t.test('a Compose project under load', async (t) => {
 
   const outcomes = new Set((await between.stop()).map(({ outcome }) => outcome));
   t.same([...outcomes], ['shop-web-1\n'], 'containers that know each other by address notice nothing of all that');
-  await docker.run('rm', '-f', 'shop-web-1', 'shop-web-2', 'shop-web-3', 'shop-api-1');
-  await untilEligible(agent);
-  t.same(await endpoints(agent), [], 'no ghost is left');
+
+  await docker.run('update', '--restart', 'always', 'shop-web-2');
+  await docker.kill();
+  await docker.restart(false);
+  await untilEligible(agent, 'shop-web-2');
+  const left = (await endpoints(agent)).map(({ Task, Source }) => `${Task} ${Source}`);
+  t.same(left, ['shop-web-2 attached'], 'an engine that comes back without its containers leaves no ghost');
+  await until('the port answers', published, (text) => text === 'shop-web-2\n');
 });

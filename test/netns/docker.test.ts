@@ -102,7 +102,16 @@ t.test('docker stop, of a container that is to finish first', async (t) => {
   }
   const agent = await startAgent({ args: ['--docker', docker.socket] });
   await docker.start(
-    ...['--name', 'slow', '--label', 'vipmesh.service=slow', '--label', 'vipmesh.publish=8083:80'],
+    ...[
+      '--name',
+      'slow',
+      '--dns',
+      '127.0.0.11',
+      '--label',
+      'vipmesh.service=slow',
+      '--label',
+      'vipmesh.publish=8083:80',
+    ],
     ...['--stop-signal', 'SIGCONT', '--stop-timeout', '60', '--label', 'vipmesh.stop-signal=TERM'],
     ...['box', 'sh', '-c', 'trap "exit 7" TERM; httpd -f -p 80 -h /etc & wait'],
   );
@@ -111,6 +120,8 @@ t.test('docker stop, of a container that is to finish first', async (t) => {
     () => httpGet(OWN_NETNS, '127.0.0.1', 8083, '/passwd'),
     (text) => text.startsWith('root:'),
   );
+  const byName = docker.run('exec', 'slow', 'wget', '-qO-', 'http://slow.default/passwd');
+  t.match(await byName, /^root:/, "on Docker's default bridge it asks the agent");
   const client = connect({ host: '127.0.0.1', port: 8083 });
   const open = async () => (await endpoints(agent)).map(({ OpenConnections }) => OpenConnections).join();
   client.write('GET /passwd HTTP/1.0\r\n');

@@ -41,8 +41,8 @@ export interface Docker {
   pid(): number;
   /** Ends the engine and leaves the containers as they are. */
   kill(): Promise<void>;
-  /** Starts it again. */
-  restart(): Promise<void>;
+  /** Starts it again; `keeping` false: as Docker does by default, without the containers that ran when it was killed. */
+  restart(keeping?: boolean): Promise<void>;
 }
 
 /** One that is not started yet. `clean` ends it, its containers too, and may be called at any time. */
@@ -57,8 +57,8 @@ export function makeDocker(): { readonly start: () => Promise<Docker>; readonly 
     removeAll(cgroup, folder);
   };
   const run = (...words: readonly string[]) => docker(socket, words);
-  const restart = async () => {
-    engine = launch(folder, socket, cgroup);
+  const restart = async (keeping = true) => {
+    engine = launch(folder, socket, cgroup, keeping);
     await answering(engine, socket, folder);
   };
   const kill = async () => {
@@ -87,13 +87,14 @@ export function makeDocker(): { readonly start: () => Promise<Docker>; readonly 
   return { start, clean };
 }
 
-function launch(folder: string, socket: string, cgroup: string): ChildProcess {
+function launch(folder: string, socket: string, cgroup: string, keeping: boolean): ChildProcess {
   const log = openSync(join(folder, 'log'), 'a');
   const words = [
     ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', join(folder, 'pid')],
     ...['-H', `unix://${socket}`, '--cgroup-parent', `/${cgroup}`, '--exec-opt', 'native.cgroupdriver=cgroupfs'],
     // A question to it is refused at once: nobody listens there, and there is no way outside.
-    ...['--dns', '127.0.0.1', '--storage-driver', 'vfs', '--live-restore'],
+    ...['--dns', '127.0.0.1', '--storage-driver', 'vfs'],
+    ...(keeping ? ['--live-restore'] : []),
   ];
   const path = `${process.env.PATH}:/usr/sbin:/sbin`;
   rmSync(join(folder, 'pid'), { force: true });
