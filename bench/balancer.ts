@@ -99,7 +99,7 @@ async function measureThreads(bench: Bench, stage: Stage, between: Between): Pro
     measures.push(...(await measureLatency(bench, proxies, measures, CPU)));
     await haproxy.process?.stop();
     // The names do not matter: what is asked comes back as it is.
-    const options = { peers: [NGINX], isEcho: true };
+    const options = { peers: [NGINX], isEcho: true, cpuGoal: { kind: 'least', of: [NGINX], atMost: 1 } as const };
     measures.push(...(await measureFlood(bench, ECHOES, 1.5, [ours.udp, nginx.udp], stage.queryFile(), options)));
   }
   for (const { process } of proxies) await process?.stop();

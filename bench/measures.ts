@@ -1,5 +1,5 @@
 // The measurements, one after another; each compares its contenders in rounds.
-import { type Contender, HAPROXY, MEBIBYTE, NGINX, OURS, SMALL, type Stage } from './contenders.ts';
+import { type Contender, HAPROXY, MEBIBYTE, NGINX, SMALL, type Stage } from './contenders.ts';
 import { measureIdle } from './idle.ts';
 import { type LoadResult, runDnsperf, runPaced, runWrk } from './load.ts';
 import type { Processes, Usage } from './processes.ts';
@@ -77,14 +77,14 @@ export async function measureRates(
   return measures;
 }
 
-/** At half of what the slowest of the proxies can do, so that all of them are asked the same. */
+/** At half of what the slower of the peers can do, so that all are asked the same, however fast we are. */
 export async function measureLatency(
   bench: RateBench,
   contenders: readonly Contender[],
   measures: readonly Measure[],
   p99Goal?: Goal,
 ): Promise<readonly Measure[]> {
-  const peaks = [OURS, ...PEERS].map((name) => median(measures[0]?.samples.get(name) ?? []));
+  const peaks = PEERS.map((name) => median(measures[0]?.samples.get(name) ?? []));
   const rate = Math.floor(Math.min(...peaks) / 2);
   bench.say(`latency at ${rate} requests/s …\n`);
   const results = await alternate(contenders, bench.extent.rounds, ({ port }) =>

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { DNSMASQ, UNBOUND } from '../contenders.ts';
 import type { Processes, Usage } from '../processes.ts';
-import type { Measure } from '../report.ts';
+import type { Goal, Measure } from '../report.ts';
 import { alternate, pick } from '../samples.ts';
 import type { Flood, Flooded } from './flood.ts';
 
@@ -39,6 +39,8 @@ export interface FloodOptions {
   /** Whom vipmesh is held against. */
   readonly peers?: readonly string[];
   readonly isEcho?: boolean;
+  /** For CPU time. */
+  readonly cpuGoal?: Goal;
 }
 
 /** Each server has a CPU for itself while it is asked, and whoever asks has another. */
@@ -48,7 +50,7 @@ export async function measureFlood(
   atLeast: number,
   contenders: readonly Flooding[],
   file: string,
-  { peers = [DNSMASQ, UNBOUND], isEcho = false }: FloodOptions = {},
+  { peers = [DNSMASQ, UNBOUND], isEcho = false, cpuGoal }: FloodOptions = {},
 ): Promise<readonly Measure[]> {
   say(`${title} …\n`);
   const apart = availableParallelism() > 1;
@@ -75,7 +77,12 @@ export async function measureFlood(
       digits: 0,
       goal: { kind: 'ratio', of: peers, atLeast },
     },
-    { title: '– CPU µs per question', samples: pick(results, (one) => one.cpuMicroseconds), digits: 2 },
+    {
+      title: `– CPU µs per ${isEcho ? 'datagram there and back' : 'question'}`,
+      samples: pick(results, (one) => one.cpuMicroseconds),
+      digits: 2,
+      ...(cpuGoal && { goal: cpuGoal }),
+    },
     { title: '– CPUs in use, of one', samples: pick(results, ({ share }) => share), digits: 2 },
     ...(any ? [{ title: '– lost, or answered wrong', samples: failures, digits: 0 }] : []),
   ];
