@@ -38,6 +38,7 @@ const SERVICE_LABELS = 2;
 /** So far the turn of a name's targets counts before it begins anew. */
 const MAX_TURN = 0xffff;
 const NO_BYTES = new Uint8Array(0);
+const NO_NETWORKS: readonly number[] = [];
 
 interface Zone {
   readonly name: string;
@@ -238,7 +239,7 @@ export class AnswerTable {
     const end = start + (labelAt[labelCount] as number);
     for (let count = 1; count <= this.#longestDomain && count < labelCount; count++) {
       const from = start + (labelAt[labelCount - count] as number);
-      for (const network of this.#byDomain.get(hashLabels(bytes.subarray(from, end))) ?? []) {
+      for (const network of this.#byDomain.get(hashLabels(bytes, from, end)) ?? NO_NETWORKS) {
         const row = this.findName(network, query);
         if (row !== NO_ROW && this.exists(row)) return true;
         if (isServiceName(query) && this.findServed(network, query) !== NO_ROW) return true;

@@ -118,9 +118,9 @@ export function encodeLabels(name: string): Uint8Array | undefined {
 }
 
 /** Of labels in any case, without the root byte; the same that Query computes while it reads. */
-export function hashLabels(labels: Uint8Array): number {
+export function hashLabels(bytes: Uint8Array, from = 0, end = bytes.length): number {
   let hash = HASH_SEED;
-  for (const byte of labels) hash = Math.imul(hash ^ (LOWER[byte] as number), HASH_PRIME);
+  for (let at = from; at < end; at++) hash = Math.imul(hash ^ (LOWER[bytes[at] as number] as number), HASH_PRIME);
   return hash;
 }
 
