@@ -1,6 +1,9 @@
-// One request over HTTP, by hand, from within a network namespace, again and again until somebody answers.
+// One request over HTTP, by hand, or one question, from within a network namespace, again and again until somebody answers.
+import { createSocket, type Socket } from 'node:dgram';
 import { connect, type LookupFunction } from 'node:net';
+import { bindUdp } from '../../src/native/datagram-socket.ts';
 import { closeNetns, inNetns, openNetns } from '../../src/native/netns.ts';
+import { questionFor } from '../dns/question.ts';
 import { BenchError } from '../processes.ts';
 
 /** Between two attempts; what an answer may be seen late. */
@@ -54,5 +57,40 @@ export class Asker {
       socket.once('error', () => end(false));
       socket.once('close', () => end(false));
     });
+  }
+}
+
+const RESOLVER = { address: '127.0.0.11', port: 53 } as const;
+
+/** A socket in a namespace that asks the resolver there for one name. */
+export class ResolverAsker {
+  readonly #socket: Socket;
+  readonly #question: Buffer;
+
+  constructor(path: string, name: string) {
+    this.#question = questionFor(name);
+    const netns = openNetns(path);
+    this.#socket = createSocket('udp4');
+    this.#socket.bind({ fd: bindUdp('0.0.0.0', 0, { netns }) });
+    closeNetns(netns);
+    // Where nobody listens the kernel says so, and it is asked again.
+    this.#socket.on('error', () => undefined);
+  }
+
+  /** Resolves with the first answer. Rejects with BenchError after half a minute. */
+  async untilAnswered(): Promise<void> {
+    let answered = false;
+    this.#socket.on('message', () => {
+      answered = true;
+    });
+    for (const deadline = performance.now() + PATIENCE_MS; !answered; ) {
+      if (performance.now() > deadline) throw new BenchError(`a resolver is silent for ${PATIENCE_MS / 1000} s`);
+      this.#socket.send(this.#question, RESOLVER.port, RESOLVER.address, () => undefined);
+      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    }
+  }
+
+  close(): void {
+    this.#socket.close();
   }
 }

@@ -1,12 +1,10 @@
 // What it takes to attach one container more (`vipmesh attach`), when there are few and when there are many, and what memory each
 // one takes. The containers are empty network namespaces, made beforehand, so that only what the agent does is measured.
 import { setTimeout as pause } from 'node:timers/promises';
-import { attached } from '../../src/api/requests.ts';
-import { apiPath } from '../../src/api/client.ts';
-import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
 import { kernelSlabBytes, type Processes } from '../processes.ts';
 import { type Measure, table } from '../report.ts';
 import { median, type Samples } from '../samples.ts';
+import { attachGuest, detachGuest, GUEST_SERVICE, guestPath, withGuests } from './guests.ts';
 import type { Labs, Node } from './lab.ts';
 
 export interface Attaching {
@@ -21,10 +19,6 @@ export interface Attaching {
 
 const FEW = 1;
 const MANY = 200;
-const NETWORK = 'guests';
-const SERVICE = 'guest';
-/** Room for many, and for what is attached and detached meanwhile: an address is not given out again at once. */
-const SUBNET = '10.200.0.0/20';
 /** By the command, which takes its own start besides. */
 const COMMANDS = 5;
 /** What the kernel told of the last change has been looked at by then. */
@@ -88,26 +82,17 @@ export async function measureAttaching(attaching: Attaching): Promise<string> {
   ].join('\n');
 }
 
-async function measureRound({ samples }: Attaching, node: Node): Promise<Round> {
-  const kernel = new LinuxKernel();
-  try {
-    const names = Array.from({ length: MANY + 1 }, (_, index) => `guest-${index}`);
-    for (const name of names) await kernel.ensureNamespace(name);
-    await node.cli('network', 'create', '--attachable', '--subnet', SUBNET, NETWORK);
-    await node.cli('service', 'create', '--name', SERVICE, '--network', NETWORK);
-    const [spare = '', ...guests] = names;
-    for (const name of guests.slice(0, FEW)) await attach(node, name);
+function measureRound({ samples }: Attaching, node: Node): Promise<Round> {
+  return withGuests(node, MANY + 1, async ([spare = '', ...guests]) => {
+    for (const name of guests.slice(0, FEW)) await attachGuest(node, name);
     const few = await costOf(node, spare, samples);
     const before = await memoryOf(node);
-    for (const name of guests.slice(FEW)) await attach(node, name);
+    for (const name of guests.slice(FEW)) await attachGuest(node, name);
     const after = await memoryOf(node);
     const many = await costOf(node, spare, samples);
     const more = MANY - FEW;
     return { few, many, rss: (after.rss - before.rss) / more, kernel: (after.kernel - before.kernel) / more };
-  } finally {
-    for (const name of kernel.listNamespaces('guest-')) kernel.deleteNamespace(name);
-    kernel.close();
-  }
+  });
 }
 
 /** One container, attached and detached again and again. */
@@ -116,9 +101,9 @@ async function costOf(node: Node, name: string, samples: number): Promise<Cost> 
   const cpuBefore = node.usage.cpuSeconds();
   for (let sample = 0; sample < samples; sample++) {
     const begun = performance.now();
-    const id = await attach(node, name);
+    const id = await attachGuest(node, name);
     const done = performance.now();
-    await detach(node, id);
+    await detachGuest(node, id);
     times.attach.push(done - begun);
     times.detach.push(performance.now() - done);
   }
@@ -126,9 +111,9 @@ async function costOf(node: Node, name: string, samples: number): Promise<Cost> 
   const cpu = ((node.usage.cpuSeconds() - cpuBefore) * 1000) / samples;
   for (let sample = 0; sample < COMMANDS; sample++) {
     const begun = performance.now();
-    const id = await node.start(['attach', '--netns', pathOf(name), '--service', SERVICE]).done();
+    const id = await node.start(['attach', '--netns', guestPath(name), '--service', GUEST_SERVICE]).done();
     times.command.push(performance.now() - begun);
-    await detach(node, id.trim());
+    await detachGuest(node, id.trim());
   }
   return { attach: median(times.attach), detach: median(times.detach), command: median(times.command), cpu };
 }
@@ -136,16 +121,4 @@ async function costOf(node: Node, name: string, samples: number): Promise<Cost> 
 async function memoryOf(node: Node): Promise<{ readonly rss: number; readonly kernel: number }> {
   await pause(SETTLE_MS);
   return { rss: node.usage.rssBytes(), kernel: kernelSlabBytes() };
-}
-
-async function attach({ client }: Node, name: string): Promise<string> {
-  return attached.parse(await client.post('/vipmesh/attachments', { Service: SERVICE, Netns: pathOf(name) })).ID;
-}
-
-async function detach({ client }: Node, id: string): Promise<void> {
-  await client.delete(apiPath`/vipmesh/attachments/${id}`);
-}
-
-function pathOf(name: string): string {
-  return `/run/netns/${name}`;
 }

@@ -4,9 +4,9 @@ import { removeLeftovers } from '../../src/agent/leftovers.ts';
 import { namespacesOf } from '../../src/agent/traces.ts';
 import { type ApiClient, createClient } from '../../src/api/client.ts';
 import { resolution } from '../../src/api/schema.ts';
-import { inNode, PROGRAM } from '../../src/cli/lab/agents.ts';
+import { inNode, PROGRAM, startAgent } from '../../src/cli/lab/agents.ts';
 import { containerProcesses, takeDown } from '../../src/cli/lab/down.ts';
-import { processesIn, signalProcess } from '../../src/cli/lab/processes.ts';
+import { endProcesses, processesIn, signalProcess } from '../../src/cli/lab/processes.ts';
 import { type LabNode, LabRecord } from '../../src/cli/lab/record.ts';
 import { bringUp } from '../../src/cli/lab/up.ts';
 import type { LabWorld } from '../../src/cli/lab/world.ts';
@@ -20,6 +20,7 @@ import { BenchError, type Processes, type Running, type Usage, usageOf } from '.
 const NAME = 'bench';
 /** All contenders have one thread for the traffic. */
 const AGENT_FLAGS = ['--workers=1', '--drain=1s'] as const;
+const KILL_PATIENCE_MS = 30_000;
 
 /** The one lab that there is at a time. */
 export class Labs {
@@ -54,6 +55,18 @@ export class Labs {
     await this.#leaving;
   }
 
+  /** kill -9 of an agent, and another one in its place. Resolves with that and when its process began (performance.now). */
+  async replaceAgent(processes: Processes, { name }: Node): Promise<{ readonly node: Node; readonly begunAt: number }> {
+    const record = LabRecord.open(NAME);
+    const old = record?.node(name).agent;
+    if (record === undefined || old === undefined) throw new BenchError(`${name} has no agent`);
+    signalProcess(systemProcesses, old, 'SIGKILL');
+    await endProcesses(systemProcesses, [old], KILL_PATIENCE_MS);
+    const begunAt = performance.now();
+    startAgent(this.#world, record, name);
+    return { node: new Node(record.node(name), processes), begunAt };
+  }
+
   /** For good, also while one is being made. */
   async stop(): Promise<void> {
     this.#stopping.abort(new BenchError('interrupted'));
@@ -86,6 +99,7 @@ export interface Container {
 
 export class Node {
   readonly #node: LabNode;
+  readonly name: string;
   readonly #processes: Processes;
   readonly client: ApiClient;
   /** Its agent's. */
@@ -93,6 +107,7 @@ export class Node {
 
   constructor(node: LabNode, processes: Processes) {
     this.#node = node;
+    this.name = node.name;
     this.#processes = processes;
     this.client = createClient(node.socket);
     if (node.agent === undefined) throw new BenchError(`${node.name} has no agent`);
