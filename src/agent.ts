@@ -1,49 +1,35 @@
 // The composition root: builds every room, in the order in which they need each other, and takes them down in the reverse one.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { agentFacts, apiContext } from './agent/api-context.ts';
 import { Bridges } from './agent/bridges.ts';
-import { Cluster } from './agent/cluster.ts';
-import { registerClusterMetrics } from './agent/cluster-metrics.ts';
+import type { Cluster } from './agent/cluster.ts';
 import { Containers } from './agent/containers.ts';
-import { dockerTasks } from './agent/docker.ts';
+import type { Core } from './agent/core.ts';
 import { ConnectionLog } from './agent/connection-log.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { Mesh } from './agent/mesh.ts';
-import { registerMetrics } from './agent/metrics.ts';
-import { registerOverlayMetrics } from './agent/overlay-metrics.ts';
-import { registerPoolMetrics } from './agent/pool-metrics.ts';
-import { registerResolverMetrics, resolverStatus, resolverWarnings } from './agent/resolver-status.ts';
 import { probeTask } from './agent/probing.ts';
 import { publishProblem } from './agent/publish-problem.ts';
 import { QueryLog } from './agent/query-log.ts';
-import { StackFiles, type StackFileStatus } from './agent/stack-files.ts';
-import { registerServiceMetrics } from './agent/service-metrics.ts';
 import { takeUp } from './agent/take-up.ts';
 import { Teardown } from './agent/teardown.ts';
-import { startAdminServer } from './api/admin.ts';
 import type { RuntimeStatus } from './api/context.ts';
-import { startApiServer } from './api/server.ts';
 import { checkSocket } from './api/socket-file.ts';
 import type { ListenerSet } from './balancer/listener-set.ts';
 import { Catalog } from './catalog/catalog.ts';
 import { type Config, formatAddress } from './config.ts';
 import { Control } from './control/control.ts';
-import { poolWarnings } from './control/pools.ts';
 import { type IpAddress, isLoopback } from './model/address.ts';
 import { DataPlane } from './datapath/plane.ts';
 import { sharedQuestions } from './dns/sent-questions.ts';
 import { HealthMonitor } from './health/monitor.ts';
-import { STACK_LABEL } from './model/name.ts';
 import type { NodeId } from './model/node.ts';
 import type { Task, TaskId } from './model/task.ts';
 import { LinuxKernel } from './netlink/linux-kernel.ts';
 import { OverlayDriver } from './overlay/driver.ts';
 import { sleep, systemClock } from './runtime/clock.ts';
 import { createLog, type Log } from './runtime/log.ts';
-import { createMetrics } from './runtime/metrics.ts';
 import { systemRandom } from './runtime/random.ts';
-import { programVersion } from './runtime/version.ts';
 import { openEmbeddedStore } from './store/embedded.ts';
 import type { Store } from './store/store.ts';
 import { AttachedTasks } from './tasks/attached.ts';
@@ -92,93 +78,24 @@ interface RunningAgent {
   drain(): Promise<void>;
 }
 
-/** Everything up to the API: what works without anybody asking. */
-interface Core {
-  readonly nodeId: NodeId;
-  readonly catalog: Catalog;
-  readonly control: Control;
-  readonly plane: DataPlane;
-  readonly mesh: Mesh;
-  readonly tasks: ProcessTasks;
-  readonly attached: AttachedTasks;
-  readonly containers: Containers;
-  readonly monitor: HealthMonitor;
-  readonly cluster: Cluster | undefined;
-  readonly overlay: OverlayDriver | undefined;
-  readonly logs: readonly (ConnectionLog | QueryLog)[];
-  /** Resolves when every node that answers has in effect what was committed before. */
-  applied(): Promise<void>;
-}
-
 async function start(config: Config, log: Log, opened: Teardown): Promise<RunningAgent> {
   const startedAt = Date.now();
   let state: RuntimeStatus['state'] = 'starting';
   // First, because two agents clash in many places, and this one says what is the matter.
   await checkSocket(config.socket);
   const core = await startCore(config, log, opened);
-  const { attached, catalog, control, mesh, monitor, nodeId, plane, tasks } = core;
-  const driver = config.privileged ? 'overlay' : 'local';
-  const stackFiles = new StackFiles({
-    files: config.stacks,
-    defaultDriver: driver,
-    environment: process.env,
-    log,
-    apply: async (name, stack) => {
-      await control.applyStack(name, stack, { prune: true });
-      await mesh.settled();
-    },
-    now: () => Date.now(),
-    exists: (name) => [...catalog.snapshot.services.values()].some(({ spec }) => spec.labels[STACK_LABEL] === name),
-  });
-  const docker = config.docker && dockerTasks({ ...core, config: config.docker, driver, log });
-  const context = apiContext({
-    config,
-    facts: agentFacts(config, programVersion(), nodeId, startedAt),
-    catalog,
-    plane,
-    mesh,
-    monitor,
-    commands: control,
-    tasks,
-    attachments: attached,
-    status: () => ({ state, ...runtimeStatus(config, core, stackFiles.status(), docker?.problems ?? []) }),
-  });
-  const metrics = createMetrics({ processMetrics: true });
-  registerMetrics(metrics, { context, plane, mesh, monitor });
-  registerServiceMetrics(metrics, { catalog, plane, mesh });
-  for (const one of core.logs) one.registerMetrics(metrics);
-  registerPoolMetrics(metrics, control, () => catalog.snapshot);
-  registerResolverMetrics(metrics, config, plane);
-  if (core.cluster !== undefined) registerClusterMetrics(metrics, core.cluster);
-  if (core.overlay !== undefined) registerOverlayMetrics(metrics, core.overlay);
-  const api = await startApiServer({ socket: config.socket, mode: config.socketMode, context, log });
-  opened.add('API', () => api.close());
-  // Before the API: sessions that end first leave their tasks to the next agent.
-  opened.add('tasks', () => tasks.close());
-  opened.add('attached tasks', () => attached.close());
-  opened.add('Docker', () => docker?.close());
-  const admin = await startAdminServer({
-    ...config.admin,
-    metrics,
-    notReady: () => (state === 'ready' ? undefined : state),
-  });
-  opened.add('admin', () => admin.close());
-  opened.add('stack files', () => stackFiles.close());
-  const tried = stackFiles.start().then(() => {
-    // After them, so that a service that a file declares is not made for a container first.
-    if (state !== 'draining') docker?.start();
-  });
-  // What the copy holds is served while the files wait for the store.
-  if (core.cluster?.servesCopy !== true) await tried;
-  await mesh.settled();
+  // Everything is served by now: who talks with the agent can wait for what that needs to be loaded, and connections need not.
+  const { openFront } = await import('./agent/front.ts');
+  const { admin, stackFiles } = await openFront({ config, log, opened, core, startedAt, state: () => state });
+  await core.mesh.settled();
   state = 'ready';
   return {
-    admin: `${config.admin.address}:${admin.port}`,
+    admin,
     drain: async () => {
       state = 'draining';
       stackFiles.close();
-      await mesh.refuseNew();
-      await idle(plane, config.drainMs, log);
+      await core.mesh.refuseNew();
+      await idle(core.plane, config.drainMs, log);
     },
   };
 }
@@ -292,6 +209,8 @@ async function openStore(
   opened: Teardown,
 ): Promise<{ readonly store: Store; readonly catalog: Catalog; readonly cluster: Cluster | undefined }> {
   if (config.cluster !== undefined) {
+    // With what speaks to etcd, a fifth of the whole program.
+    const { Cluster } = await import('./agent/cluster.ts');
     const cluster = await Cluster.enter({ config, settings: config.cluster, log, opened });
     return { store: cluster.store, catalog: cluster.catalog, cluster };
   }
@@ -336,40 +255,6 @@ function openOverlay(
   });
   opened.add('overlay', () => (unused() ? overlay.removeAll() : overlay.close()));
   return overlay;
-}
-
-function runtimeStatus(
-  config: Config,
-  { catalog, cluster, control, mesh, plane }: Core,
-  stacks: readonly StackFileStatus[],
-  dockerProblems: readonly string[],
-): Omit<RuntimeStatus, 'state'> {
-  const dns = resolverStatus(config, plane);
-  return {
-    appliedRevision: mesh.appliedRevision,
-    dns,
-    workers: plane.status().map((worker, id) => ({
-      ID: id,
-      State: worker.alive ? 'running' : 'restarting',
-      Connections: worker.connections,
-      Flows: worker.flows,
-    })),
-    stacks: stacks.map(({ name, file, errors }) => ({
-      Name: name,
-      File: file,
-      State: errors.length === 0 ? 'applied' : 'rejected',
-      ...(errors.length === 0 ? {} : { Error: errors.join('\n') }),
-    })),
-    ...(cluster === undefined ? {} : { cluster: cluster.status() }),
-    warnings: [
-      ...(cluster?.addressProblems ?? []),
-      ...resolverWarnings(dns),
-      ...catalog.problems,
-      ...mesh.overlayProblems,
-      ...poolWarnings(control.subnetUses),
-      ...dockerProblems,
-    ],
-  };
 }
 
 /** From this node, or from wherever, as far as the task's own namespace shows. */

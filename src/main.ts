@@ -3,7 +3,7 @@
 // asks the agent is to be quick.
 import { readFileSync } from 'node:fs';
 import { availableParallelism, homedir, hostname } from 'node:os';
-import { runQuickly } from './cli/quick.ts';
+import { type AgentParts, runQuickly } from './cli/quick.ts';
 import type { CommandRunner } from './cli/run-session.ts';
 import type { Shell } from './cli/shell.ts';
 import type { Machine } from './config.ts';
@@ -49,21 +49,30 @@ function readResolvConf(): string {
   }
 }
 
+async function agentParts(): Promise<AgentParts> {
+  const { parseConfig, SETTINGS } = await import('./config.ts');
+  return {
+    flags: SETTINGS,
+    start: async (values) => {
+      const config = parseConfig(values, machine());
+      const { runAgent } = await import('./agent.ts');
+      return runAgent(config);
+    },
+  };
+}
+
 async function runAll(words: readonly string[], version: string): Promise<number> {
   const { runProgram } = await import('./cli/program.ts');
-  const { parseConfig, SETTINGS } = await import('./config.ts');
+  const { parseConfig } = await import('./config.ts');
+  const { flags, start } = await agentParts();
   const { readIdentity } = await import('./agent/identity.ts');
   const { EGRESS_LINKS, namespacesOf } = await import('./agent/traces.ts');
   const { resolvConfOf } = await import('./tasks/container-dns.ts');
   const { systemProcesses } = await import('./tasks/process-table.ts');
   return runProgram(words, shell, {
     version,
-    agentFlags: SETTINGS,
-    startAgent: async (flags) => {
-      const config = parseConfig(flags, machine());
-      const { runAgent } = await import('./agent.ts');
-      return runAgent(config);
-    },
+    agentFlags: flags,
+    startAgent: start,
     runner,
     lab: {
       processes: systemProcesses,
@@ -95,4 +104,6 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.
 
 const words = process.argv.slice(2);
 const version = programVersion();
-process.exit((await runQuickly(words, shell, { version, runner })) ?? (await runAll(words, version)));
+process.exit(
+  (await runQuickly(words, shell, { version, runner, agent: agentParts })) ?? (await runAll(words, version)),
+);

@@ -7,7 +7,7 @@ import t from 'tap';
 import { completionScript, SHELLS } from '../../src/cli/completion-scripts.ts';
 import { type CommandEntry, commandTree } from '../../src/cli/completion-tree.ts';
 import { buildProgram, type ProgramParts, runProgram } from '../../src/cli/program.ts';
-import { runQuickly } from '../../src/cli/quick.ts';
+import { type QuickParts, runQuickly } from '../../src/cli/quick.ts';
 import type { Shell } from '../../src/cli/shell.ts';
 import { findProgram } from '../support/requirements.ts';
 
@@ -42,6 +42,11 @@ const PARTS: ProgramParts = {
     survey: async () => ({ remove: [], kept: [], inhabited: [], silent: [] }),
     remove: async () => undefined,
   },
+};
+
+const QUICK_PARTS: QuickParts = {
+  ...PARTS,
+  agent: async () => ({ flags: PARTS.agentFlags, start: PARTS.startAgent }),
 };
 
 function shellOf(said: { out: string; err: string }): Shell {
@@ -80,15 +85,15 @@ t.test('every command has a description, examples of itself, and help for its fl
 });
 
 t.test('commands that are loaded alone are what they are among all', async (t) => {
-  for (const command of ['run', 'attach', 'detach']) {
+  for (const command of ['agent', 'run', 'attach', 'detach']) {
     for (const words of [[command, '--help'], [command], [command, '--nonsense'], [command, '--entrypoint', 'x']]) {
       const said = { out: '', err: '' };
-      const code = await runQuickly(words, shellOf(said), PARTS);
+      const code = await runQuickly(words, shellOf(said), QUICK_PARTS);
       t.strictSame({ code, ...said }, await cli(...words), words.join(' '));
     }
   }
   for (const words of [[], ['--help'], ['--host', 'x', 'run'], ['service', 'run'], ['runs']])
-    t.equal(await runQuickly(words, shellOf({ out: '', err: '' }), PARTS), undefined, words.join(' '));
+    t.equal(await runQuickly(words, shellOf({ out: '', err: '' }), QUICK_PARTS), undefined, words.join(' '));
 });
 
 t.test('examples are command lines that are understood', async (t) => {
