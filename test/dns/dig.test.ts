@@ -21,7 +21,7 @@ const ZONE: readonly DnsCommand[] = [
         { name: 'web', addresses: ['10.64.0.2'], exists: true },
         { name: 'many', addresses: Array.from({ length: 100 }, (_, i) => `10.64.0.${i + 3}`), exists: true },
       ],
-      pointers: [],
+      pointers: [{ address: '10.64.0.2', name: 'web' }],
     },
   },
 ];
@@ -109,6 +109,35 @@ t.test('D16: genreport with dig, over UDP and over TCP', async (t) => {
     if (words.includes('+ignore')) continue;
     t.equal(gist(await ask('dig', worker, [...name, ...words, '+tcp'])), expected, `${what} over TCP`);
   }
+});
+
+const RECORDS: readonly (readonly [asked: readonly string[], rcode: string, answer: string, authority: string])[] = [
+  [['web', 'A'], 'NOERROR', 'web. 5 IN A 10.64.0.2', ''],
+  [['web', 'ANY'], 'NOERROR', 'web. 5 IN A 10.64.0.2', ''],
+  ...['AAAA', 'MX', 'TXT', 'SRV', 'CNAME', 'CAA', 'NAPTR', 'HTTPS', 'SVCB', 'DNSKEY', 'TYPE999'].map(
+    (type) => [['web.backend', type], 'NOERROR', '', 'backend. 5 IN SOA . . 1 3600 600 86400 5'] as const,
+  ),
+  [['backend', 'SOA'], 'NOERROR', 'backend. 5 IN SOA . . 1 3600 600 86400 5', ''],
+  [['backend', 'NS'], 'NOERROR', 'backend. 5 IN NS backend.', ''],
+  [['nobody.backend', 'HTTPS'], 'NXDOMAIN', '', 'backend. 5 IN SOA . . 1 3600 600 86400 5'],
+  [['-x', '10.64.0.2'], 'NOERROR', '2.0.64.10.in-addr.arpa. 5 IN PTR web.backend.', ''],
+  [['-x', '10.64.0.250'], 'NXDOMAIN', '', '0.64.10.in-addr.arpa. 5 IN SOA . . 1 3600 600 86400 5'],
+];
+
+t.test('D1 D2 D4 D6: what dig reads in an answer, by type, and that nothing of it is asked for outside', async (t) => {
+  if (!needsPackages(t, { dig: 'bind9-dnsutils' })) return;
+  const upstream = await startMockUpstream((asked) => [addressReply(asked, '192.0.2.1')]);
+  const worker = await startDnsWorker({ upstreams: [upstream] });
+  await worker.tell(...ZONE);
+  const records = (text: string, section: string) =>
+    (new RegExp(`;; ${section} SECTION:\\n((?:[^;\\n].*\\n)*)`).exec(text)?.[1] ?? '').trim().replace(/[ \t]+/g, ' ');
+  for (const [asked, rcode, answer, authority] of RECORDS) {
+    const text = await ask('dig', worker, asked);
+    const read = [/status: (\w+)/.exec(text)?.[1], records(text, 'ANSWER'), records(text, 'AUTHORITY')];
+    t.strictSame(read, [rcode, answer, authority], asked.join(' '));
+    t.match(text, /flags: qr aa rd ra;/);
+  }
+  t.strictSame(upstream.asked, []);
 });
 
 t.test('D15 D25: kdig: several questions on one connection, what is no question, a name in odd case', async (t) => {
