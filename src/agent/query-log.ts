@@ -21,10 +21,13 @@ export interface QueryLogParts {
 const READ_EVERY_MS = 100;
 /** Lines written in one go, before other work of the main thread has its turn. */
 const LINES_AT_ONCE = 1000;
+const NAMES = 1000;
 
 export class QueryLog {
   readonly #parts: QueryLogParts;
   readonly #queues: readonly QueryQueue[];
+  /** Names of tasks that asked, the last ones: of a task that has just ended questions are still to be written. */
+  readonly #names = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: QueryLogParts) {
@@ -78,10 +81,18 @@ export class QueryLog {
     };
   }
 
-  /** `node`, or the task's name; its id when it has gone meanwhile. */
+  /** `node`, or the task's name; its id when it had gone before its first question was written. */
   #clientName(number: number): string {
     const client = this.#parts.mesh.resolverClient(number);
     if (client === undefined) return '';
-    return this.#parts.catalog.snapshot.tasks.get(client as TaskId)?.name ?? client;
+    const name = this.#parts.catalog.snapshot.tasks.get(client as TaskId)?.name;
+    if (name === undefined) return this.#names.get(client) ?? client;
+    this.#names.delete(client);
+    this.#names.set(client, name);
+    for (const [oldest] of this.#names) {
+      if (this.#names.size <= NAMES) break;
+      this.#names.delete(oldest);
+    }
+    return name;
   }
 }

@@ -1,4 +1,5 @@
 // Where an answer came from, and how answers are counted by scope. PURE.
+import { BADVERS } from './wire.ts';
 
 /**
  * `failed`: no upstream could say, and nothing stood in; `rejected`: what came was no question that can be answered. The first five
@@ -21,7 +22,9 @@ export function placeInScope(source: number, rcode: number): number {
   return source * RCODES + (rcode & (RCODES - 1));
 }
 
-/** What was counted at a place. */
+/** What was counted at a place. What is rejected is an error, so 0 is BADVERS there, whose low bits it is. */
 export function countedAt(place: number): { readonly source: AnswerSource; readonly rcode: number } {
-  return { source: ANSWER_SOURCES[Math.floor(place / RCODES)] ?? 'rejected', rcode: place % RCODES };
+  const source = ANSWER_SOURCES[Math.floor(place / RCODES)] ?? 'rejected';
+  const rcode = place % RCODES;
+  return { source, rcode: source === 'rejected' && rcode === 0 ? BADVERS : rcode };
 }

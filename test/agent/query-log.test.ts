@@ -58,6 +58,12 @@ t.test('every question, when all are asked for', async (t) => {
   t.match(rejected, { client: 'node', rcode: 'FORMERR', answers: 0 });
   t.notOk('name' in rejected, 'it had no question');
 
+  // EDNS version 1, in an OPT record without options.
+  const newer = Buffer.concat([question('web', 'A'), Buffer.from([0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 0])]);
+  newer.writeUInt16BE(1, 10);
+  await askUdp(resolver, newer);
+  await agent.logged((line) => line.message === 'dns' && line.rcode === 'BADVERS');
+
   const response = await fetch(`http://127.0.0.1:${agent.folder.adminPort}/metrics`);
   const metrics = (await response.text()).split('\n').filter((line) => line.startsWith('vipmesh_dns_scope_answers'));
   t.match(
@@ -67,6 +73,7 @@ t.test('every question, when all are asked for', async (t) => {
       'vipmesh_dns_scope_answers_total{scope="node",source="forwarded",rcode="noerror"} 1',
       'vipmesh_dns_scope_answers_total{scope="node",source="local",rcode="noerror"} 1',
       'vipmesh_dns_scope_answers_total{scope="node",source="local",rcode="nxdomain"} 1',
+      'vipmesh_dns_scope_answers_total{scope="node",source="rejected",rcode="badvers"} 1',
       'vipmesh_dns_scope_answers_total{scope="node",source="rejected",rcode="formerr"} 1',
     ].join('\n'),
   );

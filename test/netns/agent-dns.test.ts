@@ -35,7 +35,7 @@ t.test('the resolver in containers', async (t) => {
   );
   const agent = await startAgent({
     stacks: { shop: STACK },
-    args: ['--upstream', `127.0.0.1:${upstream.port}`, '--drain', '0s'],
+    args: ['--upstream', `127.0.0.1:${upstream.port}`, '--drain', '0s', '--query-log', '1'],
   });
   const [web, shell, deep, vault] = await Promise.all([
     startServers(agent, 'web', 3),
@@ -140,6 +140,15 @@ t.test('the resolver in containers', async (t) => {
       t.match(await ask(vault.netns, 'example.com', { tcp }), /^REFUSED/, 'not even what is known already');
     }
     t.same([upstream.asked.length, sentByNode()], before);
+  });
+
+  await t.test('the log and the metrics say who was refused, and who was answered', async (t) => {
+    const refused = await agent.logged((line) => line.message === 'dns' && line.source === 'refused');
+    t.match(refused, { client: /^shop_vault\./, name: /example\.com$/, rcode: 'REFUSED' });
+    t.ok(await agent.logged((line) => line.name === 'WeB' && /^shop_shell\./.test(String(line.client))));
+    const metrics = await (await fetch(`http://127.0.0.1:${agent.folder.adminPort}/metrics`)).text();
+    t.match(metrics, /^vipmesh_dns_scope_answers_total\{scope="shop_secret",source="refused",rcode="refused"\} [1-9]/m);
+    t.match(metrics, /^vipmesh_dns_scope_answers_total\{scope="shop_front",source="local",rcode="noerror"\} [1-9]/m);
   });
 
   await t.test('D25: what is no question is never answered with data', async (t) => {
