@@ -1,5 +1,7 @@
 // `npm run bench:faults`: what failures and changes cost, in labs of real processes. `-- --quick`: a few minutes, printed only.
 // Everything runs in namespaces of its own, which end with this process, whatever ends it. See README.md.
+import { installPeers } from './install.ts';
+import { BenchError } from './processes.ts';
 import { needsLabPackages } from '../test/netns/support/lab-packages.ts';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,7 +29,14 @@ function obstacle(): string | undefined {
   const told = (message: string) => {
     missing = message;
   };
-  return needsLabPackages({ pass: told, fail: told }) ? undefined : missing;
+  if (!needsLabPackages({ pass: told, fail: told })) return missing;
+  try {
+    installPeers(['haproxy'], (text) => process.stdout.write(text));
+  } catch (error) {
+    if (error instanceof BenchError) return error.message;
+    throw error;
+  }
+  return undefined;
 }
 
 /** Resolves with the exit status. */

@@ -7,13 +7,14 @@ import { parseArgs } from 'node:util';
 import { describeMachine } from '../machine.ts';
 import { BenchError } from '../processes.ts';
 import { changes } from './changes.ts';
+import { endpointDeath } from './endpoint-death.ts';
 import { many } from './many.ts';
 import { nodeDeath } from './node-death.ts';
 import { outage } from './outage.ts';
 import { update } from './update.ts';
 import type { Extent, Part } from './web.ts';
 
-const PARTS: readonly Part[] = [nodeDeath, outage, update, changes, many];
+const PARTS: readonly Part[] = [endpointDeath, nodeDeath, outage, update, changes, many];
 const FULL: Extent = { runs: 5, changes: 100, outageSeconds: 60, restSeconds: 20, services: 1000 };
 const QUICK: Extent = { runs: 1, changes: 20, outageSeconds: 12, restSeconds: 5, services: 100 };
 /** Of compiled code: dist/bench/faults; the results belong beside the sources. */

@@ -1,14 +1,14 @@
 // What the parts have in common: a published service with the tests' own server on some nodes, and when it is known and answers.
 import { z } from 'zod';
 import { httpGet } from '../../test/netns/support/clients.ts';
-import { type BenchLab, type BenchNode, until } from './lab.ts';
+import { type BenchLab, type BenchNode, type Started, until } from './lab.ts';
 import { Resolvers } from './resolvers.ts';
 
 export const WEB = 'web';
 export const WEB_PORT = 8080;
 /** Names on a `local` network are known to the nodes' own resolvers. */
 export const NETWORK = 'back';
-const SERVER_PORT = 8000;
+export const SERVER_PORT = 8000;
 
 export interface Extent {
   /** Of what is told as median and worst. */
@@ -26,14 +26,15 @@ export interface Part {
   measure(extent: Extent, say: (text: string) => void): Promise<string>;
 }
 
-/** Resolves when every node sends to all of these. */
-export async function publishWeb(lab: BenchLab, servers: readonly BenchNode[]): Promise<void> {
+/** Resolves when every node sends to all of these, with their servers. */
+export async function publishWeb(lab: BenchLab, servers: readonly BenchNode[]): Promise<readonly Started[]> {
   const one = lab.node(1);
   await makeNetwork(lab);
   await one.cli('service', 'create', '--name', WEB, '--network', NETWORK, '-p', `${WEB_PORT}:80`, '--health-tcp', '80');
-  await Promise.all(servers.map((node) => node.serve()));
+  const started = await Promise.all(servers.map((node) => node.serve()));
   for (const { address } of servers) await one.cli('endpoint', 'add', WEB, `80=${address}:${SERVER_PORT}`);
   await untilNamed(lab.nodes, WEB, servers.length);
+  return started;
 }
 
 export async function makeNetwork(lab: BenchLab): Promise<void> {
