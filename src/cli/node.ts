@@ -124,9 +124,10 @@ function prettyNode({ ID, Spec, Description, Status, ManagerStatus, CreatedAt }:
     field('Availability', capital(Spec.Availability)),
     ...(Status.Addr === '' ? [] : [field('Address', Status.Addr)]),
     ...(ManagerStatus === undefined ? [] : [field('Leader', ManagerStatus.Leader ? 'yes' : 'no')]),
-    field('Platform', `${Platform.OS} ${Platform.Architecture}`),
-    field('CPUs', String(Resources.NanoCPUs / 1_000_000_000)),
-    field('Memory', `${Math.round(Resources.MemoryBytes / 2 ** 20)} MiB`),
+    // A node knows the machine of nobody but itself.
+    ...(Platform.Architecture === '' ? [] : [field('Platform', `${Platform.OS} ${Platform.Architecture}`)]),
+    ...(Resources.NanoCPUs === 0 ? [] : [field('CPUs', String(Resources.NanoCPUs / 1_000_000_000))]),
+    ...(Resources.MemoryBytes === 0 ? [] : [field('Memory', `${Math.round(Resources.MemoryBytes / 2 ** 20)} MiB`)]),
     field('Version', Engine.EngineVersion),
   ].join('');
 }

@@ -217,8 +217,9 @@ function keyOf({ kind, before }: Change): Key | undefined {
 }
 
 function refused(error: StoreError): ControlError {
-  // A store that is away may have done it before it fell silent.
-  const known = error.code === 'unavailable' ? 'it is not known to be done' : 'nothing was changed';
+  // A store that goes away may have done it before it fell silent.
+  const known =
+    error.code === 'unavailable' && !error.nothingDone ? 'it is not known to be done' : 'nothing was changed';
   return causedBy(error, 'unavailable', `${known}: ${error.message}`);
 }
 

@@ -44,10 +44,10 @@ export function updateNode(draft: Draft, change: NodeChange, name?: string): Nod
 export function removeNode(draft: Draft, name: string): Node {
   const node = findNode(draft.snapshot, name);
   if (node.id === draft.surroundings.nodeId || draft.snapshot.presences.has(node.id)) {
-    throw new ControlError(
-      'in-use',
-      `node ${node.name} is not down: its agent runs; stop that first, and try again when \`vipmesh node ls\` shows it as down`,
-    );
+    const why = draft.snapshot.suspicions.has(node.id)
+      ? 'is not down yet: it does not answer, but is on record until its lease ends;'
+      : 'is not down: its agent runs; stop that first, and';
+    throw new ControlError('in-use', `node ${node.name} ${why} try again when \`vipmesh node ls\` shows it as down`);
   }
   for (const task of draft.snapshot.tasksByPlace.get(node.id)?.values() ?? []) draft.removeTask(task.id);
   draft.removeNode(node.id);

@@ -11,7 +11,7 @@ export type StoreErrorCode =
   | 'no-access'
   /** The disk failed; the store takes no more commits until it is opened anew. */
   | 'io'
-  /** The store does not answer, or not in time; whether the commit was done is not known, and it may be tried again. */
+  /** The store does not answer, or not in time; whether a commit was done is not known, unless `nothingDone` says so. */
   | 'unavailable'
   /** The store answers, but not to this agent: its certificate, its user or its rights. */
   | 'refused'
@@ -26,11 +26,14 @@ export type StoreErrorCode =
 /** The message names the file or the key, says why it is so in all likelihood, and what to do. */
 export class StoreError extends Error {
   readonly code: StoreErrorCode;
+  /** `unavailable`, and certainly nothing was done: it never reached the store. */
+  readonly nothingDone: boolean;
 
-  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions & { readonly nothingDone?: boolean }) {
     super(message, options);
     this.name = 'StoreError';
     this.code = code;
+    this.nothingDone = options?.nothingDone ?? false;
   }
 }
 

@@ -154,7 +154,7 @@ t.test('two agents on one etcd', async (t) => {
     t.same(answers(await alpha.dig('tasks.web')), ['127.0.0.1'], 'names are answered');
     const refused = await alpha.cli('service', 'create', '--name', 'later', '--network', 'back');
     t.equal(refused.code, 1);
-    t.match(refused.stderr, /it is not known to be done: .*etcd/);
+    t.match(refused.stderr, /nothing was changed: etcd does not answer/, 'it never got there');
     etcd.thaw();
     await until(
       () => alpha.cli('service', 'create', '--name', 'later', '--network', 'back', '--detach'),
@@ -193,7 +193,10 @@ async function killedNode(
     (state) => state === 'unknown',
   );
   const early = await alpha.cli('node', 'rm', 'beta');
-  t.match(early, { code: 1, stderr: /node beta is not down/ });
+  const shown = await alpha.cli('node', 'inspect', '--pretty', 'beta');
+  t.match(shown.stdout, /^Hostname: +beta$/m);
+  t.notMatch(shown.stdout, /CPUs|Memory|Platform/, 'nothing is said of a machine of which nothing is known');
+  t.match(early, { code: 1, stderr: /node beta is not down yet: it does not answer/ });
   await until(
     () => nodesOf(alpha),
     (nodes) => statusOf(nodes, 'beta') === 'Down',

@@ -14,12 +14,14 @@ if (needsEtcd(t)) {
   t.test('nobody there', async (t) => {
     const store = openStoreAt(t, [{ endpoint: `127.0.0.1:${refusingPort()}` }, { endpoint: 'nowhere.invalid:2379' }]);
     t.match(store.state, { connected: false });
+    const unsent = store.commit([{ key: 'a', value: '1' }]);
     const [message] = await Promise.all([
-      inTime(t, 'commit', store.commit([{ key: 'a', value: '1' }]), /etcd does not answer/),
+      inTime(t, 'commit', unsent, /etcd does not answer/),
       inTime(t, 'get', store.get('a'), /127\.0\.0\.1:\d+: connection refused: no etcd runs there/),
       inTime(t, 'list', store.list(''), /connection refused/),
       inTime(t, 'grant', store.grantLease(1000), /connection refused/),
     ]);
+    t.match(await unsent.catch((error: unknown) => error), { nothingDone: true }, 'it never got there');
     t.match(message, /nowhere\.invalid:2379: the name nowhere\.invalid is not known to DNS/);
     t.match(store.state, { connected: false, absent: true, lastError: /connection refused/ });
   });
@@ -92,8 +94,10 @@ if (needsEtcd(t)) {
     await watched.until(first.revision);
     etcd.freeze();
     const lost = connected(store, false);
-    const message = await inTime(t, 'commit', store.commit([{ key: 'n', value: '2' }]), /within|broke/);
+    const sent = store.commit([{ key: 'n', value: '2' }]);
+    const message = await inTime(t, 'commit', sent, /within|broke/);
     t.match(message, /Whether the commit was done is not known/);
+    t.match(await sent.catch((error: unknown) => error), { nothingDone: false });
     await lost;
     await inTime(t, 'get', store.get('n'), /frozen or overloaded/);
     etcd.thaw();

@@ -101,12 +101,12 @@ export class Calls {
     const { endpoint, lastError } = this.#link.state;
     const names = this.#address.endpoints.map(({ host, port }) => `${host}:${port}`).join(', ');
     const where = endpoint === undefined ? names : `${endpoint} (of ${names})`;
+    const nothingDone = didNothing(failure.kind);
     const outcome =
-      repeatable || didNothing(failure.kind)
-        ? ''
-        : '. Whether the commit was done is not known: look before trying again';
+      repeatable || nothingDone ? '' : '. Whether the commit was done is not known: look before trying again';
     const more = lastError === undefined ? '' : ` (${lastError})`;
-    return new StoreError('unavailable', `etcd at ${where}: ${failure.message}${more}${outcome}`, { cause: failure });
+    const message = `etcd at ${where}: ${failure.message}${more}${outcome}`;
+    return new StoreError('unavailable', message, { cause: failure, nothingDone });
   }
 }
 

@@ -271,8 +271,7 @@ export class Link {
   }
 
   #unavailable(): StoreError {
-    const reasons = this.#reasons();
-    return new StoreError('unavailable', `etcd does not answer: ${reasons}`);
+    return new StoreError('unavailable', `etcd does not answer: ${this.#reasons()}`, { nothingDone: true });
   }
 
   #reasons(): string {
