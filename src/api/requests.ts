@@ -300,6 +300,7 @@ export const runTaskRequest = z.strictObject({
   Aliases: z.array(z.string()).max(100).optional(),
   Publish: z.array(dockerPort).max(1000).optional().describe(PUBLISH_TEXT),
   Weight: weight.optional(),
+  Addresses: z.array(z.string().max(64)).max(200).optional().describe('At most one for each subnet of the networks.'),
   /** The agent was away: the task exists, and its command runs already. */
   Resume: z.strictObject({ TaskID: z.string(), PID: z.number().int().positive().optional() }).optional(),
 });

@@ -16,6 +16,7 @@ interface RunOptions {
   readonly port?: number;
   readonly weight?: number;
   readonly alias?: readonly string[];
+  readonly ip?: readonly string[];
   readonly publish?: readonly string[];
 }
 
@@ -34,6 +35,7 @@ export function runCommand(shell: Shell, runner: CommandRunner, done: (exitCode:
     .option('-p, --publish <PORT>', PUBLISH_HELP, collect)
     .option('--weight <N>', WEIGHT_HELP, readWeight)
     .option('--alias <NAME>', 'further DNS name of this task alone; may be given several times', collect)
+    .option('--ip <ADDRESS>', 'this address instead of the next free one; one for each subnet of the networks', collect)
     .argument('<COMMAND...>', 'the command and its arguments, after -- or as the first word that is no option')
     .passThroughOptions()
     .addHelpText('after', EXPLANATION)
@@ -67,7 +69,7 @@ gets the signal, and SIGKILL after 10 s. A second signal does not wait. A comman
 ctrl-C directly, so that interactive programs work: use "kill" for a stop that drains.`;
 
 async function requestOf(options: RunOptions): Promise<RunTaskRequest> {
-  const { service, network, name, hostname, port, weight, alias, publish } = options;
+  const { service, network, name, hostname, port, weight, alias, ip, publish } = options;
   return {
     Service: service,
     ...(network === undefined ? {} : { Networks: [...network] }),
@@ -76,6 +78,7 @@ async function requestOf(options: RunOptions): Promise<RunTaskRequest> {
     ...(port === undefined ? {} : { Port: port }),
     ...(weight === undefined ? {} : { Weight: weight }),
     ...(alias === undefined ? {} : { Aliases: [...alias] }),
+    ...(ip === undefined ? {} : { Addresses: [...ip] }),
     ...(await publishedPorts(publish)),
   };
 }

@@ -36,6 +36,8 @@ export interface TaskRequest {
   readonly Aliases?: readonly string[] | undefined;
   readonly Publish?: readonly PublishSpec[] | undefined;
   readonly Weight?: number | undefined;
+  /** At most one for each subnet of the networks; where none is wanted, one is allocated. */
+  readonly Addresses?: readonly string[] | undefined;
 }
 
 export interface TaskRegistry {
@@ -66,7 +68,7 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
         ...common(request),
         ...(request.Networks === undefined ? {} : { networks: request.Networks }),
       }),
-    addAttached: ({ Networks, Addresses, PID, Netns, Container, ...request }) =>
+    addAttached: ({ Networks, PID, Netns, Container, ...request }) =>
       commands.addTask({
         ...common(request),
         attached: {
@@ -74,7 +76,6 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
           ...(Container === undefined ? {} : { container: { id: Container.ID, hasCheck: Container.HasCheck } }),
         },
         ...(Networks === undefined ? {} : { networks: Networks }),
-        ...(Addresses === undefined ? {} : { addresses: Addresses }),
         ...(PID === undefined ? {} : { pid: PID }),
       }),
     addBridged: (request, address, container) =>
@@ -97,7 +98,8 @@ export function taskRegistry(commands: Commands, catalog: Catalog): TaskRegistry
   };
 }
 
-function common({ Service, Name, Hostname, Port, Aliases, Publish, Weight }: Omit<TaskRequest, 'Networks'>): NewTask {
+function common(request: Omit<TaskRequest, 'Networks'>): NewTask {
+  const { Service, Name, Hostname, Port, Aliases, Publish, Weight, Addresses } = request;
   return {
     service: Service,
     ...(Name === undefined ? {} : { name: Name }),
@@ -106,5 +108,6 @@ function common({ Service, Name, Hostname, Port, Aliases, Publish, Weight }: Omi
     ...(Aliases === undefined ? {} : { aliases: Aliases }),
     ...(Publish === undefined ? {} : { publish: Publish }),
     ...(Weight === undefined ? {} : { weight: Weight }),
+    ...(Addresses === undefined ? {} : { addresses: Addresses }),
   };
 }

@@ -15,6 +15,8 @@ export interface RunTaskRequest {
   readonly Publish?: readonly PublishSpec[] | undefined;
   /** Its share of new connections; absent: 1. */
   readonly Weight?: number | undefined;
+  /** At most one for each subnet of the networks. */
+  readonly Addresses?: readonly string[] | undefined;
   /** The agent was away: the task exists, and its command runs already. */
   readonly Resume?: { readonly TaskID: string; readonly PID?: number | undefined } | undefined;
 }

@@ -81,6 +81,8 @@ t.test('the command, its environment, its output, its exit code', async (t) => {
     'a',
     '--alias',
     'b',
+    '--ip',
+    '127.64.0.5',
     '--',
     'sh',
     '-c',
@@ -92,7 +94,10 @@ t.test('the command, its environment, its output, its exit code', async (t) => {
   t.equal(await ended, 42);
   t.equal(text.out, `8001 127.64.0.5 ${process.env.HOME ?? ''} --port -x\n`);
   t.equal(text.err, 'problem\n');
-  t.equal(agent.heard[0], 'tasks {"Service":"web","Networks":["net"],"Name":"one","Port":8001,"Aliases":["a","b"]}');
+  t.equal(
+    agent.heard[0],
+    'tasks {"Service":"web","Networks":["net"],"Name":"one","Port":8001,"Aliases":["a","b"],"Addresses":["127.64.0.5"]}',
+  );
   t.match(agent.heard[1], /^running \{"PID":\d+\}$/);
   t.equal(agent.heard[2], 'exited {"ExitCode":42,"Signal":null}');
 });

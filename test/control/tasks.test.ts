@@ -309,3 +309,19 @@ t.test('on a local network, a task moves out of the way of what its node publish
     'nobody can listen beside the wildcard, nor an ordinary user below 1024; 9000 is left as it is',
   );
 });
+
+t.test('an address that is asked for', async (t) => {
+  const w = await openWorld(t);
+  await w.control.createNetwork(networkSpec('front'));
+  await w.control.createService(serviceSpec('web', { networks: ['front'] }));
+  const task = await w.control.tasks.add({ Service: 'web', Addresses: ['10.64.0.77'] });
+  t.match(task, { source: 'process', attachments: [{ address: '10.64.0.77' }] });
+  t.match(
+    await refusal(w.control.tasks.add({ Service: 'web', Addresses: ['10.64.0.77'] })),
+    /^conflict: .* cannot have 10\.64\.0\.77 /,
+  );
+  t.match(
+    await refusal(w.control.tasks.add({ Service: 'web', Addresses: ['10.1.2.3'] })),
+    /^invalid: address 10\.1\.2\.3 is in no subnet of the task's networks/,
+  );
+});

@@ -96,7 +96,7 @@ export function checkContainerResolvers(containers: readonly ContainerResolver[]
   if (wrong.length > 0)
     findings.push(
       bad(
-        `${some(wrong.map(({ task }) => task))} do${wrong.length === 1 ? 'es' : ''} not ask ${EMBEDDED} first, and so not find names of the mesh`,
+        `${some(wrong.map(({ task }) => task))} do${wrong.length === 1 ? 'es' : ''} not ask ${EMBEDDED} first, and so ${wrong.length === 1 ? 'does' : 'do'} not find names of the mesh`,
         `start it with ${EMBEDDED} as its DNS server: docker run --dns ${EMBEDDED}`,
       ),
     );

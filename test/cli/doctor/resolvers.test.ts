@@ -31,7 +31,7 @@ t.test('resolv.conf', async (t) => {
   const wrong = { task: 'app.1', resolvConf: 'nameserver 192.0.2.53\nnameserver 127.0.0.11\n' };
   t.same(lines(checkContainerResolvers([right, right])), ['ok: 2 containers ask 127.0.0.11 first']);
   t.same(lines(checkContainerResolvers([right, wrong, { task: 'gone', resolvConf: undefined }])), [
-    'bad: app.1 does not ask 127.0.0.11 first, and so not find names of the mesh | start it with 127.0.0.11 as its DNS server: docker run --dns 127.0.0.11',
+    'bad: app.1 does not ask 127.0.0.11 first, and so does not find names of the mesh | start it with 127.0.0.11 as its DNS server: docker run --dns 127.0.0.11',
     'ok: 1 container asks 127.0.0.11 first',
   ]);
   t.match(lines(checkContainerResolvers(undefined)), [/^warn: .* \| run this with sudo/]);
