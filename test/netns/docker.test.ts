@@ -113,7 +113,7 @@ t.test('docker stop, of a container that is to finish first', async (t) => {
       'vipmesh.publish=8083:80',
     ],
     ...['--stop-signal', 'SIGCONT', '--stop-timeout', '60', '--label', 'vipmesh.stop-signal=TERM'],
-    ...['box', 'sh', '-c', 'trap "exit 7" TERM; httpd -f -p 80 -h /etc & wait'],
+    ...['--label', 'vipmesh.port=8000', 'box', 'sh', '-c', 'trap "exit 7" TERM; httpd -f -p 8000 -h /etc & wait'],
   );
   await until(
     'it answers',

@@ -60,6 +60,8 @@ export function wantedTask(
   if (chosen === undefined) return undefined;
   const problem = nameProblem(chosen.service);
   if (problem !== undefined) return `belongs to a service whose name ${JSON.stringify(chosen.service)} ${problem}`;
+  if (details.NetworkSettings.Networks?.host !== undefined)
+    return "is on the node's own network (--network host) and needs no attaching: add what listens there with vipmesh endpoint add";
   const networks = words(labels[LABEL.network]);
   const publish = readPublish(labels[LABEL.publish]);
   if (typeof publish === 'string') return `has the label ${LABEL.publish}, where ${publish}`;
@@ -80,7 +82,7 @@ export function wantedTask(
     ...(weight === undefined ? {} : { weight }),
     ...(endSignal === undefined ? {} : { endSignal }),
     publish,
-    expose: port === undefined ? exposedPorts(details) : [{ protocol: 'tcp', port }],
+    expose: exposedTargets(details, port, publish),
     ...namesOf(details, chosen.service),
   };
 }
@@ -115,6 +117,17 @@ function namesOf(details: ContainerDetails, service: string): Pick<WantedTask, '
   const { Hostname } = Config;
   const isOwn = Hostname !== undefined && Hostname !== null && Hostname !== '' && aliasProblem(Hostname) === undefined;
   return { name, ...(isOwn ? { hostname: Hostname } : {}), aliases: [...new Set(aliases)] };
+}
+
+/** A port of the container's own is another place for the one target port that is published, else a target port itself. */
+function exposedTargets(
+  details: ContainerDetails,
+  port: PortNumber | undefined,
+  publish: readonly PublishSpec[],
+): readonly TargetPort[] {
+  if (port === undefined) return exposedPorts(details);
+  const isAnothers = new Set(publish.map(({ targetPort }) => targetPort)).size === 1;
+  return isAnothers ? [] : [{ protocol: 'tcp', port }];
 }
 
 /** Of the image and `--expose`: `80/tcp`. */

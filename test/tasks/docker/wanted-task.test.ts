@@ -73,6 +73,13 @@ t.test('what it is to be', (t) => {
       { protocol: 'tcp', publishedPort: 443, targetPort: 8000, hostAddress: '::1' },
     ],
   });
+  const moved = { 'vipmesh.service': 'web', 'vipmesh.port': '9000', 'vipmesh.publish': '8080:80' };
+  const other = wanted(moved);
+  t.same(
+    typeof other === 'object' && [other.port, other.expose],
+    [9000, []],
+    '80 of the service is 9000 of the container',
+  );
   const plain = wantedTask(
     container({ 'vipmesh.service': 'web' }, { NetworkSettings: { Networks: { bridge: {}, none: {} } } }),
     new Set(['vipmesh']),
@@ -99,6 +106,12 @@ t.test('labels that cannot be', (t) => {
       wrong({ 'vipmesh.stop-signal': signal }),
       /, which docker stop sends it at once; start it with --stop-signal/,
     );
+  t.end();
+});
+
+t.test("a container on the node's own network", (t) => {
+  const host = container({ 'vipmesh.service': 'web' }, { NetworkSettings: { Networks: { host: {} } } });
+  t.match(wantedTask(host, new Set(DOCKER_SELECTIONS)), /--network host.*vipmesh endpoint add/);
   t.end();
 });
 
