@@ -275,3 +275,14 @@ function hashKey(key: Int32Array, seed: readonly [number, number]): number {
   }
   return v1 ^ v3;
 }
+
+const MOST_FLOWS = 65_536;
+const LEAST_FLOWS = 16;
+
+/**
+ * How many flows one of so many workers may have at once. A flow has a descriptor, or two on a VIP: of what the process may have,
+ * all flows together leave half to connections, however many addresses somebody invents.
+ */
+export function flowCapacity(descriptors: number, workers: number): number {
+  return Math.max(LEAST_FLOWS, Math.min(MOST_FLOWS, Math.floor(descriptors / 4 / Math.max(1, workers))));
+}

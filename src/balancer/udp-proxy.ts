@@ -16,7 +16,7 @@ import { FRONTEND, TOTAL, type WorkerEnv } from '../runtime/worker-env.ts';
 import { Admission } from './admission.ts';
 import type { BalancerCommand, Frontend } from './command.ts';
 import { type ConnectionPage, listUdp, type PageWanted } from './connection-listing.ts';
-import { NO_FLOW } from './flow-table.ts';
+import { flowCapacity, NO_FLOW } from './flow-table.ts';
 import { UdpAnswers } from './udp-answers.ts';
 import { addTo, UdpFlows } from './udp-flows.ts';
 import { UdpForwarding } from './udp-forwarding.ts';
@@ -68,7 +68,7 @@ export class UdpProxy {
   constructor(loop: EventLoop, env: WorkerEnv, options: UdpProxyOptions = {}) {
     this.#loop = loop;
     this.#env = env;
-    const capacity = options.maxFlows ?? Math.max(64, Math.min(65_536, descriptorLimit() >> 3));
+    const capacity = options.maxFlows ?? flowCapacity(descriptorLimit(), env.counters.allEndpoints.length);
     const seed = [env.random.unit() * 2 ** 32, env.random.unit() * 2 ** 32] as const;
     const { briefIdleMs, lastingIdleMs } = options;
     this.#sweepMs = Math.min(SWEEP_MS, briefIdleMs ?? SWEEP_MS);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { FLOW_KEY_WORDS, FlowTable, NO_FLOW } from '../../src/balancer/flow-table.ts';
+import { FLOW_KEY_WORDS, FlowTable, flowCapacity, NO_FLOW } from '../../src/balancer/flow-table.ts';
 
 const seed = [0x1234567, -0x7654321] as const;
 
@@ -139,4 +139,13 @@ t.test('keys that differ in few bits spread over the whole table', async (t) => 
 
 t.test('a size that makes no sense is an error', async (t) => {
   t.throws(() => new FlowTable({ capacity: 0, seed }), /1 to 16777216 flows, not 0/);
+});
+
+t.test('whoever invents addresses leaves half of the descriptors to connections', async (t) => {
+  for (const workers of [1, 2, 8, 16])
+    for (const limit of [1024, 4096, 1 << 20])
+      t.ok(2 * workers * flowCapacity(limit, workers) <= limit / 2, `${workers} workers, ${limit} descriptors`);
+  t.equal(flowCapacity(4096, 2), 512);
+  t.equal(flowCapacity(1 << 20, 2), 65_536, 'and so much memory');
+  t.ok(flowCapacity(64, 32) > 0);
 });
