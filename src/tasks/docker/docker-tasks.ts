@@ -69,8 +69,9 @@ export interface DockerTasksOptions {
 
 /** How long after it has gone away, or has failed, an engine is asked again. */
 const RETRY_MS = 1000;
-/** How long after it could not be made a task a container is tried again. */
+/** How long after it could not be made a task a container is tried again; each time for the same reason twice as long, up to this. */
 const TRY_AGAIN_MS = 5000;
+const TRY_AGAIN_AT_MOST_MS = 60_000;
 /** `docker stop` waits this long when the container does not say otherwise. */
 const STOP_TIMEOUT_S = 10;
 /** After that it is either gone or had only been asked to. */
@@ -95,6 +96,8 @@ export class DockerTasks {
   readonly #leaving = new Set<string>();
   /** Sentences, by container. */
   readonly #problems = new Map<string, string>();
+  /** After which each of those is tried again. */
+  readonly #delays = new Map<string, number>();
   #away: string | undefined;
   #tidying: Scheduled | undefined;
   #following: Promise<void> | undefined;
@@ -245,6 +248,7 @@ export class DockerTasks {
       try {
         await this.#settle(id);
         this.#problems.delete(id);
+        this.#delays.delete(id);
       } catch (error) {
         this.#failed(id, error);
       }
@@ -368,10 +372,13 @@ export class DockerTasks {
   #failed(id: string, error: unknown): void {
     if (this.#stopping.signal.aborted) return;
     const why = error instanceof Error ? error.message : String(error);
-    if (this.#problems.get(id) !== why)
+    const isKnown = this.#problems.get(id) === why;
+    const delay = isKnown ? Math.min(2 * (this.#delays.get(id) ?? 0), TRY_AGAIN_AT_MOST_MS) : TRY_AGAIN_MS;
+    if (!isKnown)
       this.#options.log.warn('container of the Docker Engine is no task', { container: id.slice(0, 12), error });
     this.#problems.set(id, why);
-    this.#later(id, TRY_AGAIN_MS);
+    this.#delays.set(id, delay);
+    this.#later(id, delay);
   }
 }
 
