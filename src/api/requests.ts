@@ -29,7 +29,7 @@ const portRequest = z.object({
     .string()
     .nullish()
     .describe(
-      'Not in Docker: the one local address that listens. Absent in an update: as it was; "" for every address.',
+      'Not in Docker: the one local address that listens, or the interface, as %eth1. Absent in an update: as it was; "" for every address.',
     ),
 });
 

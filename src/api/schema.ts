@@ -15,7 +15,7 @@ export const dockerPort = z.object({
   TargetPort: port,
   PublishedPort: port.optional(),
   PublishMode: z.enum(['ingress', 'host']),
-  /** Not in Docker: the one local address that listens. */
+  /** Not in Docker: the one local address that listens, or the interface, as `%eth1`. */
   HostIP: z.string().optional(),
 });
 export type DockerPort = z.infer<typeof dockerPort>;

@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import type { Snapshot } from '../catalog/snapshot.ts';
 import { type Access, parseSource } from '../model/access.ts';
 import { parseIp, type Subnet } from '../model/address.ts';
+import { parsePlace, PLACE_RULE } from '../model/publish-place.ts';
 import { shortName } from '../model/name.ts';
 import { isNetworkOfDocker } from '../model/network.ts';
 import type { PortNumber, PublishSpec, TargetPort } from '../model/port.ts';
@@ -221,9 +222,9 @@ function publishOf(port: ParsedPort, before: ServiceSpec | undefined): PublishSp
   };
   const address = HostIP ?? before?.publish.find((other) => samePort(other, publish))?.hostAddress;
   if (address === undefined || address === '') return publish;
-  const hostAddress = parseIp(address);
+  const hostAddress = parsePlace(address);
   if (hostAddress === undefined)
-    throw new ApiError('BAD_REQUEST', `EndpointSpec.Ports: ${JSON.stringify(address)} is no address to publish on`);
+    throw new ApiError('BAD_REQUEST', `EndpointSpec.Ports: ${JSON.stringify(address)} ${PLACE_RULE}`);
   return { ...publish, hostAddress };
 }
 

@@ -34,8 +34,8 @@ export interface FrontendPlan {
   readonly key: FrontendKey;
   readonly serviceId: ServiceId;
   readonly protocol: Protocol;
-  /** The address to bind; undefined: every one of the node, IPv6 and IPv4. */
-  readonly address?: IpAddress;
+  /** Where to listen, as parsePlace reads it; undefined: at every address of the node, IPv6 and IPv4. */
+  readonly address?: string;
   readonly port: number;
   readonly targetPort: number;
   readonly backend: BackendKey;
@@ -122,7 +122,7 @@ function planPublished(
       key: `${port.protocol}/${port.hostAddress ?? '*'}/${port.publishedPort}` as const,
       serviceId: service.id,
       protocol: port.protocol,
-      ...(port.hostAddress === undefined ? {} : { address: port.hostAddress as IpAddress }),
+      ...(port.hostAddress === undefined ? {} : { address: port.hostAddress }),
       port: port.publishedPort,
       targetPort: port.targetPort,
       backend: `${service.id}/${port.mode}` as const,

@@ -4,7 +4,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { close, type Fd } from '../native/libc.ts';
 import { NativeError } from '../native/errno.ts';
 import { bindUdp, pauseUdp } from '../native/datagram-socket.ts';
-import { listenTcp, pauseListener, resumeListener } from '../native/stream-socket.ts';
+import { boundDevice, closingOnError, listenTcp, pauseListener, resumeListener } from '../native/stream-socket.ts';
+import { interfaceOf } from '../model/publish-place.ts';
 import type { Protocol } from '../model/port.ts';
 import type { Log } from '../runtime/log.ts';
 import type { BalancerCommand } from './command.ts';
@@ -57,12 +58,22 @@ export class ListenerSet {
 
   /** Drops and sets frontends, after all earlier changes. Resolves when that is in effect. Never rejects. */
   update(remove: readonly FrontendKey[], set: readonly FrontendWanted[]): Promise<void> {
-    this.#tail = this.#tail
-      .then(() => this.#update(remove, set))
-      .catch((error: unknown) => {
-        this.#port.log.error('changing the listening sockets failed', { error });
-      });
+    return this.#inTurn(() => this.#update(remove, set));
+  }
+
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    this.#tail = this.#tail.then(change).catch((error: unknown) => {
+      this.#port.log.error('changing the listening sockets failed', { error });
+    });
     return this.#tail;
+  }
+
+  /** Other sockets for the same, if they are needed still when it is their turn. */
+  #renew(key: FrontendKey): void {
+    void this.#inTurn(async () => {
+      const group = this.#groups.get(key);
+      if (group !== undefined && lostDevice(group)) await this.#update([key], [group.wanted]);
+    });
   }
 
   state(key: FrontendKey): FrontendState | undefined {
@@ -253,6 +264,7 @@ export class ListenerSet {
   /** Tries the blocked ports again now; otherwise that happens every second. */
   retryBlocked(): void {
     for (const group of this.#groups.values()) {
+      if (lostDevice(group)) this.#renew(group.wanted.plan.key);
       if (group.state.state !== 'blocked') continue;
       this.#open(group);
       this.#openOrRefuse(group);
@@ -264,7 +276,7 @@ export class ListenerSet {
    * NativeError.
    */
   #makeGroup(plan: FrontendPlan, refusing: boolean): readonly Fd[] {
-    const addresses = plan.address === undefined ? ['::', '0.0.0.0'] : [plan.address];
+    const addresses = addressesOf(plan.address);
     for (const [index, address] of addresses.entries()) {
       try {
         return this.#makeGroupOn(plan, address, refusing);
@@ -305,23 +317,43 @@ export class ListenerSet {
 
 /** Why a port is not ours now, as a sentence for the user. */
 function blockedBy(error: NativeError, { address }: FrontendPlan): string {
-  if (error.code !== 'EADDRNOTAVAIL' || address === undefined) return error.message;
+  if (address === undefined || !isAbsent(error)) return error.message;
+  const device = interfaceOf(address);
+  if (device !== undefined && error.code === 'ENETUNREACH')
+    return `the interface ${device} of this node is down; it is listened on as soon as it is up`;
+  if (device !== undefined) return `this node has no interface ${device}; it is listened on as soon as there is one`;
   return `no interface of this node has the address ${address}; it is listened on as soon as one has`;
 }
 
+/** An address or interface that is not there yet, or (for UDP) not up. */
+function isAbsent({ code }: NativeError): boolean {
+  return code === 'EADDRNOTAVAIL' || code === 'ENODEV' || code === 'ENETUNREACH';
+}
+
+/** The first that the kernel has the family of. */
+function addressesOf(place: string | undefined): readonly string[] {
+  return place === undefined || interfaceOf(place) !== undefined ? ['::', '0.0.0.0'] : [place];
+}
+
+/** A socket stays with the interface that it was bound to, and hears nothing of another that is called the same later. */
+function lostDevice({ sockets: [fd], wanted }: Group): boolean {
+  const device = interfaceOf(wanted.plan.address ?? '');
+  return device !== undefined && fd !== undefined && boundDevice(fd) !== device;
+}
+
 /**
- * Why a published port could not be had on this node now; undefined when it could. Nothing stays bound. An address that is not
- * here is no problem: it may be another node's, or come later.
+ * Why a published port could not be had on this node now; undefined when it could. Nothing stays bound. An address or
+ * interface that is not here is no problem: it may be another node's, or come later.
  */
 export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: string): string | undefined {
-  for (const candidate of address === undefined ? ['::', '0.0.0.0'] : [address]) {
+  for (const candidate of addressesOf(address)) {
     try {
-      const plan = { protocol, port };
+      const plan = { protocol, port, ...(address === undefined ? {} : { address }) };
       close(makeSocket(plan, candidate, { reusePort: false, refusing: true }));
       return undefined;
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      if (error.code === 'EADDRNOTAVAIL') return undefined;
+      if (isAbsent(error)) return undefined;
       if (error.code !== 'EAFNOSUPPORT') return error.message;
     }
   }
@@ -329,12 +361,15 @@ export function portProblem(protocol: 'tcp' | 'udp', port: number, address?: str
 }
 
 function makeSocket(
-  plan: Pick<FrontendPlan, 'protocol' | 'port'>,
+  plan: Pick<FrontendPlan, 'protocol' | 'port' | 'address'>,
   address: string,
   { reusePort, refusing }: { readonly reusePort: boolean; readonly refusing: boolean },
 ): Fd {
-  if (plan.protocol === 'tcp') return listenTcp(address, plan.port, { reusePort, paused: refusing });
-  const fd = bindUdp(address, plan.port, { reusePort, packetInfo: true });
-  if (refusing) pauseUdp(fd);
-  return fd;
+  const device = interfaceOf(plan.address ?? '');
+  const options = { reusePort, ...(device === undefined ? {} : { device }) };
+  if (plan.protocol === 'tcp') return listenTcp(address, plan.port, { ...options, paused: refusing });
+  const fd = bindUdp(address, plan.port, { ...options, packetInfo: true });
+  return closingOnError(fd, () => {
+    if (refusing) pauseUdp(fd);
+  });
 }

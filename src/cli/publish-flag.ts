@@ -1,6 +1,6 @@
 // `--publish`, `--publish-rm` and `--expose`: ports as Docker's command line writes them. PURE.
 import type { DockerPort } from '../api/schema.ts';
-import { parseIp } from '../model/address.ts';
+import { parsePlace, PLACE_RULE } from '../model/publish-place.ts';
 import { isPortNumber, parsePort, portNameProblem, type Protocol } from '../model/port.ts';
 import { parseFields } from './flag-fields.ts';
 import { CliError } from './shell.ts';
@@ -150,8 +150,8 @@ function readProtocol(flag: string, text: string, word: string): Protocol {
 }
 
 function readAddress(flag: string, text: string, word: string): string {
-  const address = parseIp(word.replace(/^\[(.*)\]$/, '$1'));
-  if (address === undefined) throw misused(flag, text, `: "${word}" is no address of this node (IPv6 in brackets)`);
+  const address = parsePlace(word.replace(/^\[(.*)\]$/, '$1'));
+  if (address === undefined) throw misused(flag, text, `: "${word}" ${PLACE_RULE} (IPv6 in brackets)`);
   return address;
 }
 

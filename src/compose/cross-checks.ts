@@ -1,5 +1,6 @@
 // What only shows when all services of a file are known.
 import { formatPort, type PublishMode } from '../model/port.ts';
+import { interfaceOf } from '../model/publish-place.ts';
 import { quote } from './diagnostics.ts';
 import type { Reader } from './reader.ts';
 import type { Draft } from './services.ts';
@@ -81,7 +82,8 @@ function claimKeys(
   port: string,
   address: string | undefined,
 ): { readonly against: readonly string[]; readonly own: readonly string[] } {
-  const families = address === undefined ? ['IPv4', 'IPv6'] : [address.includes(':') ? 'IPv6' : 'IPv4'];
+  const both = address === undefined || interfaceOf(address) !== undefined;
+  const families = both ? ['IPv4', 'IPv6'] : [address.includes(':') ? 'IPv6' : 'IPv4'];
   const every = address === undefined || address === '0.0.0.0' || address === '::';
   return {
     against: families.flatMap((family) =>

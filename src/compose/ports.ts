@@ -1,5 +1,5 @@
 // `ports` and `expose`: the short and the long syntax → published and target ports.
-import { type IpAddress, parseIp } from '../model/address.ts';
+import { parsePlace, PLACE_RULE } from '../model/publish-place.ts';
 import {
   isPortNumber,
   type PortNumber,
@@ -77,7 +77,7 @@ interface Mapping {
   /** Absent: allocated. */
   readonly published?: Range;
   readonly mode: PublishMode;
-  readonly hostAddress?: IpAddress;
+  readonly hostAddress?: string;
   readonly name?: string;
 }
 
@@ -118,8 +118,7 @@ function readShort(reader: Reader, item: Tree, what: string): Mapping | undefine
   if (published === undefined)
     return fail(`: ${quote(publishedText)} is no port of 1 to 65535 and no range FIRST-LAST`);
   const hostAddress = parseHostAddress(address);
-  if (hostAddress === undefined)
-    return fail(`: ${quote(address)} is no address of this node (no host names; IPv6 in brackets)`);
+  if (hostAddress === undefined) return fail(`: ${quote(address)} ${PLACE_RULE} (no host names; IPv6 in brackets)`);
   return { protocol: parsed.protocol, target, mode: 'ingress', ...published, ...hostAddress };
 }
 
@@ -145,7 +144,11 @@ function readLong(reader: Reader, item: Tree, what: string): Mapping | undefined
   const target = read('target', parseSingle, 'a port of 1 to 65535');
   // Here Compose takes one port of a range, where the short syntax publishes all of them.
   const published = read('published', parsePublishedOne, 'a port of 1 to 65535 or a range "FIRST-LAST"');
-  const hostAddress = read('host_ip', parseHostAddress, 'an address of this node (no host names)');
+  const hostAddress = read(
+    'host_ip',
+    parseHostAddress,
+    'an address of this node (no host names) or an interface such as %eth1',
+  );
   const name = read(
     'name',
     (text) => (portNameProblem(text) === undefined ? text : undefined),
@@ -177,9 +180,9 @@ function parseSingle(text: string): Range | undefined {
   return range !== undefined && length(range) === 1 ? range : undefined;
 }
 
-function parseHostAddress(text: string): { readonly hostAddress?: IpAddress } | undefined {
+function parseHostAddress(text: string): { readonly hostAddress?: string } | undefined {
   if (text === '') return {};
-  const hostAddress = parseIp(text.replace(/^\[(.*)\]$/, '$1'));
+  const hostAddress = parsePlace(text.replace(/^\[(.*)\]$/, '$1'));
   return hostAddress === undefined ? undefined : { hostAddress };
 }
 

@@ -1,8 +1,8 @@
 // Which published ports a service gets. PURE.
 import { nextPublishedPort } from '../allocate/published-ports.ts';
 import type { Snapshot } from '../catalog/snapshot.ts';
-import { formatHostPort, type IpAddress } from '../model/address.ts';
 import { formatPort, type PortNumber, type PublishedPort, type PublishSpec } from '../model/port.ts';
+import { formatPlace } from '../model/publish-place.ts';
 import type { Service, ServiceId, ServiceSpec } from '../model/service.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
@@ -99,5 +99,5 @@ function describe(port: PublishedPort): string {
   const text = formatPort(port.protocol, port.publishedPort);
   return port.hostAddress === undefined
     ? text
-    : `${formatHostPort(port.hostAddress as IpAddress, port.publishedPort)}/${port.protocol}`;
+    : `${formatPlace(port.hostAddress, port.publishedPort)}/${port.protocol}`;
 }

@@ -1,6 +1,7 @@
 // What makes a service spec impossible whatever else there is. PURE.
 import { ACCESS_LISTS, type Access, MAX_SOURCES } from '../model/access.ts';
-import { formatHostPort, parseIp, parseSubnet } from '../model/address.ts';
+import { formatHostPort, parseSubnet } from '../model/address.ts';
+import { parsePlace, PLACE_RULE } from '../model/publish-place.ts';
 import { isDnsTtl, MAX_DNS_TTL_S } from '../model/dns-ttl.ts';
 import { LIMIT_NAMES, LIMITS, limitProblem } from '../model/limits.ts';
 import { nameProblem } from '../model/name.ts';
@@ -99,8 +100,8 @@ function refuseTwins(spec: ServiceSpec, endpoints: readonly StaticEndpoint[]): v
 function refusePublish(publish: readonly PublishSpec[], fail: (what: string) => never): void {
   publish.forEach((one, index) => {
     const { hostAddress, publishedPort, protocol } = one;
-    if (hostAddress !== undefined && parseIp(hostAddress) !== hostAddress)
-      fail(`${JSON.stringify(hostAddress)} is no address to publish on`);
+    if (hostAddress !== undefined && parsePlace(hostAddress) !== hostAddress)
+      fail(`${JSON.stringify(hostAddress)} ${PLACE_RULE}`);
     if (publishedPort === undefined) return;
     if (!isPortNumber(publishedPort)) fail(`published port ${publishedPort}; ports are 1 to 65535`);
     const twin = publish.slice(0, index).some((other) => portsCollide(one, other));

@@ -6,6 +6,7 @@ import { isPortNumber } from '../model/port.ts';
 import { declaredTargets, type Service, serviceNames } from '../model/service.ts';
 import type { Attachment, EngineContainer, Health, PortMapping, Task, TaskId, TaskState } from '../model/task.ts';
 import { isWeight, WEIGHT_RULE } from '../model/weight.ts';
+import { interfaceOf } from '../model/publish-place.ts';
 import type { Draft } from './draft.ts';
 import { ControlError } from './errors.ts';
 import { findNetwork } from './lookup.ts';
@@ -306,7 +307,10 @@ function movedPorts(draft: Draft, targets: readonly number[], networks: readonly
   if (networks.some((network) => network.spec.driver !== 'local')) return [];
   const isPublished = (port: number) =>
     [...(draft.snapshot.servicesByPort.get(port)?.values() ?? [])].some((service) =>
-      service.ports.some((other) => other.publishedPort === port && other.hostAddress === undefined),
+      service.ports.some(
+        ({ publishedPort, hostAddress }) =>
+          publishedPort === port && (hostAddress === undefined || interfaceOf(hostAddress) !== undefined),
+      ),
     );
   const unusable = (port: number) => isPublished(port) || (port < FIRST_FREE_PORT && !draft.surroundings.privileged);
   const taken = new Set(targets);

@@ -25,7 +25,7 @@ export interface PublishSpec {
   /** Absent: one of PUBLISHED_PORT_RANGE is allocated. */
   readonly publishedPort?: PortNumber;
   readonly mode: PublishMode;
-  /** The one local address to listen on. Absent: all of them, IPv6 and IPv4. */
+  /** The one local address, or the interface (`%eth1`), to listen on. Absent: all addresses, IPv6 and IPv4. */
   readonly hostAddress?: string;
   /** A name of the target port, as TargetPort's. */
   readonly name?: string;

@@ -22,13 +22,15 @@ import { check } from './errno.ts';
 import { bindSocket, connect, type Fd, setsockopt, socket } from './libc.ts';
 import { inNetns, OWN_NETNS } from './netns.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
-import { closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
+import { bindToDevice, boundDevice, closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
 
 const DISCARD_PORT = 9;
 
 export interface BindUdpOptions {
   /** Where the socket lives; OWN_NETNS by default. */
   readonly netns?: Fd;
+  /** Only what comes in by this interface. Unprivileged since Linux 5.7. */
+  readonly device?: string;
   /** One of a group on the same address and port. */
   readonly reusePort?: boolean;
   /** Bind although another socket is bound there (a reply socket beside the one that listens). */
@@ -51,6 +53,7 @@ export function bindUdp(address: string, port: number, options: BindUdpOptions =
     const fd = check(socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket', object);
     return closingOnError(fd, () => {
       if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.ipv6Only === true ? 1 : 0);
+      if (options.device !== undefined) bindToDevice(fd, options.device);
       if (options.reusePort === true) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
       if (options.reuseAddress === true) setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
       askForControl(fd, family, options);
@@ -90,7 +93,9 @@ export function enlargeReceiveBuffer(fd: Fd, bytes: number): void {
  */
 export function pauseUdp(fd: Fd): void {
   const { address } = localAddress(fd);
-  const self = address === '::' ? '::1' : address === '0.0.0.0' ? '127.0.0.1' : address;
+  // The kernel has no way to ::1 by an interface, but takes 127.0.0.1 for a neighbour.
+  const everywhere = boundDevice(fd) === undefined ? '::1' : '127.0.0.1';
+  const self = address === '::' ? everywhere : address === '0.0.0.0' ? '127.0.0.1' : address;
   connectDatagram(fd, self, DISCARD_PORT, address.includes(':') ? AF_INET6 : AF_INET);
 }
 

@@ -6,6 +6,7 @@ import {
   IPPROTO_TCP,
   IPV6_V6ONLY,
   SHUT_RD,
+  SO_BINDTODEVICE,
   SO_KEEPALIVE,
   SO_LINGER,
   SO_REUSEADDR,
@@ -26,6 +27,7 @@ import {
   type Fd,
   getpeername,
   getsockname,
+  getsockopt,
   listen,
   setsockopt,
   shutdown,
@@ -39,6 +41,8 @@ export interface ListenOptions {
   readonly netns?: Fd;
   /** One of a group on the same address and port, all of the same user. Without it the port is the socket's alone. */
   readonly reusePort?: boolean;
+  /** Only what comes in by this interface. Unprivileged since Linux 5.7. */
+  readonly device?: string;
   /** Default 4096, which net.core.somaxconn cuts (4096 since Linux 5.4). */
   readonly backlog?: number;
   /** Only for `::`: leave IPv4 alone. Default false: the socket takes both families. */
@@ -48,6 +52,8 @@ export interface ListenOptions {
 }
 
 const BACKLOG = 4096;
+/** IFNAMSIZ. */
+const DEVICE_BYTES = 16;
 /** Idle connections are probed after five minutes: before most firewalls and address translators forget them. */
 const KEEP_ALIVE_IDLE_S = 300;
 
@@ -59,6 +65,7 @@ export function listenTcp(address: string, port: number, options: ListenOptions 
     const fd = check(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket', object);
     return closingOnError(fd, () => {
       if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.ipv6Only === true ? 1 : 0);
+      if (options.device !== undefined) bindToDevice(fd, options.device);
       // Accepted sockets inherit these, which saves a call per connection.
       setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
       keepAlive(fd);
@@ -122,6 +129,20 @@ const optionAddress = addressOf(optionValue);
 export function setOption(fd: Fd, level: number, option: number, value: number): void {
   optionValue[0] = value;
   check(setsockopt(fd, level, option, optionAddress, 4), 'setsockopt', `level ${level} option ${option}`);
+}
+
+/** Throws NativeError ENODEV when there is no such interface. */
+export function bindToDevice(fd: Fd, name: string): void {
+  const text = Buffer.from(`${name}\0`, 'latin1');
+  check(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, text, text.length), 'setsockopt', `interface ${name}`);
+}
+
+/** Of the interface that the socket is bound to, as it is called now; undefined when there is none, or none any more. */
+export function boundDevice(fd: Fd): string | undefined {
+  const text = Buffer.alloc(DEVICE_BYTES);
+  const length = new Uint32Array([DEVICE_BYTES]);
+  if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, text, length) < 0 || length[0] === 0) return undefined;
+  return text.toString('latin1', 0, text.indexOf(0));
 }
 
 /** Lets the kernel find out when the peer is gone without a word, and closes no connection that is merely idle. */

@@ -9,6 +9,7 @@ import type { Limits } from '../model/limits.ts';
 import { BALANCE_METHODS, PROXY_PROTOCOLS, type Service, type ServiceId, type ServiceSpec } from '../model/service.ts';
 import type { Task, TaskId } from '../model/task.ts';
 import { isWeight } from '../model/weight.ts';
+import { parsePlace } from '../model/publish-place.ts';
 import { StoreError } from './errors.ts';
 import type { Key } from './store.ts';
 
@@ -126,11 +127,16 @@ const network: z.ZodType<Network> = z.object({
   updatedAt: time,
 });
 
+const place = z.custom<string>(
+  (value) => typeof value === 'string' && parsePlace(value) === value,
+  'expected an IP address in its usual form, or %INTERFACE',
+);
+
 const publish = {
   protocol,
   targetPort: port,
   mode: z.enum(['ingress', 'host']),
-  hostAddress: optional(address),
+  hostAddress: optional(place),
   name: optional(text),
 };
 

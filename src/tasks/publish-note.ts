@@ -1,6 +1,6 @@
 // What the user should know when a task has changed what its service publishes. PURE.
-import { formatHostPort, parseIp } from '../model/address.ts';
 import { formatPort, type PublishedPort } from '../model/port.ts';
+import { formatPlace } from '../model/publish-place.ts';
 import type { Service } from '../model/service.ts';
 import type { Task } from '../model/task.ts';
 
@@ -20,7 +20,5 @@ export function publishNotes(service: Service | undefined, task: Task, asked: bo
 }
 
 function format({ hostAddress, publishedPort, protocol, targetPort }: PublishedPort): string {
-  const address = hostAddress === undefined ? undefined : parseIp(hostAddress);
-  const place = address === undefined ? `*:${publishedPort}` : formatHostPort(address, publishedPort);
-  return `${place}->${formatPort(protocol, targetPort)}`;
+  return `${formatPlace(hostAddress ?? '*', publishedPort)}->${formatPort(protocol, targetPort)}`;
 }

@@ -39,7 +39,10 @@ t.test('attach', async (t) => {
   const table: readonly (readonly [object, RegExp])[] = [
     [{ PID: 1 }, /Service/],
     [{ Service: 'web', PID: 1, Publish: [{ TargetPort: 0 }] }, /Publish/],
-    [{ Service: 'web', PID: 1, Publish: [{ ...Publish[0], HostIP: 'x' }] }, /"x" is no address to publish on/],
+    [
+      { Service: 'web', PID: 1, Publish: [{ ...Publish[0], HostIP: 'x' }] },
+      /"x" is no address of a node, and no interface/,
+    ],
     [{ Service: 'web' }, /by its PID or by its Netns, one of the two/],
     [{ Service: 'web', PID: 1, Netns: '/x' }, /one of the two/],
     [{ Service: 'web', Netns: 'blue' }, /Netns.*absolute path/],

@@ -40,7 +40,7 @@ t.test('--publish', (t) => {
     ['8080:http', /"http" is no port/],
     ['8080:80/sctp', /sctp is not balanced/],
     ['8080:80/tdp', /"tdp" is neither tcp nor udp/],
-    ['web:8080:80', /"web" is no address of this node/],
+    ['web:8080:80', /"web" is no address of a node, and no interface/],
     ['8000-8002:80-81', /3 published ports for 2 target ports/],
     ['81-80', /ends before it begins/],
     ['1-2-3', /no range/],

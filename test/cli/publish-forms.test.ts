@@ -32,6 +32,7 @@ t.test('what Docker takes', async (t) => {
     '8080:80': [' 8080 80 tcp ingress'],
     '127.0.0.1:8080:80/udp': ['127.0.0.1 8080 80 udp ingress'],
     '127.0.0.1::80': ['127.0.0.1  80 tcp ingress'],
+    '%eth1:8080:80': ['%eth1 8080 80 tcp ingress'],
     '[::1]:8080:80': ['::1 8080 80 tcp ingress'],
     '::1:8080:80': ['::1 8080 80 tcp ingress'],
     '8000-8001:9000-9001': [' 8000 9000 tcp ingress', ' 8001 9001 tcp ingress'],
@@ -51,6 +52,10 @@ t.test('any of its parts, good and bad', async () => {
     'fd00::1:',
     '[fd00::1:',
     'host:',
+    '%eth1:',
+    '%:',
+    '%..:',
+    '%a-name-of-16-chrs:',
     '256.0.0.1:',
     ':',
   );

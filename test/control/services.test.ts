@@ -173,7 +173,7 @@ t.test('refused', async (t) => {
     [create('x', { publish: ['80:1', '80:2'] }), /^invalid: service x: it publishes port 80\/tcp twice$/],
     [
       create('x', { publish: [{ ...publishSpec('80:1'), hostAddress: 'localhost' }] }),
-      /^invalid: service x: "localhost" is no address to publish on$/,
+      /^invalid: service x: "localhost" is no address of a node, and no interface such as %eth1$/,
     ],
     [
       create('x', { publish: [{ ...publishSpec('80:1'), targetPort: 0 as PortNumber }] }),

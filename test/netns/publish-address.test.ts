@@ -1,11 +1,12 @@
-// On which addresses a published port is: a real agent on a node (this process's own network namespace) whose addresses change.
+// On which addresses and interfaces a published port is: a real agent on a node (this process's own network namespace) whose addresses change.
 import { inOwnNetns } from '../support/own-netns.ts';
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { promisify } from 'node:util';
 import t from 'tap';
-import { startAgent } from '../support/agent.ts';
+import { type Agent, startAgent } from '../support/agent.ts';
 import { needsPackages, needsRoot } from '../support/requirements.ts';
 
 function ip(...words: string[]): void {
@@ -35,16 +36,51 @@ async function whoEchoes(host: string, port: number): Promise<unknown> {
   return from;
 }
 
+/** Another node at the other end of a link, 10.9.8.1 and fd09::1: a program that stands for its network namespace. */
+async function otherNode(link: string): Promise<number> {
+  const holder = spawn('unshare', ['--net', 'sh', '-c', 'ip link set lo up; echo; cat'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  t.teardown(() => holder.kill());
+  await once(holder.stdout, 'data');
+  const pid = holder.pid ?? 0;
+  ip('link', 'set', link, 'netns', String(pid));
+  const there = `ip link set ${link} up; ip address add 10.9.8.1/24 dev ${link}; ip address add fd09::1/64 dev ${link} nodad`;
+  execFileSync('nsenter', [`--net=/proc/${pid}/ns/net`, 'sh', '-c', there]);
+  return pid;
+}
+
+/** As `ask`, from there. */
+async function askFrom(pid: number, host: string, port: number): Promise<string> {
+  const program = `const socket = require('net').connect(${port}, '${host}');
+    socket.on('data', (data) => { console.log(String(data)); socket.destroy(); }).on('error', ({ code }) => console.log(code));`;
+  const { stdout } = await promisify(execFile)('nsenter', [
+    `--net=/proc/${pid}/ns/net`,
+    process.execPath,
+    '-e',
+    program,
+  ]);
+  return stdout.trim();
+}
+
+/** What `service inspect` says of a published port. */
+async function state(agent: Agent, port: number): Promise<string> {
+  const { stdout } = await agent.cli('service', 'inspect', '--pretty', 'web');
+  const lines = stdout.split('\n').filter((line) => line.includes(`:${port}/`));
+  return lines.sort().join(' // ');
+}
+
 async function untilSaid(host: string, port: number, expected: string): Promise<void> {
   while ((await ask(host, port)) !== expected);
 }
 
-t.test('an address that is not there, then is; every address, of both families', async (t) => {
+t.test('addresses and interfaces that are not there, then are', async (t) => {
   if (!needsRoot(t, 'to give a node addresses') || !needsPackages(t, { ip: 'iproute2' })) return;
   t.ok(inOwnNetns, 'this process is a node of its own');
   ip('link', 'set', 'lo', 'up');
   ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'eth10');
   for (const link of ['eth9', 'eth10']) ip('link', 'set', link, 'up');
+  const outside = await otherNode('eth10');
   const server = createServer((socket) => socket.on('error', () => {}).end('served')).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address() as AddressInfo;
@@ -61,7 +97,7 @@ t.test('an address that is not there, then is; every address, of both families',
   default: { driver: local, ipam: { config: [{ subnet: 127.115.0.0/16 }] } }
 services:
   web:
-    ports: ["8001:80", "10.9.8.7:8002:80", "10.9.8.7:8002:80/udp", "[fd09::7]:8002:80", "127.0.0.1:8003:80"]
+    ports: ["8001:80", "%lo:8004:80", "%eth9:8005:80", "%eth9:8005:80/udp", "%eth11:8006:80", "%eth11:8006:80/udp", "10.9.8.7:8002:80", "10.9.8.7:8002:80/udp", "[fd09::7]:8002:80", "127.0.0.1:8003:80"]
     x-vipmesh: { endpoints: ["127.0.0.1:${address.port}"], health: { tcp: true, timeout: 20s } }
 `,
     },
@@ -81,6 +117,23 @@ services:
   t.match(await whoEchoes('10.9.8.7', 8002), { address: '10.9.8.7', port: 8002 }, 'UDP on the number of a TCP port');
   t.equal(await ask('127.0.0.1', 8002), 'ECONNREFUSED');
   t.equal(await ask('10.9.8.7', 8001), 'served', 'every address means also those that came later');
+
+  await untilSaid('127.0.0.1', 8004, 'served');
+  t.equal(await ask('127.0.0.1', 8005), 'ECONNREFUSED', 'an address of another interface');
+  for (const host of ['10.9.8.7', 'fd09::7']) t.equal(await ask(host, 8005), 'served', 'from the node itself');
+  t.match(await whoEchoes('10.9.8.7', 8005), { address: '10.9.8.7', port: 8005 }, 'UDP');
+  t.equal(await askFrom(outside, '10.9.8.7', 8005), 'served');
+  t.equal(await askFrom(outside, 'fd09::7', 8005), 'served');
+  t.equal(await askFrom(outside, '10.9.8.7', 8004), 'ECONNREFUSED');
+  t.match(await state(agent, 8006), /%eth11:8006\/tcp +80 +blocked .*this node has no interface eth11/);
+  ip('link', 'add', 'eth11', 'type', 'veth', 'peer', 'name', 'eth12');
+  while (!/8006\/udp +80 +blocked .*the interface eth11 of this node is down/.test(await state(agent, 8006)));
+  for (const link of ['eth11', 'eth12']) ip('link', 'set', link, 'up');
+  while (!/8006\/tcp +80 +listening.* \/\/ .*8006\/udp +80 +listening/.test(await state(agent, 8006)));
+  ip('link', 'delete', 'eth11');
+  while (!/8006\/tcp +80 +blocked.* \/\/ .*8006\/udp +80 +blocked/.test(await state(agent, 8006)));
+  ip('link', 'add', 'eth11', 'type', 'veth', 'peer', 'name', 'eth12');
+  while (!/8006\/tcp +80 +listening/.test(await state(agent, 8006)));
 
   // What is elsewhere, or not yet anywhere, may be published by hand as well.
   const endpoint = ['--endpoint', `127.0.0.1:${address.port}`, '--network', 'shop_default'];
