@@ -30,7 +30,7 @@ import { CopyDirectory } from '../store/copy-disk.ts';
 import { acquireLock } from '../store/lock-file.ts';
 import { LastKnownStore } from '../store/last-known.ts';
 import type { LeaseId, Revision, Store } from '../store/store.ts';
-import { formerRecords, missingFrom } from './former-self.ts';
+import { formerRecords, missingFrom, recordsOf } from './former-self.ts';
 import { type Identity, readIdentity, writeIdentity } from './identity.ts';
 import { findAddress, OwnAddress } from './own-address.ts';
 import type { Teardown } from './teardown.ts';
@@ -97,6 +97,7 @@ export class Cluster implements OwnLease {
     const catalog = await Catalog.open(lastKnown, { log });
     opened.add('catalog', () => catalog.close());
     for (const change of missingFrom(catalog.snapshot, former)) catalog.applyOwn(change);
+    const begun = catalog.snapshot;
     // A store that has just not answered is not waited for again.
     const probeKey =
       (lastKnown.state.servingCopy ? saved?.probeKey : undefined) ?? (await sharedProbeKey(lastKnown, saved));
@@ -130,6 +131,9 @@ export class Cluster implements OwnLease {
     opened.add('probes', () => prober.close());
     const earlier = saved === undefined ? [] : [...saved.earlier, saved.instance].slice(0, MOST_EARLIER);
     await refuseTwin(catalog, prober, config.nodeName, nodeId, earlier, log);
+    // The lease of the run before may have ended meanwhile, and may still do so: what runs here stays this node's all the same.
+    for (const change of missingFrom(catalog.snapshot, recordsOf(begun, nodeId))) catalog.applyOwn(change);
+    catalog.keepOwn(nodeId, () => cluster?.lostLease());
     const self: Identity = { nodeId, instance: presence.instance, earlier, probeKey };
     writeIdentity(config.stateDir, self);
     const onRecord = () => writeIdentity(config.stateDir, { ...self, earlier: [] });
@@ -183,6 +187,11 @@ export class Cluster implements OwnLease {
     await this.#membership?.renew();
   }
 
+  /** Whatever is on record by then is put there when this node joins, if it has not yet. */
+  lostLease(): void {
+    this.#membership?.lost();
+  }
+
   /** Puts this node on record, now or as soon as the store answers, and begins to ask the others. */
   async join(control: Control, nodeName: string, opened: Teardown): Promise<void> {
     const { catalog } = this;
@@ -200,7 +209,6 @@ export class Cluster implements OwnLease {
       hasUnsaid: () => control.hasUnsaid,
     });
     this.#membership = membership;
-    catalog.keepOwn(this.nodeId, () => membership.lost());
     // What runs here is found again by those that come back soon; a node without tasks has nothing to come back to.
     opened.add('membership', () => membership.close(!this.#hasTasks()));
     const joining = membership.join();

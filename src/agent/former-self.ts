@@ -31,6 +31,18 @@ export async function formerRecords(disk: CopyDisk, identity: string, self: Node
   });
 }
 
+/** The same of a snapshot. */
+export function recordsOf({ bridges, tasksByPlace }: Snapshot, self: NodeId): readonly Change[] {
+  return [
+    ...[...bridges.values()].flatMap((after): readonly Change[] =>
+      after.nodeId === self ? [{ kind: 'bridge', after }] : [],
+    ),
+    ...[...(tasksByPlace.get(self)?.values() ?? [])].flatMap((after): readonly Change[] =>
+      isUnderLease('task', after) ? [{ kind: 'task', after }] : [],
+    ),
+  ];
+}
+
 /** Those that the store has not, but has what they belong to. */
 export function missingFrom(snapshot: Snapshot, former: readonly Change[]): readonly Change[] {
   return former.filter((change) => {

@@ -7,8 +7,10 @@ import { readIdentity } from '../../src/agent/identity.ts';
 import { Teardown } from '../../src/agent/teardown.ts';
 import { parseConfig } from '../../src/config.ts';
 import { Control } from '../../src/control/control.ts';
+import type { LeaseId } from '../../src/store/store.ts';
 import { createLog } from '../../src/runtime/log.ts';
 import { type EtcdServer, needsEtcd, startEtcd } from '../support/etcd.ts';
+import { networkSpec, serviceSpec } from '../control/world.ts';
 import { unusedPort } from '../support/ports.ts';
 
 const MACHINE = {
@@ -23,7 +25,12 @@ const MACHINE = {
 };
 
 /** As an agent does, without what it serves. */
-async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
+async function start(
+  etcd: EtcdServer,
+  stateDir: string,
+  probePort: number,
+  beforeJoining: (cluster: Cluster) => Promise<void> = async () => {},
+) {
   const messages: string[] = [];
   const write = (line: string) => void messages.push(JSON.parse(line).message);
   const log = createLog({ level: 'info', format: 'json', write });
@@ -50,10 +57,12 @@ async function start(etcd: EtcdServer, stateDir: string, probePort: number) {
     portProblem: () => undefined,
   });
   opened.add('control', () => control.close());
+  await beforeJoining(cluster);
   await cluster.join(control, config.nodeName, opened);
   const { prober, store } = cluster;
   return {
     cluster,
+    control,
     messages,
     stop: () => opened.all(),
     /** As kill -9 of a process: nothing of it is taken off the record. */
@@ -95,4 +104,27 @@ t.test('who starts without the store serves before it is on record', async (t) =
   t.not(last.cluster.current, undefined, 'with the store again, it is on record');
   t.same(readIdentity(stateDir)?.earlier, [], 'and no run before it is');
   await last.stop();
+});
+
+t.test('the lease of the run before ends between being read and being followed by another', async (t) => {
+  if (!needsEtcd(t)) return;
+  const etcd = await startEtcd(t);
+  const [stateDir, probePort] = [t.testdir(), unusedPort()];
+  const first = await start(etcd, stateDir, probePort);
+  const { control, cluster } = first;
+  await control.createNetwork(networkSpec('front', { driver: 'local' }));
+  await control.createService(serviceSpec('web', { networks: ['front'], expose: ['80'] }));
+  const { id } = await control.addTask({ service: 'web' });
+  const lease = cluster.current;
+  await first.kill();
+
+  const next = await start(etcd, stateDir, probePort, async ({ catalog, store }) => {
+    t.ok(catalog.snapshot.tasks.has(id), 'it is read');
+    await store.revokeLease(lease as LeaseId);
+    await catalog.at((await store.list('')).revision);
+    t.equal(await store.get(`task/${id}`), undefined, 'the store has it no longer');
+    t.ok(catalog.snapshot.tasks.has(id), 'it is known that it runs here all the same');
+  });
+  t.not(await next.cluster.store.get(`task/${id}`), undefined, 'and on record again');
+  await next.stop();
 });
