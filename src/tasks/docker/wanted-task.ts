@@ -1,5 +1,5 @@
 // Which service a container belongs to, and how, by its labels. PURE.
-import { type IpAddress, parseIp } from '../../model/address.ts';
+import { parsePlace } from '../../model/publish-place.ts';
 import { aliasProblem, nameProblem, STACK_LABEL, stackName } from '../../model/name.ts';
 import { parsePort, type PortNumber, type Protocol, type PublishSpec, type TargetPort } from '../../model/port.ts';
 import { parseWeight, WEIGHT_RULE } from '../../model/weight.ts';
@@ -146,13 +146,14 @@ function readEndSignal(text: string | undefined, details: ContainerDetails): num
   return signal;
 }
 
-/** `80`, `8080:80`, `127.0.0.1:8080:80`, `53:53/udp`, several with commas; or what is wrong, as the end of a sentence. */
+/** `80`, `8080:80`, `127.0.0.1:8080:80`, `%eth1:8080:80`, `53:53/udp`, several with commas; or what is wrong, as the end of a sentence. */
 function readPublish(text: string | undefined): readonly PublishSpec[] | string {
   const specs: PublishSpec[] = [];
   for (const word of words(text)) {
-    const [, address, published, rest = ''] = /^(?:(?:\[?([0-9a-fA-F.:]+)\]?:)?(\d+):)?([^:]+)$/.exec(word) ?? [];
+    const [, address, published, rest = ''] =
+      /^(?:(?:\[?([0-9a-fA-F.:]+|%[^:]+)\]?:)?(\d+):)?([^:]+)$/.exec(word) ?? [];
     const target = readTarget(rest);
-    const hostAddress: IpAddress | undefined = address === undefined ? undefined : parseIp(address);
+    const hostAddress = address === undefined ? undefined : parsePlace(address);
     const publishedPort = published === undefined ? undefined : parsePort(published);
     const isWrong = (given: unknown, read: unknown) => given !== undefined && read === undefined;
     if (target === undefined || isWrong(address, hostAddress) || isWrong(published, publishedPort))

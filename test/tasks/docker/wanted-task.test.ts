@@ -61,7 +61,7 @@ t.test('what it is to be', (t) => {
     'vipmesh.port': '8000',
     'vipmesh.alias': 'blue,no..name',
     'vipmesh.weight': '3',
-    'vipmesh.publish': '8080:8000,127.0.0.1:53:53/udp, 9000,[::1]:443:8000/tcp',
+    'vipmesh.publish': '8080:8000,127.0.0.1:53:53/udp, 9000,[::1]:443:8000/tcp,%eth1:81:8000',
   });
   t.match(full, { networks: ['front', 'back'], networksOfService: ['front', 'back'], port: 8000, weight: 3 });
   t.match(full, { expose: [{ protocol: 'tcp', port: 8000 }], aliases: ['cf1fdf7a2d60', 'blue', 'www'] });
@@ -71,6 +71,7 @@ t.test('what it is to be', (t) => {
       { protocol: 'udp', publishedPort: 53, targetPort: 53, hostAddress: '127.0.0.1' },
       { protocol: 'tcp', targetPort: 9000 },
       { protocol: 'tcp', publishedPort: 443, targetPort: 8000, hostAddress: '::1' },
+      { protocol: 'tcp', publishedPort: 81, targetPort: 8000, hostAddress: '%eth1' },
     ],
   });
   const moved = { 'vipmesh.service': 'web', 'vipmesh.port': '9000', 'vipmesh.publish': '8080:80' };
