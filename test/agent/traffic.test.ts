@@ -212,9 +212,11 @@ services:
     const created = await agent.cli('service', 'create', '--name', 'next', '--publish', `${unusedPort()}:80`);
     t.match(created, { code: 0 }, created.stderr);
     const { Frontends } = await agent.json<AgentStatus>('status');
-    const next = Frontends.filter(({ Service }) => Service === 'next');
-    t.ok(next.length > 0);
-    t.same(new Set(next.map(({ OpenConnections }) => OpenConnections)), new Set([0]));
+    const next = Frontends.filter(({ Service, Kind }) => Service === 'next' && Kind === 'published');
+    t.same(
+      next.map(({ OpenConnections }) => OpenConnections),
+      [0],
+    );
     t.match(await list(agent), [{ Protocol: 'udp' }, { Client: `127.0.0.1:${old.localPort}`, State: 'open' }]);
     release();
   });
