@@ -51,6 +51,9 @@ const LARGEST_RESERVE = 64;
 const RESERVED_SHARE = 1 / 16;
 /** Looks at the kernel's queue this often before sleeping after a batch that opened or closed connections: about 10 µs. */
 const POLLS_AFTER_CHANGE = 40;
+/** And this often after a batch that brought at least so many events of open connections: more are about to come. */
+const POLLS_WHEN_BUSY = 20;
+const BUSY_EVENTS = 4;
 
 /** Told at most this often. */
 const SHORTAGE_REPORT_MS = 10_000;
@@ -73,6 +76,8 @@ export class TcpProxy {
   readonly #listeners = new Map<Fd, Listener>();
   readonly #listenerOf = new Map<number, Fd>();
   #accepted: Fd[] = [];
+  /** Of open connections, in this batch. */
+  #events = 0;
   /** Descriptors ran out: listeners are not watched until some are free again. */
   #short = false;
   #nextReportAt = 0;
@@ -262,6 +267,7 @@ export class TcpProxy {
   }
 
   #side(fd: Fd, events: number): void {
+    this.#events++;
     if (this.#connector.isConnecting(fd)) {
       if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) return;
       if (!this.#connector.finish(fd, events)) return;
@@ -279,6 +285,8 @@ export class TcpProxy {
     this.#relay.flush();
     if (this.#short) this.#watchShortage();
     if (accepted.length > 0) this.#loop.pollBeforeSleep(POLLS_AFTER_CHANGE);
+    else if (this.#events >= BUSY_EVENTS) this.#loop.pollBeforeSleep(POLLS_WHEN_BUSY);
+    this.#events = 0;
   }
 
   #refuse(client: Fd): void {
