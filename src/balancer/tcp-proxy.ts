@@ -83,9 +83,10 @@ export class TcpProxy {
   #nextReportAt = 0;
   #nextPortReportAt = 0;
   #clientsWhenShort = 0;
-  readonly #workers: number;
   /** Clients whose descriptor has this number or a higher one are the last for now. */
   readonly #ceiling = descriptorLimit() - Math.min(LARGEST_RESERVE, Math.floor(descriptorLimit() * RESERVED_SHARE));
+  /** From this number on each worker takes one client at a time, so that none is let in whose endpoint would find nothing left. */
+  readonly #careful: number;
   #shortageTimer = 0;
   readonly #name = Buffer.alloc(SOCKADDR_BYTES);
   readonly #nameLength = new Uint32Array(1);
@@ -95,7 +96,7 @@ export class TcpProxy {
   constructor(loop: EventLoop, env: WorkerEnv, options: TcpProxyOptions = {}) {
     this.#loop = loop;
     this.#env = env;
-    this.#workers = env.counters.allEndpoints.length;
+    this.#careful = this.#ceiling - 2 * LARGEST_BURST * env.counters.allEndpoints.length;
     this.#connections = new TcpConnections(descriptorLimit(), env.counters);
     this.#journal = new TcpJournal(this.#connections, env.random);
     const ejector = new TcpEjector(loop, env, this.#targets);
@@ -244,10 +245,10 @@ export class TcpProxy {
       if (listener.admission === undefined) this.#take(client, listener.frontend);
       else this.#entrance.admit(client, listener.frontend, listener.admission);
       // The kernel gives the lowest free number, so this one tells how few are left. Each client accepted in this batch needs
-      // another for its endpoint, and so may those of the other workers: rather leave the next in the kernel's queue than have
-      // them all wait here.
+      // another for its endpoint, and the other workers may hold as many that do: rather leave the next in the kernel's queue
+      // than have them all wait here.
       if (client >= this.#ceiling) this.#runShort(EMFILE);
-      if (client + this.#accepted.length * this.#workers >= this.#ceiling) break;
+      if (client >= this.#careful) break;
     }
     listener.burst = taken === listener.burst ? Math.min(2 * taken, LARGEST_BURST) : Math.max(1, taken);
   }

@@ -129,7 +129,8 @@ const PUBLISH_HELP = '[[ADDRESS:]PUBLISHED:]TARGET[/udp], also ranges FIRST-LAST
 const PUBLISH_NOTE = `
 Ports are written as for Docker, the long form included: published=8443,target=443,protocol=tcp,mode=host,host_ip=10.0.0.1.
 -p 80 publishes on a free port of 30000-32767. mode=ingress, the default, listens on every node, mode=host only where there is
-a task. %eth1 for an address means what comes in by that interface. name=https gives the target port a name for SRV, _https._tcp.SERVICE; its number is one too.
+a task. %eth1 for an address means what comes in by that interface. name=https gives the target port a name for SRV,
+_https._tcp.SERVICE; its number is one too.
 Docker's flags for what runs (images, mounts, secrets, placement) have no meaning here.`;
 
 function commonOptions(command: Command): Command {
