@@ -15,7 +15,7 @@ import { mayBeNode } from './support/node.ts';
 const STACK = `services:
   web: {networks: [back]}
 networks:
-  back: {driver: overlay, internal: true, ipam: {config: [{subnet: 10.99.0.0/24}]}}
+  back: {driver: overlay, internal: true, attachable: true, ipam: {config: [{subnet: 10.99.0.0/24}]}}
 `;
 const CONTAINERS = 300;
 /** Of 256 without the first, the gateway and the last, and without the VIP of `web`. */

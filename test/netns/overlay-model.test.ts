@@ -48,7 +48,7 @@ function stackOf(stack: keyof typeof NETWORKS): string {
     return `  s${index + 1}: {networks: [back${both ? ', more' : ''}]}\n`;
   });
   const more = stack === BOTH.stack ? `  more: {external: true, name: ${BOTH.also}_back}\n` : '';
-  return `services:\n${services.join('')}networks:\n  back: {driver: overlay, ${NETWORKS[stack]}}\n${more}`;
+  return `services:\n${services.join('')}networks:\n  back: {driver: overlay, attachable: true, ${NETWORKS[stack]}}\n${more}`;
 }
 
 async function makeContainers(t: Test, mesh: Lab): Promise<readonly Container[]> {
@@ -270,7 +270,7 @@ const SHOP = `services:
   postgres: {networks: [back], expose: ["5432"], x-vipmesh: {health: {tcp: 5432, interval: 100ms}}}
   app: {networks: [back]}
 networks:
-  back: {driver: overlay, ipam: {config: [{subnet: 10.95.0.0/24}]}}
+  back: {driver: overlay, attachable: true, ipam: {config: [{subnet: 10.95.0.0/24}]}}
 `;
 
 async function psqlAcross(t: Test, mesh: Lab): Promise<void> {
