@@ -10,7 +10,6 @@ const CLIENT_KEY = 'client';
 
 export interface ScopePlane {
   readonly workers: number;
-  post(command: DnsCommand): void;
   postTo(worker: number, command: DnsCommand): void;
 }
 
@@ -88,7 +87,9 @@ export class Scopes {
     const id = this.#ids.release(key);
     if (id === undefined) return;
     this.#known.delete(id);
-    this.#plane.post({ kind: 'scope-remove', id });
+    // As it was set, to each for itself: so a worker's successor is not told of it either.
+    for (let worker = 0; worker < this.#plane.workers; worker++)
+      this.#plane.postTo(worker, { kind: 'scope-remove', id });
   }
 
   /** What was answered in each scope that there is; nothing of what never was. */
