@@ -5,14 +5,15 @@ import { Bridges } from './agent/bridges.ts';
 import type { Cluster } from './agent/cluster.ts';
 import { Containers } from './agent/containers.ts';
 import type { Core } from './agent/core.ts';
-import { ConnectionLog } from './agent/connection-log.ts';
+import { startConnectionLog } from './agent/connection-log.ts';
 import { kernelInstance } from './agent/identity.ts';
 import { Mesh } from './agent/mesh.ts';
 import { probeTask } from './agent/probing.ts';
 import { publishProblem } from './agent/publish-problem.ts';
-import { QueryLog } from './agent/query-log.ts';
+import { startQueryLog } from './agent/query-log.ts';
 import { takeUp } from './agent/take-up.ts';
 import { Teardown } from './agent/teardown.ts';
+import type { WorkerLog } from './agent/worker-log.ts';
 import type { RuntimeStatus } from './api/context.ts';
 import { checkSocket } from './api/socket-file.ts';
 import type { ListenerSet } from './balancer/listener-set.ts';
@@ -104,7 +105,7 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   // The workers start while the store is read. Whatever that ends with is heard of below, or by the teardown.
   const starting = DataPlane.start({ workers: config.workers, log });
   const started = starting.catch(() => undefined);
-  const logs: (ConnectionLog | QueryLog)[] = [];
+  const logs: WorkerLog[] = [];
   // Connections that end with the agent are logged, too.
   opened.add('logs of traffic', () => {
     for (const one of logs) one.close();
@@ -148,8 +149,8 @@ async function startCore(config: Config, log: Log, opened: Teardown): Promise<Co
   });
   listeners = mesh.listeners;
   opened.add('mesh', () => mesh.close());
-  logs.push(new ConnectionLog({ catalog, plane, mesh, log, share: config.connectionLog }));
-  logs.push(new QueryLog({ catalog, plane, mesh, log, share: config.queryLog }));
+  logs.push(startConnectionLog({ catalog, plane, mesh, log, share: config.connectionLog }));
+  logs.push(startQueryLog({ catalog, plane, mesh, log, share: config.queryLog }));
   const containers = new Containers(catalog, mesh, overlay);
   opened.add('resolvers in containers', () => containers.giveResolversBack());
   const applied = async () => {

@@ -8,10 +8,9 @@ import type { OverlayDriver } from '../overlay/driver.ts';
 import type { AttachedTasks } from '../tasks/attached.ts';
 import type { ProcessTasks } from '../tasks/process.ts';
 import type { Cluster } from './cluster.ts';
-import type { ConnectionLog } from './connection-log.ts';
 import type { Containers } from './containers.ts';
 import type { Mesh } from './mesh.ts';
-import type { QueryLog } from './query-log.ts';
+import type { WorkerLog } from './worker-log.ts';
 
 export interface Core {
   readonly nodeId: NodeId;
@@ -25,7 +24,7 @@ export interface Core {
   readonly monitor: HealthMonitor;
   readonly cluster: Cluster | undefined;
   readonly overlay: OverlayDriver | undefined;
-  readonly logs: readonly (ConnectionLog | QueryLog)[];
+  readonly logs: readonly WorkerLog[];
   /** Resolves when every node that answers has in effect what was committed before. */
   applied(): Promise<void>;
 }

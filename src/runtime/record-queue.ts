@@ -1,5 +1,5 @@
-// A queue of records of one size in shared memory, through which a worker tells the main thread what happened: the worker neither
-// waits nor makes garbage, and nothing is told when the reader is behind. One writer, one reader.
+// A queue of records of one size in shared memory, through which a worker tells the main thread what happened: the worker never
+// waits, and nothing is told when the reader is behind. One writer, one reader.
 
 // Words at the beginning: records ever written, ever read, and ever left out for want of room.
 const WRITTEN = 0;
