@@ -38,6 +38,18 @@ export function installPeers(peers: readonly Peer[], say: (text: string) => void
   if (absent.length > 0) throw new BenchError(`apt-get brought no ${absent.join(', ')}`);
 }
 
+/** At once, for a process that is about to lose its way to the packages; what the result throws is what stood against it. */
+export function installNow(peers: readonly Peer[]): () => void {
+  try {
+    installPeers(peers, (text) => process.stdout.write(text));
+    return () => {};
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
+}
+
 /** `haproxy 2.6.12`, and so on. */
 export function peerVersions(peers: readonly Peer[]): readonly string[] {
   return peers.flatMap((name) => {
