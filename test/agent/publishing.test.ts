@@ -1,10 +1,11 @@
 // What is published, from outside: where `host` mode listens, and ranges of ports.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type Server } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import t from 'tap';
 import { type Agent, PROGRAM, startAgent } from '../support/agent.ts';
 import { unusedPort } from '../support/ports.ts';
+import { ask } from '../support/tcp-rig.ts';
 
 /** A server that says its port and closes. Rejects when it cannot have the port. */
 async function serve(port: number, host?: string): Promise<Server> {
@@ -13,19 +14,6 @@ async function serve(port: number, host?: string): Promise<Server> {
   await once(server, 'listening');
   t.teardown(() => server.close());
   return server;
-}
-
-/** What is said there, or the code of the error. */
-async function ask(port: number, host = '127.0.0.1'): Promise<string> {
-  const socket = connect(port, host);
-  try {
-    const [data] = await once(socket, 'data');
-    return String(data);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? '';
-  } finally {
-    socket.destroy();
-  }
 }
 
 async function untilSaid(expected: string, port: number, host?: string): Promise<void> {

@@ -3,27 +3,15 @@ import { inOwnNetns } from '../support/own-netns.ts';
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { type Agent, startAgent } from '../support/agent.ts';
 import { needsPackages, needsRoot } from '../support/requirements.ts';
+import { ask } from '../support/tcp-rig.ts';
 
 function ip(...words: string[]): void {
   execFileSync('ip', words);
-}
-
-/** What a server there says, or the code of the error. */
-async function ask(host: string, port: number): Promise<string> {
-  const socket = connect(port, host);
-  try {
-    const [data] = await once(socket, 'data');
-    return String(data);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? '';
-  } finally {
-    socket.destroy();
-  }
 }
 
 /** Who answers. A datagram that comes before the port is ours is lost, so it is sent again and again. */
@@ -71,7 +59,7 @@ async function state(agent: Agent, port: number): Promise<string> {
 }
 
 async function untilSaid(host: string, port: number, expected: string): Promise<void> {
-  while ((await ask(host, port)) !== expected);
+  while ((await ask(port, host)) !== expected);
 }
 
 t.test('addresses and interfaces that are not there, then are', async (t) => {
@@ -104,8 +92,8 @@ services:
   });
   for (const host of ['127.0.0.1', '::1']) await untilSaid(host, 8001, 'served');
   await untilSaid('127.0.0.1', 8003, 'served');
-  t.equal(await ask('::1', 8003), 'ECONNREFUSED', 'an address that was given is the only one');
-  t.equal(await ask('127.0.0.1', 8002), 'ECONNREFUSED');
+  t.equal(await ask(8003, '::1'), 'ECONNREFUSED', 'an address that was given is the only one');
+  t.equal(await ask(8002, '127.0.0.1'), 'ECONNREFUSED');
   const shown = await agent.cli('service', 'inspect', '--pretty', 'web');
   t.match(shown.stdout, /10\.9\.8\.7:8002\/tcp +80 +blocked .*no interface of this node has the address 10\.9\.8\.7/);
   t.match(shown.stdout, /\[fd09::7\]:8002\/tcp +80 +blocked .*no interface of this node has the address fd09::7/);
@@ -115,12 +103,12 @@ services:
   await untilSaid('10.9.8.7', 8002, 'served');
   await untilSaid('fd09::7', 8002, 'served');
   t.match(await whoEchoes('10.9.8.7', 8002), { address: '10.9.8.7', port: 8002 }, 'UDP on the number of a TCP port');
-  t.equal(await ask('127.0.0.1', 8002), 'ECONNREFUSED');
-  t.equal(await ask('10.9.8.7', 8001), 'served', 'every address means also those that came later');
+  t.equal(await ask(8002, '127.0.0.1'), 'ECONNREFUSED');
+  t.equal(await ask(8001, '10.9.8.7'), 'served', 'every address means also those that came later');
 
   await untilSaid('127.0.0.1', 8004, 'served');
-  t.equal(await ask('127.0.0.1', 8005), 'ECONNREFUSED', 'an address of another interface');
-  for (const host of ['10.9.8.7', 'fd09::7']) t.equal(await ask(host, 8005), 'served', 'from the node itself');
+  t.equal(await ask(8005, '127.0.0.1'), 'ECONNREFUSED', 'an address of another interface');
+  for (const host of ['10.9.8.7', 'fd09::7']) t.equal(await ask(8005, host), 'served', 'from the node itself');
   t.match(await whoEchoes('10.9.8.7', 8005), { address: '10.9.8.7', port: 8005 }, 'UDP');
   t.equal(await askFrom(outside, '10.9.8.7', 8005), 'served');
   t.equal(await askFrom(outside, 'fd09::7', 8005), 'served');
@@ -139,7 +127,7 @@ services:
   const endpoint = ['--endpoint', `127.0.0.1:${address.port}`, '--network', 'shop_default'];
   const words = ['service', 'create', '--no-healthcheck', ...endpoint, '--publish', '10.9.8.8:8002:80', 'second'];
   t.match(await agent.cli(...words), { code: 0 });
-  t.equal(await ask('10.9.8.7', 8002), 'served', 'one number at two addresses is two ports');
+  t.equal(await ask(8002, '10.9.8.7'), 'served', 'one number at two addresses is two ports');
   ip('address', 'add', '10.9.8.8/24', 'dev', 'eth9');
   await untilSaid('10.9.8.8', 8002, 'served');
 });
