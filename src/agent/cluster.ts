@@ -19,6 +19,7 @@ import type { OwnLease } from '../control/commit.ts';
 import type { Control } from '../control/control.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { NodeId, Presence } from '../model/node.ts';
+import { Neighbours } from '../native/neighbours.ts';
 import { LinuxKernel } from '../netlink/linux-kernel.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Log } from '../runtime/log.ts';
@@ -112,6 +113,8 @@ export class Cluster implements OwnLease {
       startedAt: Date.now(),
     };
     let cluster: Cluster | undefined;
+    const neighbours = new Neighbours();
+    opened.add('neighbours', () => neighbours.close());
     const prober = await Prober.open({
       nodeId,
       instance: presence.instance,
@@ -121,6 +124,7 @@ export class Cluster implements OwnLease {
       random: systemRandom,
       log,
       applied: () => cluster?.appliedState() ?? { revision: 0, p50Ms: 0, p99Ms: 0, changes: 0, storeAgeMs: 0 },
+      onAnswer: (from) => neighbours.confirm(from),
       onSuspicion: (id, isSuspected) => {
         const node = nameOf(catalog.snapshot, id);
         if (isSuspected) log.warn('a node does not answer', { node });

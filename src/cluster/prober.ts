@@ -62,6 +62,8 @@ export interface ProberOptions {
   readonly log: Log;
   /** What this node answers; called for every answer. */
   readonly applied: () => AppliedState;
+  /** A peer has answered, from that address. */
+  readonly onAnswer?: (address: IpAddress) => void;
   /** Never called from within a call of the prober. A suspected peer that is removed is no longer suspected. */
   readonly onSuspicion: (nodeId: NodeId, suspected: boolean) => void;
 }
@@ -309,6 +311,7 @@ export class Prober {
       peer.watch = suspicion.answered(peer.watch, now, now - asked.at);
       peer.lastAnswerAt = now;
       peer.answer = answer;
+      this.#options.onAnswer?.(source.address);
     }
     this.#asks.hear(answer, asked.question);
     return undefined;

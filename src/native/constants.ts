@@ -39,8 +39,11 @@ export const TCP_INFO = 11;
 export const UDP_SEGMENT = 103;
 
 export const MSG_PEEK = 0x2;
+/** Only look up the route, as far as UDP is concerned. */
+export const MSG_PROBE = 0x10;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_CONFIRM = 0x800;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_MORE = 0x8000;
 

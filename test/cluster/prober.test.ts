@@ -71,7 +71,9 @@ async function until(what: () => boolean): Promise<void> {
 }
 
 t.test('three nodes hear of each other', async (t) => {
-  const [a, b, c] = [await open(t, 'a'), await open(t, 'b'), await open(t, 'c')];
+  const answers: IpAddress[] = [];
+  const a = await open(t, 'a', { onAnswer: (from) => answers.push(from) });
+  const [b, c] = [await open(t, 'b'), await open(t, 'c')];
   Object.assign(b.applied, { revision: 77, p50Ms: 12, p99Ms: 34, changes: 5, storeAgeMs: 6 });
   acquaint(a, b, c);
   await until(() => [a, b, c].every(({ prober }) => [...prober.peers().values()].every(({ answer }) => answer)));
@@ -82,6 +84,7 @@ t.test('three nodes hear of each other', async (t) => {
   t.equal(view?.answer?.instance, b.instance);
   t.ok(view?.rttMs !== undefined && view.rttMs > 0 && view.lastAnswerAt !== undefined);
   t.same([a.suspicions, b.suspicions, c.suspicions], [[], [], []]);
+  t.same([...new Set(answers)].sort(), [b, c].map(({ prober }) => prober.place.address).sort());
 });
 
 t.test('one dies, is suspected, and ends it by its first answer', async (t) => {
