@@ -7,6 +7,7 @@ import { Mesh } from '../src/agent/mesh.ts';
 import type { IpAddress } from '../src/model/address.ts';
 import type { PortNumber } from '../src/model/port.ts';
 import type { ServiceSpec } from '../src/model/service.ts';
+import type { TaskId } from '../src/model/task.ts';
 import { SILENT_LOG } from '../src/runtime/log.ts';
 import { openEmbeddedStore } from '../src/store/embedded.ts';
 import { NETWORK_NAME, NODE_ID, SERVICE_PORT, serviceName, taskId } from './prefill.ts';
@@ -40,6 +41,8 @@ const control = await Control.open({
 const plane = await DataPlane.start({ workers: WORKERS, log: SILENT_LOG });
 const mesh = new Mesh({ nodeId: NODE_ID, plane, log: SILENT_LOG });
 let committedAt = 0;
+/** By the change before. */
+let added: TaskId | undefined;
 catalog.subscribe((snapshot, previous, changes) => {
   committedAt = performance.now();
   mesh.apply(snapshot, previous, changes);
@@ -49,7 +52,7 @@ await mesh.settled();
 
 const changes: Readonly<Record<ChangeKind, (round: number) => Promise<unknown>>> = {
   health: (round) => control.setTaskHealth(taskId(1, 1), round % 2 === 0 ? 'unhealthy' : 'healthy'),
-  endpoint: (round) => control.addEndpoint(serviceName(2 + (round % 8)), { address: endpointOf(round) }),
+  endpoint: endpointChange,
   service: (round) => control.createService(specOf(round)),
   removal: (round) => control.removeService(specOf(round).name),
 };
@@ -74,6 +77,13 @@ await mesh.close();
 await plane.stop(1000);
 await store.close();
 process.stdout.write(JSON.stringify(result));
+
+/** Comes in one round and goes in the next, so that no service grows. */
+async function endpointChange(round: number): Promise<void> {
+  if (added !== undefined) await control.removeEndpoint(added);
+  const service = serviceName(2 + (round % 8));
+  added = added === undefined ? (await control.addEndpoint(service, { address: endpointOf(round) })).id : undefined;
+}
 
 function endpointOf(round: number): IpAddress {
   return `10.250.${round >> 8}.${round & 255}` as IpAddress;

@@ -162,7 +162,7 @@ function startMeasures(starts: ReadonlyMap<string, readonly Start[]>): readonly 
 
 const CHANGE_TITLES: Readonly<Record<ChangeKind, string>> = {
   health: "a task's health",
-  endpoint: 'one endpoint more',
+  endpoint: 'an endpoint comes or goes',
   service: 'a new service with a port',
   removal: 'a service removed',
 };
