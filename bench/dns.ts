@@ -1,8 +1,9 @@
 // `npm run bench:dns`: the resolver as a forwarder, beside dnsmasq and unbound. `-- --quick`: printed only. See README.md.
-import { createSocket } from 'node:dgram';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { bindUdp } from '../src/native/datagram-socket.ts';
+import { close } from '../src/native/libc.ts';
+import { localAddress } from '../src/native/stream-socket.ts';
 import { type Contender, DNSMASQ, OURS, Stage, UNBOUND } from './contenders.ts';
 import { type ControlPlaneExtent, measureControlPlane } from './control-plane.ts';
 import { LOCAL_NAMES, measureFlood } from './dns/flooding.ts';
@@ -102,9 +103,9 @@ async function rates(
 /** Local names while nothing else happens, and while an upstream owes a thousand answers. */
 async function latency({ processes, say }: Frame, extent: Extent, servers: DnsServers): Promise<readonly Measure[]> {
   say('local names while the upstream is silent …\n');
-  const silent = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(silent, 'listening');
-  const ours = await servers.ours(silent.address().port);
+  // Nobody reads what comes in there: a reader would be one process more that is woken for every question.
+  const silent = bindUdp('127.0.0.1', 0);
+  const ours = await servers.ours(localAddress(silent).port);
   const script = fileURLToPath(new URL('./dns/paced-questions.js', import.meta.url));
   const ask = async (pending: number): Promise<PacedAnswers> => {
     const { rounds: _, ...rest } = extent;
@@ -118,7 +119,7 @@ async function latency({ processes, say }: Frame, extent: Extent, servers: DnsSe
   ];
   const results = await alternate(cases, extent.rounds, ({ pending }) => ask(pending));
   await ours.process?.stop();
-  silent.close();
+  close(silent);
   const p99 = pick(results, (one) => one.p99);
   return [
     { title: 'p50, µs', samples: pick(results, (one) => one.p50), digits: 0 },

@@ -30,8 +30,9 @@ const RECEIVE_BYTES = 4 << 20;
 const GRACE_MS = 1_000;
 /** As long as a resolver goes on asking for a name that nobody answers. */
 const HOPELESS_MS = 4_000;
-/** Before the measurement: until the number that is to be waiting is. */
+/** Before the measurement: until the number that is to be waiting is, and nothing of a run before. */
 const FILL_MS = 4_500;
+
 function run({ port, name, rate, seconds, pending }: PacedQuestions): PacedAnswers {
   const loop = new EventLoop();
   const [socket, hopeless] = [connectUdp('127.0.0.1', port), connectUdp('127.0.0.1', port)];
@@ -42,8 +43,8 @@ function run({ port, name, rate, seconds, pending }: PacedQuestions): PacedAnswe
   const due = new Float64Array(0x10000);
   const total = Math.round(rate * seconds);
   const latencies = new Float64Array(total);
-  const startAt = performance.now() + (pending > 0 ? FILL_MS : 0);
   const beginAt = performance.now();
+  const startAt = beginAt + FILL_MS;
   let [sent, answered, asked] = [0, 0, 0];
   loop.add(socket, EPOLLIN, () => {
     while (answered < total && recv(socket, addressOf(buffer), buffer.length, 0) >= 2) {
