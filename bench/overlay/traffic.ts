@@ -1,8 +1,6 @@
 // Container → VIP → endpoint, on the same node and on another one, beside no proxy and beside HAProxy in the agent's place: in the
 // network's namespace of the client's node, so that what passes the one passes the same links as what passes the other.
-import { writeFileSync } from 'node:fs';
 import type { NetworkId } from '../../src/model/network.ts';
-import { closeNetns, inNetns, openNetns } from '../../src/native/netns.ts';
 import { DIRECT, HAPROXY, OURS, type Stage } from '../contenders.ts';
 import { type Extent, measureRates, type RateContender } from '../measures.ts';
 import type { Processes } from '../processes.ts';
@@ -62,10 +60,6 @@ async function startHaproxy(
   { netns, address }: { readonly netns: string; readonly address: string },
   endpoint: Container,
 ) {
-  // Both proxies connect from this namespace, from one address, more often than there are ports for what has just ended.
-  const namespace = openNetns(netns);
-  inNetns(namespace, () => writeFileSync('/proc/sys/net/ipv4/tcp_tw_reuse', '1'));
-  closeNetns(namespace);
   const words = stage.haproxyWords(`haproxy-${name}`, `${address}:${PORT}`, `${endpoint.address}:${PORT}`);
   const [program = '', ...rest] = [...inNamespace(netns), 'haproxy', ...words];
   return { address, process: processes.start('haproxy', program, rest) };
