@@ -1,5 +1,6 @@
 // `npm run bench:dns`: the resolver as a forwarder, beside dnsmasq and unbound. `-- --quick`: printed only. See README.md.
 import { writeFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { bindUdp } from '../src/native/datagram-socket.ts';
 import { close } from '../src/native/libc.ts';
@@ -45,6 +46,8 @@ const CONNECTIONS = 200;
 const CACHED = 'names from outside that are kept';
 const IDLE = 'idle';
 const BLACK_HOLE = 'upstream silent';
+/** Until the number that is to be waiting is, and nothing of the round before. */
+const FILL_MS = 4_500;
 /** Of compiled code: dist/bench; the results belong beside the sources. */
 const RESULTS = fileURLToPath(new URL('../../bench/DNS.md', import.meta.url));
 
@@ -107,10 +110,16 @@ async function latency({ processes, say }: Frame, extent: Extent, servers: DnsSe
   const silent = bindUdp('127.0.0.1', 0);
   const ours = await servers.ours(localAddress(silent).port);
   const script = fileURLToPath(new URL('./dns/paced-questions.js', import.meta.url));
+  const hopeless = fileURLToPath(new URL('./dns/hopeless-questions.js', import.meta.url));
+  const options: PacedQuestions = { port: ours.port, name: LOCAL_NAME, rate: PACED_RATE, seconds: extent.seconds };
   const ask = async (pending: number): Promise<PacedAnswers> => {
-    const { rounds: _, ...rest } = extent;
-    const options: PacedQuestions = { ...rest, port: ours.port, name: LOCAL_NAME, rate: PACED_RATE, pending };
-    return JSON.parse(await processes.run('paced-questions', process.execPath, [script, JSON.stringify(options)]));
+    // Others ask for these: a client that did so itself would be later with what is measured.
+    const others =
+      pending > 0 ? processes.start('others', process.execPath, [hopeless, `${ours.port}`, `${pending}`]) : undefined;
+    await pause(FILL_MS);
+    const answers = await processes.run('paced-questions', process.execPath, [script, JSON.stringify(options)]);
+    await others?.stop();
+    return JSON.parse(answers);
   };
   await ask(0);
   const cases = [

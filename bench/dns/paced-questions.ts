@@ -1,5 +1,4 @@
-// Questions for one name at a given rate, whatever the answers take, and beside them, if wanted, questions for names that nobody
-// answers, so many that a given number is always waiting. Times count from when a question was due. One JSON line.
+// Questions for one name at a given rate, whatever the answers take. Times count from when a question was due. One JSON line.
 import { connectUdp, enlargeReceiveBuffer } from '../../src/native/datagram-socket.ts';
 import { EPOLLIN } from '../../src/native/constants.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
@@ -13,8 +12,6 @@ export interface PacedQuestions {
   /** A second. */
   readonly rate: number;
   readonly seconds: number;
-  /** Names that nobody answers, under way at any time. */
-  readonly pending: number;
 }
 
 export interface PacedAnswers {
@@ -28,38 +25,26 @@ export interface PacedAnswers {
 const TICK_MS = 1;
 const RECEIVE_BYTES = 4 << 20;
 const GRACE_MS = 1_000;
-/** As long as a resolver goes on asking for a name that nobody answers. */
-const HOPELESS_MS = 4_000;
-/** Before the measurement: until the number that is to be waiting is, and nothing of a run before. */
-const FILL_MS = 4_500;
 
-function run({ port, name, rate, seconds, pending }: PacedQuestions): PacedAnswers {
+function run({ port, name, rate, seconds }: PacedQuestions): PacedAnswers {
   const loop = new EventLoop();
-  const [socket, hopeless] = [connectUdp('127.0.0.1', port), connectUdp('127.0.0.1', port)];
+  const socket = connectUdp('127.0.0.1', port);
   // What is lost here for want of room would look as if it had not been answered.
-  for (const fd of [socket, hopeless]) enlargeReceiveBuffer(fd, RECEIVE_BYTES);
+  enlargeReceiveBuffer(socket, RECEIVE_BYTES);
   const question = questionFor(name);
   const buffer = Buffer.alloc(2048);
   const due = new Float64Array(0x10000);
   const total = Math.round(rate * seconds);
   const latencies = new Float64Array(total);
-  const beginAt = performance.now();
-  const startAt = beginAt + FILL_MS;
-  let [sent, answered, asked] = [0, 0, 0];
+  const startAt = performance.now();
+  let [sent, answered] = [0, 0];
   loop.add(socket, EPOLLIN, () => {
     while (answered < total && recv(socket, addressOf(buffer), buffer.length, 0) >= 2) {
       latencies[answered++] = performance.now() - (due[buffer.readUInt16BE(0)] ?? Number.NaN);
     }
   });
-  loop.add(hopeless, EPOLLIN, () => {
-    while (recv(hopeless, addressOf(buffer), buffer.length, 0) > 0);
-  });
   const tick = () => {
     const now = performance.now();
-    for (const wanted = ((now - beginAt) * pending) / HOPELESS_MS; asked < wanted; asked++) {
-      const message = questionFor(`h${asked}.nobody.example`);
-      send(hopeless, message, message.length, 0);
-    }
     for (const wanted = Math.min(total, ((now - startAt) * rate) / 1000); sent < wanted; sent++) {
       due[sent & 0xffff] = startAt + (sent * 1000) / rate;
       question.writeUInt16BE(sent & 0xffff, 0);

@@ -111,7 +111,7 @@ export class Query implements Asked {
   /** A copy that outlives the buffer of the message. */
   keep(): Asked {
     const { start, id, flags, questionEnd, hasEdns, dnssecOk } = this;
-    const bytes = Uint8Array.from(this.bytes.subarray(start, start + questionEnd));
+    const bytes = Buffer.from(this.bytes.subarray(start, start + questionEnd));
     return { bytes, start: 0, id, flags, questionEnd, hasEdns, dnssecOk };
   }
 

@@ -184,7 +184,8 @@ export class UpstreamSocket {
  */
 function upstreamMessage(asked: QuestionToAsk, { edns, spelled }: Manner, random: Random): Uint8Array {
   const end = asked.bytes.length;
-  const message = new Uint8Array(end + (edns ? OPT_BYTES : 0));
+  // Of a slab that many share: an ArrayBuffer for each would keep the garbage collector busy.
+  const message = Buffer.allocUnsafe(end + (edns ? OPT_BYTES : 0)).fill(0);
   let bits = 0;
   let left = 0;
   for (let i = HEADER_BYTES; i < end - 4; i++) {

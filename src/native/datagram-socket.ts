@@ -25,6 +25,8 @@ import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
 import { bindToDevice, boundDevice, closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
 
 const DISCARD_PORT = 9;
+/** Of the call that is being made: a resolver connects for every question that it passes on. */
+const peerAddress = Buffer.alloc(SOCKADDR_BYTES);
 
 export interface BindUdpOptions {
   /** Where the socket lives; OWN_NETNS by default. */
@@ -100,9 +102,8 @@ export function pauseUdp(fd: Fd): void {
 }
 
 function connectDatagram(fd: Fd, address: string, port: number, family: number): void {
-  const sockaddr = Buffer.alloc(SOCKADDR_BYTES);
-  const length = writeSockaddr(sockaddr, 0, address, port, family === AF_INET6);
-  check(connect(fd, sockaddr, length), 'connect', `${formatAddress(address, port)}/udp`);
+  const length = writeSockaddr(peerAddress, 0, address, port, family === AF_INET6);
+  check(connect(fd, peerAddress, length), 'connect', `${formatAddress(address, port)}/udp`);
 }
 
 function askForControl(fd: Fd, family: number, options: BindUdpOptions): void {

@@ -1,15 +1,27 @@
 // Chance as a port, so that tests and simulations can repeat a run from its seed.
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 
 export interface Random {
   /** Evenly distributed in [0, 1). */
   unit(): number;
 }
 
+/** 48 bits are exact in a double, and what Buffer reads at once. */
+const DRAW_BYTES = 6;
+/** Asking for each draw alone costs ten times as much. */
+const drawn = Buffer.alloc(256 * DRAW_BYTES);
+let used = drawn.length;
+
 /** Unpredictable: from the kernel's generator. */
 export const systemRandom: Random = {
-  // 48 bits are exact in a double, and what Buffer reads at once.
-  unit: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+  unit() {
+    if (used === drawn.length) {
+      randomFillSync(drawn);
+      used = 0;
+    }
+    used += DRAW_BYTES;
+    return drawn.readUIntBE(used - DRAW_BYTES, DRAW_BYTES) / 2 ** 48;
+  },
 };
 
 /** Repeatable, never for secrets: Marsaglia's xorshift32 (2003, shifts 13, 17, 5). Seeds 0 and 1 give the same run. */
