@@ -2,7 +2,6 @@
 // Without it the kernel asks by ARP or neighbour discovery about every half minute, and where packets are lost that may fail for
 // seconds, in which nothing reaches the neighbour. See native-notes/probes.md.
 import { AF_INET, AF_INET6, MSG_CONFIRM, MSG_PROBE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from './constants.ts';
-import { check } from './errno.ts';
 import { close, type Fd, sendto, socket } from './libc.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
 
@@ -15,12 +14,14 @@ export class Neighbours {
 
   /**
    * Whichever neighbour packets to that address go to has just brought one. Sends nothing, and needs no privilege. An address
-   * that no route leads to is passed over. Throws NativeError when there is no socket to be had.
+   * that no route leads to is passed over, and so is any as long as there is no descriptor for a socket: the next answer tells it.
    */
   confirm(address: string): void {
     const family = address.includes(':') ? AF_INET6 : AF_INET;
+    const fd = this.#fdOf(family);
+    if (fd < 0) return;
     const length = writeSockaddr(this.#sockaddr, 0, address, ANY_PORT);
-    sendto(this.#fdOf(family), null, 0, MSG_CONFIRM | MSG_PROBE, this.#sockaddr, length);
+    sendto(fd, null, 0, MSG_CONFIRM | MSG_PROBE, this.#sockaddr, length);
   }
 
   close(): void {
@@ -28,11 +29,12 @@ export class Neighbours {
     this.#fds.clear();
   }
 
+  /** Negative when there is none to be had. */
   #fdOf(family: number): Fd {
     const known = this.#fds.get(family);
     if (known !== undefined) return known;
-    const fd = check(socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket', 'neighbours');
-    this.#fds.set(family, fd);
+    const fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0) this.#fds.set(family, fd);
     return fd;
   }
 }
