@@ -145,7 +145,7 @@ export class UdpFlows {
 
   /** Connects the flow to an endpoint, instead of the one that it had. 0, or errno when the kernel says at once that it cannot be. */
   pin(flow: number, endpoint: UdpEndpoint, port: number): number {
-    this.#unpin(flow);
+    this.unpin(flow);
     const fd = openSocket(endpoint, port);
     if (fd < 0) {
       addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.failures, 1);
@@ -168,9 +168,20 @@ export class UdpFlows {
     addTo(this.#env.counters.endpoints, (this.endpoints[flow]?.slot ?? 0) * ENDPOINT.stride + ENDPOINT[way], bytes);
   }
 
+  /** Takes the flow's endpoint from it. Its client may still come back, and is led to another then. */
+  unpin(flow: number): void {
+    const fd = this.endpointFds[flow] as number;
+    const endpoint = this.endpoints[flow];
+    if (fd === 0 || endpoint === undefined) return;
+    this.#close(fd);
+    this.endpointFds[flow] = 0;
+    this.endpoints[flow] = undefined;
+    addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, -1);
+  }
+
   /** Closes the flow's sockets and forgets it. Nothing may be queued any more that points to its name. */
   end(flow: number): void {
-    this.#unpin(flow);
+    this.unpin(flow);
     const client = this.clientFds[flow] as number;
     if (client !== 0) this.#close(client);
     this.clientFds[flow] = 0;
@@ -186,16 +197,6 @@ export class UdpFlows {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, this.#socketErrorAddress, this.#fourAddress) < 0
       ? errno()
       : (this.#socketError[0] as number);
-  }
-
-  #unpin(flow: number): void {
-    const fd = this.endpointFds[flow] as number;
-    const endpoint = this.endpoints[flow];
-    if (fd === 0 || endpoint === undefined) return;
-    this.#close(fd);
-    this.endpointFds[flow] = 0;
-    this.endpoints[flow] = undefined;
-    addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, -1);
   }
 
   #watch(flow: number, fd: Fd, handler: Handler): void {

@@ -61,7 +61,7 @@ export class UdpPlacement {
   /** True when the flow's endpoint is still one of its backend, or another could be had instead. */
   keep(flow: number): boolean {
     const { flows, routes } = this.#port;
-    if (flows.generations[flow] === routes.generation) return true;
+    if (flows.generations[flow] === routes.generation && flows.endpointFds[flow] !== 0) return true;
     const backend = this.#backendOf(flow);
     if (backend === undefined) return false;
     const same = backend.endpoints.find((endpoint) => endpoint.slot === flows.endpoints[flow]?.slot);

@@ -105,7 +105,7 @@ export class UdpProxy {
       now,
       refused: (flow) => {
         placement.avoid(flow);
-        this.#end(flow);
+        this.#leave(flow);
       },
       end,
     });
@@ -127,7 +127,9 @@ export class UdpProxy {
       case 'frontend-remove':
         return this.#removeFrontend(command.id);
       case 'endpoint-close':
-        this.#endWhere((flow) => command.slots.includes(this.#flows.endpoints[flow]?.slot ?? -1));
+        for (const flow of this.#flows.table.flows()) {
+          if (command.slots.includes(this.#flows.endpoints[flow]?.slot ?? -1)) this.#leave(flow);
+        }
         return true;
       default:
         return this.#routes.apply(command);
@@ -266,6 +268,12 @@ export class UdpProxy {
     if (evicted === NO_FLOW) return NO_FLOW;
     this.#end(evicted);
     return table.insert(this.#reader.key, now);
+  }
+
+  /** The flow's endpoint is gone. In a VIP's socket towards the client something may be waiting: that goes to another endpoint. */
+  #leave(flow: number): void {
+    if (this.#flows.clientFds[flow] === 0) this.#end(flow);
+    else this.#flows.unpin(flow);
   }
 
   #end(flow: number): void {

@@ -19,7 +19,11 @@ import { localAddress } from '../../src/native/stream-socket.ts';
 import { seededRandom } from '../../src/runtime/random.ts';
 import { ENDPOINT, FRONTEND, SERVICE, TOTAL, type WorkerCounters } from '../../src/runtime/worker-env.ts';
 
-type Order = BalancerCommand | { readonly kind: 'barrier' } | { readonly kind: 'stop' };
+type Order =
+  | BalancerCommand
+  | { readonly kind: 'barrier' }
+  | { readonly kind: 'hold'; readonly gate: Int32Array<SharedArrayBuffer> }
+  | { readonly kind: 'stop' };
 interface Start {
   readonly wakeFd: Fd;
   readonly counters: WorkerCounters;
@@ -56,6 +60,20 @@ export class ProxyThread {
     const applied = once(this.#worker, 'message');
     for (const command of [...commands, { kind: 'barrier' } as const]) this.#worker.postMessage(command);
     wake(this.#wakeFd);
+    await applied;
+  }
+
+  /** The commands take effect before the worker sees anything that comes in while `meanwhile` runs. */
+  async postBefore(meanwhile: () => Promise<void>, ...commands: readonly BalancerCommand[]): Promise<void> {
+    const gate = new Int32Array(new SharedArrayBuffer(4));
+    const held = once(this.#worker, 'message');
+    this.#worker.postMessage({ kind: 'hold', gate });
+    wake(this.#wakeFd);
+    await held;
+    const applied = this.post(...commands);
+    await meanwhile();
+    Atomics.store(gate, 0, 1);
+    Atomics.notify(gate, 0);
     await applied;
   }
 
@@ -170,6 +188,11 @@ export class Client {
     this.#socket.send(data);
   }
 
+  /** Sends, and resolves when the kernel has it. */
+  sent(data: string): Promise<void> {
+    return new Promise((resolve) => this.#socket.send(data, () => resolve()));
+  }
+
   async receive(): Promise<Buffer> {
     while (this.#answers.length === 0) await new Promise<void>((resolve) => (this.#arrived = resolve));
     return this.#answers.shift() as Buffer;
@@ -201,7 +224,10 @@ function runProxy(port: MessagePort, { wakeFd, counters, options }: Start): void
     for (let order = take(port); order !== undefined; order = take(port)) {
       if (order.kind === 'stop') loop.stop();
       else if (order.kind === 'barrier') port.postMessage('applied');
-      else proxy.handle(order);
+      else if (order.kind === 'hold') {
+        port.postMessage('held');
+        Atomics.wait(order.gate, 0, 0);
+      } else proxy.handle(order);
     }
   });
   loop.run();

@@ -414,5 +414,14 @@ for (const [vip, client, server] of [
     t.strictSame(await Promise.all(clients.map((one) => one.ask('moved'))), ['b:moved', 'b:moved'], 'U7');
     t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
     t.equal(client.includes(':'), vip.includes(':'));
+    const [one] = clients;
+    await rig.proxy.setEndpoints(0, a.endpoint(port), b.endpoint(port));
+    await rig.proxy.postBefore(
+      async () => one?.sent('queued'),
+      { kind: 'backend-set', backend: { id: 0, roundRobinSlot: 0, endpoints: [a.endpoint(port)] } },
+      { kind: 'endpoint-close', slots: [2] },
+    );
+    t.equal(String(await one?.receive()), 'a:queued', 'what a client sent as its endpoint went is not lost');
+    t.equal(rig.proxy.endpoint(2, ENDPOINT.flows), 0);
   });
 }
