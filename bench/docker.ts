@@ -1,6 +1,5 @@
 // `npm run bench:docker`: beside a real Docker Engine, in namespaces of its own: a published port of docker-proxy's and one of the
 // agent's to the same container, and the resolver of each in containers of one network. `-- --quick`: printed only. See README.md.
-import '../test/netns/support/docker-packages.ts';
 import { PEERS, requirePeers } from './docker/peers.ts';
 import { mayBeNode } from '../test/netns/support/node.ts';
 import { writeFileSync } from 'node:fs';

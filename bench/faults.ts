@@ -2,7 +2,6 @@
 // Everything runs in namespaces of its own, which end with this process, whatever ends it. See README.md.
 import { installPeers } from './install.ts';
 import { BenchError } from './processes.ts';
-import { needsLabPackages } from '../test/netns/support/lab-packages.ts';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -25,13 +24,8 @@ const REMOVAL = { recursive: true, force: true, maxRetries: 20, retryDelay: 100 
 /** What is missing here; undefined: nothing. */
 function obstacle(): string | undefined {
   if (process.getuid?.() !== 0) return 'labs are made of network namespaces, for which this must be root';
-  let missing: string | undefined;
-  const told = (message: string) => {
-    missing = message;
-  };
-  if (!needsLabPackages({ pass: told, fail: told })) return missing;
   try {
-    installPeers(['haproxy'], (text) => process.stdout.write(text));
+    installPeers(['haproxy', 'etcd-server', 'iproute2', 'nftables'], (text) => process.stdout.write(text));
   } catch (error) {
     if (error instanceof BenchError) return error.message;
     throw error;

@@ -1,6 +1,7 @@
 // The peers, from Debian's packages. Without one of them there is nothing to compare with, so that is a failure.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { installPackages } from '../test/support/debian.ts';
 import { BenchError } from './processes.ts';
 
 /** Package → a file that it brings, and how its program tells its version. */
@@ -13,12 +14,14 @@ const PACKAGES = {
   unbound: { file: '/usr/sbin/unbound', version: ['unbound', '-V'] },
   dnsperf: { file: '/usr/bin/dnsperf', version: ['dnsperf', '-h'] },
   'etcd-server': { file: '/usr/bin/etcd', version: ['etcd', '--version'] },
+  'docker.io': { file: '/usr/sbin/dockerd', version: undefined },
+  iptables: { file: '/usr/sbin/iptables', version: undefined },
+  'busybox-static': { file: '/bin/busybox', version: undefined },
+  iproute2: { file: '/bin/ip', version: undefined },
+  nftables: { file: '/usr/sbin/nft', version: undefined },
 } as const;
 
 export type Peer = keyof typeof PACKAGES;
-
-/** invoke-rc.d asks this program whether a freshly installed package may start its service (Debian policy, 9.3.3). */
-const POLICY = '/usr/sbin/policy-rc.d';
 
 /** Installs what is missing. Throws BenchError when that cannot be done. */
 export function installPeers(peers: readonly Peer[], say: (text: string) => void): void {
@@ -30,10 +33,11 @@ export function installPeers(peers: readonly Peer[], say: (text: string) => void
     );
   }
   say(`installing ${missing.join(', ')}\n`);
-  withoutServices(() => {
-    apt(['update', '-q']);
-    apt(['install', '-qy', '--no-install-recommends', ...missing]);
-  });
+  try {
+    installPackages(missing);
+  } catch (error) {
+    throw new BenchError(`install ${missing.join(' ')} by hand: ${String(error)}`, { cause: error });
+  }
   const absent = peers.filter((name) => !existsSync(PACKAGES[name].file));
   if (absent.length > 0) throw new BenchError(`apt-get brought no ${absent.join(', ')}`);
 }
@@ -60,28 +64,4 @@ export function peerVersions(peers: readonly Peer[]): readonly string[] {
     const number = /\d+\.\d+(\.\d+)*/.exec(`${stdout}${stderr}`)?.[0];
     return [`${name.replace(/-light|-base|-server/, '')} ${number ?? 'of unknown version'}`];
   });
-}
-
-function apt(args: readonly string[]): void {
-  try {
-    execFileSync('apt-get', args, { stdio: 'pipe', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
-  } catch (error) {
-    throw new BenchError(`apt-get ${args.join(' ')} failed; see its output above, or install the packages by hand`, {
-      cause: error,
-    });
-  }
-}
-
-/** None of the packages is to occupy port 53 or 80 of this machine just because it was measured here. */
-function withoutServices(install: () => void): void {
-  const own = !existsSync(POLICY);
-  if (own) {
-    writeFileSync(POLICY, '#!/bin/sh\nexit 101\n');
-    chmodSync(POLICY, 0o755);
-  }
-  try {
-    install();
-  } finally {
-    if (own) rmSync(POLICY);
-  }
 }

@@ -1,7 +1,6 @@
 // Importing this makes the process, and all that it starts, a machine of its own: no port, address or name of the real one is taken,
 // and all of it goes with the last process. It must be the first import that loads anything native.
 import { requirePeers } from './peers.ts';
-import '../../test/netns/support/lab-packages.ts';
 import { inOwnNetns } from '../../test/support/own-netns.ts';
 import { mayBeNode } from '../../test/netns/support/node.ts';
 import { mkdirSync } from 'node:fs';

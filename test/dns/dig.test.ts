@@ -9,7 +9,7 @@ import type { DnsCommand } from '../../src/dns/command.ts';
 import { type DnsWorker, startDnsWorker } from '../support/dns-worker.ts';
 import { addressReply, startMockUpstream } from '../support/mock-upstream.ts';
 import { unusedPort } from '../support/ports.ts';
-import { findProgram, needsPackages } from '../support/requirements.ts';
+import { findProgram, needsPrograms } from '../support/requirements.ts';
 
 const ZONE: readonly DnsCommand[] = [
   { kind: 'zone-add', network: 0, name: 'backend', subnets: ['10.64.0.0/24'] },
@@ -100,7 +100,7 @@ const GENREPORT: readonly (readonly [what: string, words: readonly string[], exp
 ];
 
 t.test('D16: genreport with dig, over UDP and over TCP', async (t) => {
-  if (!needsPackages(t, { dig: 'bind9-dnsutils' })) return;
+  if (!needsPrograms(t, 'dig')) return;
   const worker = await startDnsWorker();
   await worker.tell(...ZONE);
   for (const [what, words, expected] of GENREPORT) {
@@ -125,7 +125,7 @@ const RECORDS: readonly (readonly [asked: readonly string[], rcode: string, answ
 ];
 
 t.test('D1 D2 D4 D6: what dig reads in an answer, by type, and that nothing of it is asked for outside', async (t) => {
-  if (!needsPackages(t, { dig: 'bind9-dnsutils' })) return;
+  if (!needsPrograms(t, 'dig')) return;
   const upstream = await startMockUpstream((asked) => [addressReply(asked, '192.0.2.1')]);
   const worker = await startDnsWorker({ upstreams: [upstream] });
   await worker.tell(...ZONE);
@@ -141,7 +141,7 @@ t.test('D1 D2 D4 D6: what dig reads in an answer, by type, and that nothing of i
 });
 
 t.test('D15 D25: kdig: several questions on one connection, what is no question, a name in odd case', async (t) => {
-  if (!needsPackages(t, { kdig: 'knot-dnsutils', dig: 'bind9-dnsutils' })) return;
+  if (!needsPrograms(t, 'kdig', 'dig')) return;
   const upstream = await startMockUpstream((asked) => [addressReply(asked, '192.0.2.1')]);
   const worker = await startDnsWorker({ upstreams: [upstream] });
   await worker.tell(...ZONE);
@@ -248,7 +248,7 @@ async function startCannedUpstream(): Promise<{ readonly address: string; readon
 }
 
 t.test('D11 D12 D15 S2: ldns-testns as the upstream, which answers in its own spelling', async (t) => {
-  if (!needsPackages(t, { 'ldns-testns': 'ldnsutils', dig: 'bind9-dnsutils' })) return;
+  if (!needsPrograms(t, 'ldns-testns', 'dig')) return;
   const canned = await startCannedUpstream();
   const second = await startMockUpstream((asked) => [addressReply(asked, '192.0.2.2')]);
   const worker = await startDnsWorker({ upstreams: [canned, second] });

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import type { Resolution } from '../../src/api/schema.ts';
 import { startAgent } from '../support/agent.ts';
-import { needsPackages } from '../support/requirements.ts';
+import { needsPrograms } from '../support/requirements.ts';
 import { addressReply, startMockUpstream } from '../support/mock-upstream.ts';
 import { datagrams } from './support/clients.ts';
 import { untilServing } from './support/mesh.ts';
@@ -27,7 +27,7 @@ const DUAL = 'shop_dual';
 
 t.test('names in containers, by dig and curl', async (t) => {
   if (!(await mayBeNode(t))) return;
-  if (!needsPackages(t, { dig: 'bind9-dnsutils', curl: 'curl' })) return;
+  if (!needsPrograms(t, 'dig', 'curl')) return;
   const upstream = await startMockUpstream(() => []);
   const agent = await startAgent({ stacks: { shop: STACK }, args: ['--upstream', `127.0.0.1:${upstream.port}`] });
   const [shell, web] = await Promise.all([startServer(agent, 'shell'), startServers(agent, 'web', 2)]);

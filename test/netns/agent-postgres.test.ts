@@ -4,10 +4,11 @@ import './support/node.ts';
 import t from 'tap';
 import { startAgent } from '../support/agent.ts';
 import { tryTcp } from '../support/netns.ts';
+import { needsPrograms } from '../support/requirements.ts';
 import { lookup, summary } from './support/clients.ts';
 import { endpoints, vipOf } from './support/mesh.ts';
 import { mayBeNode } from './support/node.ts';
-import { needsPostgres, postgresCommand } from './support/postgres.ts';
+import { postgresCommand } from './support/postgres.ts';
 import { spawnRun, startServer, until } from './support/tasks.ts';
 
 const BACKEND = `services:
@@ -31,7 +32,7 @@ networks:
 const PORT = 5432;
 
 t.test('PostgreSQL by name', async (t) => {
-  if (!needsPostgres(t) || !(await mayBeNode(t))) return;
+  if (!needsPrograms(t, 'postgres', 'initdb', 'psql') || !(await mayBeNode(t))) return;
   const agent = await startAgent({ stacks: { shop: SHOP, bank: BANK }, args: ['--drain', '0s'] });
   for (const stack of ['shop', 'bank'])
     spawnRun(agent, ['--service', `${stack}_postgres`, '--network', `${stack}_backend`, '--', ...postgresCommand()]);

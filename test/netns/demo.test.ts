@@ -1,12 +1,10 @@
 // What `npm start` runs: it starts, what it says to try works word for word, and it leaves nothing behind.
-import { needsPostgres } from './support/postgres.ts';
-import { needsDemoPackages } from './support/demo-packages.ts';
 import { mayHaveLab } from './support/lab.ts';
 import { chmodSync, existsSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import t, { type Test } from 'tap';
 import { endWithProcess, run } from '../support/agent.ts';
-import { findProgram } from '../support/requirements.ts';
+import { findProgram, needsPrograms } from '../support/requirements.ts';
 import { watchTraces } from './support/lab-command.ts';
 import { commandsIn, inheritorsOf, killAll, startShown, typed } from './support/shown.ts';
 import { until } from './support/tasks.ts';
@@ -33,7 +31,7 @@ const OF_ONE_NODE: readonly (readonly [RegExp, RegExp])[] = [
 ];
 
 t.test('the demo', async (t) => {
-  if (!needsPostgres(t) || !needsDemoPackages(t) || !(await mayHaveLab(t))) return;
+  if (!needsPrograms(t, 'postgres', 'initdb', 'psql', 'dig', 'curl') || !(await mayHaveLab(t))) return;
   const nothingIsLeft = watchTraces();
   const folder = process.env.TMPDIR ?? '';
   // PostgreSQL's own user has its data in there.

@@ -1,10 +1,10 @@
 // Docker's own client against an agent: every command that concerns the network, as somebody who knows Docker types it.
-import './support/docker-packages.ts';
 import './support/node.ts';
 import t from 'tap';
 import { ask } from '../api/world.ts';
 import { startAgent } from '../support/agent.ts';
-import { dockerClient, hasDockerClient } from './support/docker-client.ts';
+import { needsPrograms } from '../support/requirements.ts';
+import { dockerClient } from './support/docker-client.ts';
 import { mayBeNode } from './support/node.ts';
 import { startServer } from './support/tasks.ts';
 
@@ -18,7 +18,7 @@ interface Shown {
 }
 
 t.test('docker', async (t) => {
-  if (!(await mayBeNode(t)) || !hasDockerClient(t)) return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'docker')) return;
   const agent = await startAgent({ args: ['--drain', '0s', '--node-name', 'alpha'] });
   const docker = dockerClient(agent);
   const inspect = async (kind: string, name: string) => {

@@ -1,6 +1,5 @@
 // A Compose project on a network of Docker's, as `docker compose up` makes it: its containers become tasks, reach each other by name
 // through VIPs, and find by name whom only Docker knows.
-import './support/docker-packages.ts';
 import './support/node.ts';
 import t from 'tap';
 import { startAgent } from '../support/agent.ts';

@@ -1,6 +1,5 @@
 // Containers come and go under load, and the engine and the agent are killed and started again, in both orders: no new connection
 // is refused while there is an agent, and no task is there twice or without its container.
-import './support/docker-packages.ts';
 import './support/node.ts';
 import t, { type Test } from 'tap';
 import { type Agent, startAgent } from '../support/agent.ts';

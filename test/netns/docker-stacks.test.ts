@@ -1,6 +1,5 @@
 // Stack files as people have them: `docker stack deploy` and `vipmesh stack deploy` make the same of each, again changes
 // nothing, and an edit changes only what it is about.
-import './support/docker-packages.ts';
 import './support/node.ts';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +7,8 @@ import t, { type Test } from 'tap';
 import type { DockerNetwork, DockerService } from '../../src/api/schema.ts';
 import { ask } from '../api/world.ts';
 import { type Agent, startAgent } from '../support/agent.ts';
-import { type DockerClient, dockerClient, hasDockerClient } from './support/docker-client.ts';
+import { needsPrograms } from '../support/requirements.ts';
+import { type DockerClient, dockerClient } from './support/docker-client.ts';
 import { mayBeNode } from './support/node.ts';
 
 /** Tests run in the project's directory; the corpus is not compiled. */
@@ -43,7 +43,7 @@ const FILES: readonly { readonly file: string; readonly onlyHere?: Readonly<Reco
 ];
 
 t.test('stack files', async (t) => {
-  if (!(await mayBeNode(t)) || !hasDockerClient(t)) return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'docker')) return;
   const agent = await startAgent({ args: ['--drain', '0s', '--allow-plaintext-overlays'] });
   Object.assign(process.env, ENVIRONMENT);
   const docker = dockerClient(agent, ENVIRONMENT);
@@ -106,7 +106,7 @@ async function edits(t: Test, docker: DockerClient, agent: Agent): Promise<void>
 }
 
 t.test('networks that ask for encryption', async (t) => {
-  if (!(await mayBeNode(t)) || !hasDockerClient(t)) return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'docker')) return;
   const agent = await startAgent({ args: ['--drain', '0s'] });
   const docker = dockerClient(agent);
   const path = copyOf('two-tier', agent);

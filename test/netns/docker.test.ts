@@ -1,5 +1,4 @@
 // Containers of a real Docker Engine become tasks.
-import './support/docker-packages.ts';
 import './support/node.ts';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';

@@ -10,7 +10,7 @@ import { LinuxKernel } from '../../src/netlink/linux-kernel.ts';
 import { makeFolder, type Outcome, run, startAgent } from '../support/agent.ts';
 import { ip } from '../support/builders.ts';
 import { startMockUpstream } from '../support/mock-upstream.ts';
-import { findProgram, needsPackages } from '../support/requirements.ts';
+import { findProgram, needsPrograms } from '../support/requirements.ts';
 import { untilServing } from './support/mesh.ts';
 import { kernelState, mayBeNode } from './support/node.ts';
 import { startServer } from './support/tasks.ts';
@@ -78,8 +78,7 @@ async function setUp(namespace: Namespace, link: string, address: string): Promi
 }
 
 t.test('doctor', async (t) => {
-  if (!(await mayBeNode(t)) || !needsPackages(t, { nft: 'nftables', setpriv: 'util-linux', prlimit: 'util-linux' }))
-    return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'nft', 'setpriv', 'prlimit')) return;
   const kernel = new LinuxKernel();
   t.teardown(() => kernel.close());
   const env = { VIPMESH_UPSTREAM: await startUpstream() };

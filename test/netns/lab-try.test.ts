@@ -1,7 +1,7 @@
 // What `vipmesh lab up` says to try works word for word.
-import { needsDemoPackages } from './support/demo-packages.ts';
 import { adoptLab, mayHaveLab } from './support/lab.ts';
 import t from 'tap';
+import { needsPrograms } from '../support/requirements.ts';
 import { httpGet } from './support/clients.ts';
 import { lab, watchTraces } from './support/lab-command.ts';
 import { commandsIn, typed } from './support/shown.ts';
@@ -21,7 +21,7 @@ const WANTED: readonly (readonly [RegExp, RegExp])[] = [
 ];
 
 t.test('what lab up says to try', async (t) => {
-  if (!needsDemoPackages(t) || !(await mayHaveLab(t))) return;
+  if (!needsPrograms(t, 'dig', 'curl') || !(await mayHaveLab(t))) return;
   const isGone = watchTraces();
   const { code, stdout: text, stderr } = await lab('up');
   t.equal(code, 0, stderr);

@@ -8,7 +8,7 @@ import { connectUdp } from '../../src/native/datagram-socket.ts';
 import { close, send } from '../../src/native/libc.ts';
 import { Neighbours } from '../../src/native/neighbours.ts';
 import { createNetns, deleteNetns } from '../../src/native/netns.ts';
-import { needsPackages, needsRoot } from '../support/requirements.ts';
+import { needsPrograms, needsRoot } from '../support/requirements.ts';
 
 const BYTE = Buffer.alloc(1);
 /** Refuses questions for addresses, and lets everything else in. */
@@ -43,7 +43,7 @@ function neighbour(t: Test, addresses: readonly string[]): string {
 
 t.test('what answers is not asked for', async (t) => {
   if (!needsRoot(t, 'it makes network namespaces') || !t.ok(inOwnNetns)) return;
-  if (!needsPackages(t, { nft: 'nftables', ip: 'iproute2' })) return;
+  if (!needsPrograms(t, 'nft', 'ip')) return;
   const known = ['198.18.0.2', 'fd00:18::2'];
   const others = ['198.18.0.3', 'fd00:18::3'];
   const all = [...known, ...others];

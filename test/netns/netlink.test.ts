@@ -12,7 +12,7 @@ import { NetlinkSocket } from '../../src/netlink/socket.ts';
 import { egressRuleset } from '../../src/overlay/egress.ts';
 import { guardRuleset } from '../../src/overlay/guard.ts';
 import { ip, subnet } from '../support/builders.ts';
-import { needsPackages, needsRoot } from '../support/requirements.ts';
+import { needsPrograms, needsRoot } from '../support/requirements.ts';
 
 const why = 'it makes network namespaces and links';
 const MAC = '02:42:0a:40:00:02' as MacAddress;
@@ -256,7 +256,7 @@ t.test('changes are told, of links and of nftables', async (t) => {
 });
 
 t.test('more changes at once than notices have room for', async (t) => {
-  if (!needsRoot(t, why) || !t.ok(inOwnNetns) || !needsPackages(t, { ip: 'iproute2' })) return;
+  if (!needsRoot(t, why) || !t.ok(inOwnNetns) || !needsPrograms(t, 'ip')) return;
   const kernel = new LinuxKernel();
   const told = new EventEmitter();
   const stop = kernel.own.watch((notice) => told.emit(notice.kind));
@@ -282,7 +282,7 @@ t.test('more changes at once than notices have room for', async (t) => {
 });
 
 t.test('a process that ends with a socket open and notices waiting ends well', async (t) => {
-  if (!needsRoot(t, why) || !needsPackages(t, { ip: 'iproute2' })) return;
+  if (!needsRoot(t, why) || !needsPrograms(t, 'ip')) return;
   const script = fileURLToPath(new URL('../support/netlink-leaver.js', import.meta.url));
   t.match(spawnSync(process.execPath, [script]), { status: 0, signal: null });
 });

@@ -7,11 +7,12 @@ import { closeNetns, openNetns } from '../../src/native/netns.ts';
 import { close } from '../../src/native/libc.ts';
 import { createClient } from '../../src/api/client.ts';
 import { hasWaiting, isConnected, knock, serveTcp, tryTcp } from '../support/netns.ts';
+import { needsPrograms } from '../support/requirements.ts';
 import { api, lookup, summary } from './support/clients.ts';
 import { Capture } from './support/frames.ts';
 import { Attacher, type Hollow, makeHollows, type Place, removeHollows } from './support/hollow.ts';
 import { endpointsOf } from './support/lab-mesh.ts';
-import { needsPostgres, postgresCommand } from './support/postgres.ts';
+import { postgresCommand } from './support/postgres.ts';
 import { spawnRun, startServer, until } from './support/tasks.ts';
 
 /** Stack → its network `back`. Two have the same addresses, and one has those of the nodes. */
@@ -124,7 +125,7 @@ function waysTo(target: Container): readonly Place[] {
 }
 
 t.test('containers of six networks on three nodes', async (t) => {
-  if (!needsPostgres(t) || !(await mayHaveLab(t))) return;
+  if (!needsPrograms(t, 'postgres', 'initdb', 'psql') || !(await mayHaveLab(t))) return;
   const mesh = await startLab();
   const all = await makeContainers(t, mesh);
   const first = mesh.node(1);

@@ -7,7 +7,7 @@ import t from 'tap';
 import { close } from '../../src/native/libc.ts';
 import { network as anyNetwork } from '../support/builders.ts';
 import { serveTcp, transfer } from '../support/netns.ts';
-import { findProgram, needsPackages } from '../support/requirements.ts';
+import { findProgram, needsPrograms } from '../support/requirements.ts';
 import { Capture } from './support/frames.ts';
 import { bridgeOn, Nodes, overlay, serviceOn } from './support/nodes.ts';
 
@@ -37,7 +37,7 @@ const CASES = [
 
 for (const { name, mtu, prefix, network, inner } of CASES) {
   t.test(`${name}: 32 MiB go through, in packets that fit`, async (t) => {
-    if (!(await mayBeNode(t)) || !needsPackages(t, { ip: 'iproute2' })) return;
+    if (!(await mayBeNode(t)) || !needsPrograms(t, 'ip')) return;
     const nodes = await Nodes.make(t, 2, { mtu, prefix });
     nodes.put({ kind: 'network', after: network }, { kind: 'service', after: serviceOn(network) });
     for (const node of nodes.nodes) {
@@ -65,7 +65,7 @@ for (const { name, mtu, prefix, network, inner } of CASES) {
 }
 
 t.test('a change of the underlay reaches all links', async (t) => {
-  if (!(await mayBeNode(t)) || !needsPackages(t, { ip: 'iproute2' })) return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'ip')) return;
   const nodes = await Nodes.make(t, 1);
   const [node] = nodes.nodes;
   if (node === undefined) return;

@@ -8,7 +8,7 @@ import { PORT_TABLE, linkLocalOf, macOf } from '../../src/overlay/names.ts';
 import type { FramesDropped } from '../../src/overlay/networks.ts';
 import { ip, network as anyNetwork } from '../support/builders.ts';
 import { ping, receiveUdp, sendUdp, serveTcp, serveUdp, tryTcp } from '../support/netns.ts';
-import { needsPackages } from '../support/requirements.ts';
+import { needsPrograms } from '../support/requirements.ts';
 import { Capture, claimFrame, sendFrame, udpFrame, vxlanPacket } from './support/frames.ts';
 import { bridgeOn, type Nodes, overlay } from './support/nodes.ts';
 import { eventually, meshOf, serverIn } from './support/overlay-mesh.ts';
@@ -85,7 +85,7 @@ t.test('a container sends in its own name only', async (t) => {
 });
 
 t.test('what is in order is never dropped: ND, ARP, VIPs, the node itself, several nodes', async (t) => {
-  if (!(await mayBeNode(t)) || !needsPackages(t, { ip: 'iproute2' })) return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'ip')) return;
   const nodes = await meshOf(t, 2, [back], { vip: VIP });
   const a = await nodes.run(1, back, '10.64.0.2', 'fd00:64::2');
   const b = await nodes.run(1, back, '10.64.0.3', 'fd00:64::3');
@@ -196,7 +196,7 @@ t.test('nodes whose tunnels are over IPv6', async (t) => {
 });
 
 t.test('a table that something else removes or changes is made anew, and the count goes on', async (t) => {
-  if (!(await mayBeNode(t)) || !needsPackages(t, { nft: 'nftables' })) return;
+  if (!(await mayBeNode(t)) || !needsPrograms(t, 'nft')) return;
   const nodes = await meshOf(t, 1, [back], { vip: VIP });
   const a = await nodes.run(1, back, '10.64.0.2');
   const b = await nodes.run(1, back, '10.64.0.3');

@@ -7,7 +7,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { type Agent, startAgent } from '../support/agent.ts';
-import { needsPackages, needsRoot } from '../support/requirements.ts';
+import { needsPrograms, needsRoot } from '../support/requirements.ts';
 import { ask } from '../support/tcp-rig.ts';
 
 function ip(...words: string[]): void {
@@ -63,7 +63,7 @@ async function untilSaid(host: string, port: number, expected: string): Promise<
 }
 
 t.test('addresses and interfaces that are not there, then are', async (t) => {
-  if (!needsRoot(t, 'to give a node addresses') || !needsPackages(t, { ip: 'iproute2' })) return;
+  if (!needsRoot(t, 'to give a node addresses') || !needsPrograms(t, 'ip')) return;
   t.ok(inOwnNetns, 'this process is a node of its own');
   ip('link', 'set', 'lo', 'up');
   ip('link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'eth10');

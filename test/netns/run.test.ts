@@ -8,7 +8,7 @@ import t, { type Test } from 'tap';
 import { probeHttp, probeTcp } from '../../src/health/probes.ts';
 import type { IpAddress } from '../../src/model/address.ts';
 import { closeNetns, createNetns, deleteNetns, openNetns } from '../../src/native/netns.ts';
-import { needsPackages, needsRoot } from '../support/requirements.ts';
+import { needsPrograms, needsRoot } from '../support/requirements.ts';
 import { StubAgent } from '../support/stub-agent.ts';
 
 const PROGRAM = fileURLToPath(new URL('../support/run-command.js', import.meta.url));
@@ -116,7 +116,7 @@ t.test('a namespace that is not there is one clear line', async (t) => {
 });
 
 function mayRun(t: Test): boolean {
-  return needsRoot(t, 'containers are network and mount namespaces') && needsPackages(t, { ip: 'iproute2' });
+  return needsRoot(t, 'containers are network and mount namespaces') && needsPrograms(t, 'ip');
 }
 
 function nodeFiles(): readonly string[] {

@@ -5,7 +5,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, 
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findProgram, needsPackages } from './requirements.ts';
+import { findProgram, needsPrograms } from './requirements.ts';
 
 /** The part of a tap test that is used here. */
 interface Owner {
@@ -21,12 +21,9 @@ export interface EtcdOptions {
   readonly flags?: readonly string[];
 }
 
-/** True when etcd is there. A service that Debian's package started by itself is stopped again. */
+/** True when etcd is there; otherwise has said why the test did not run. */
 export function needsEtcd(t: Owner): boolean {
-  const installedNow = findProgram('etcd') === undefined;
-  if (!needsPackages(t, { etcd: 'etcd-server', openssl: 'openssl', setpriv: 'util-linux' })) return false;
-  if (installedNow) spawnSync('service', ['etcd', 'stop'], { stdio: 'ignore' });
-  return true;
+  return needsPrograms(t, 'etcd', 'openssl', 'setpriv');
 }
 
 /** A cluster of one, ready. `needsEtcd` comes before. */

@@ -1,6 +1,6 @@
-// What a test needs from the machine. Root and Debian packages are taken care of where that is possible; otherwise the
-// test is skipped by name, and where CI=true a skip is a failure, so that nothing looks passed that did not run.
-import { execFileSync, spawnSync } from 'node:child_process';
+// What a test needs from the machine. Debian's packages were installed before the first test where that is possible
+// (install-packages.ts); what is missing all the same makes a test skip by name, and where CI=true a skip is a failure, so that
+// nothing looks passed that did not run.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -10,6 +10,29 @@ interface Skippable {
   fail(message: string): unknown;
 }
 
+/** Every program that tests run, and the Debian package that brings it. */
+const PACKAGES = {
+  busybox: 'busybox-static',
+  curl: 'curl',
+  dig: 'bind9-dnsutils',
+  docker: 'docker.io',
+  dockerd: 'docker.io',
+  etcd: 'etcd-server',
+  initdb: 'postgresql',
+  ip: 'iproute2',
+  iptables: 'iptables',
+  kdig: 'knot-dnsutils',
+  'ldns-testns': 'ldnsutils',
+  nft: 'nftables',
+  openssl: 'openssl',
+  postgres: 'postgresql',
+  prlimit: 'util-linux',
+  psql: 'postgresql',
+  setpriv: 'util-linux',
+} as const;
+
+export type Program = keyof typeof PACKAGES;
+
 export const isRoot = process.getuid?.() === 0;
 
 /** True when the process is root; otherwise says why the test did not run. */
@@ -18,17 +41,15 @@ export function needsRoot(t: Skippable, why: string): boolean {
   return refuse(t, `needs root: ${why}`);
 }
 
-/** True when all of these Debian packages' programs are there, installed now if need be. */
-export function needsPackages(t: Skippable, packages: Readonly<Record<string, string>>): boolean {
-  const missing = () => [
-    ...new Set(
-      Object.entries(packages).flatMap(([program, name]) => (findProgram(program) === undefined ? [name] : [])),
-    ),
-  ];
-  if (missing().length === 0) return true;
-  if (isRoot && findProgram('apt-get') !== undefined) install(missing());
-  const still = missing();
-  return still.length === 0 || refuse(t, `needs the Debian packages ${still.join(', ')}`);
+/** True when all of these are there; otherwise says why the test did not run. */
+export function needsPrograms(t: Skippable, ...programs: readonly Program[]): boolean {
+  const missing = missingPackages(programs);
+  return missing.length === 0 || refuse(t, `needs the Debian packages ${missing.join(', ')}`);
+}
+
+/** The packages without which some of these programs are not there. */
+export function missingPackages(programs: readonly Program[] = Object.keys(PACKAGES) as Program[]): readonly string[] {
+  return [...new Set(programs.filter((one) => findProgram(one) === undefined).map((one) => PACKAGES[one]))];
 }
 
 /** The path of a program, also of those that Debian keeps out of PATH (PostgreSQL's servers, /usr/sbin). */
@@ -37,22 +58,6 @@ export function findProgram(program: string): string | undefined {
   const versions = existsSync(postgres) ? readdirSync(postgres).map((version) => join(postgres, version, 'bin')) : [];
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', ...versions];
   return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
-}
-
-function install(names: readonly string[]): void {
-  const options = {
-    stdio: 'ignore',
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    timeout: 300_000,
-  } as const;
-  // Two test files may want to install at once: apt waits for the lock instead of failing.
-  const lock = ['-o', 'DPkg::Lock::Timeout=240'];
-  spawnSync('apt-get', [...lock, 'update', '-q'], options);
-  try {
-    execFileSync('apt-get', [...lock, 'install', '-y', '-q', '--no-install-recommends', ...names], options);
-  } catch {
-    // The caller looks at what is there, and says what is missing.
-  }
 }
 
 function refuse(t: Skippable, why: string): false {

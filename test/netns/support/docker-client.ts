@@ -2,17 +2,12 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Agent, Outcome } from '../../support/agent.ts';
-import { findProgram, needsPackages } from '../../support/requirements.ts';
+import { findProgram } from '../../support/requirements.ts';
 
 /** Debian's own before any other that is on the PATH. */
 const DEBIAN = '/usr/bin/docker';
 /** Who waits this long waits for ever: for a task that nobody starts, say. */
 const COMMAND_TIMEOUT_MS = 60_000;
-
-/** True when there is a client; otherwise has said why the test did not run. */
-export function hasDockerClient(t: Parameters<typeof needsPackages>[0]): boolean {
-  return needsPackages(t, { docker: 'docker.io' });
-}
 
 export interface DockerClient {
   (...words: string[]): Promise<Outcome>;

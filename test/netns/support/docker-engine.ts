@@ -1,5 +1,5 @@
 // A real Docker Engine for one test file or bench, in the network and mount namespaces that the test's process has made its own (node.ts),
-// with an image that is made here. Nothing is pulled, and nothing of it is left. The file imports docker-packages.ts first.
+// with an image that is made here. Nothing is pulled, and nothing of it is left.
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {

@@ -1,6 +1,5 @@
 // A lab for tests (`vipmesh lab`), and faults to put into it. The test's process is the lab's first node. Importing this gives it a
 // /run of its own, so that labs of tests that run beside each other do not meet; it must be the first import of a test file.
-import { needsLabPackages } from './lab-packages.ts';
 import { mayBeNode } from './node.ts';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,7 +29,7 @@ import { closeNetns, openNetns, OWN_NETNS } from '../../../src/native/netns.ts';
 import { systemProcesses } from '../../../src/tasks/process-table.ts';
 import { endWithProcess, type LogLine, type Outcome, run } from '../../support/agent.ts';
 import { inOwnNetns } from '../../support/own-netns.ts';
-import { findProgram } from '../../support/requirements.ts';
+import { findProgram, needsPrograms } from '../../support/requirements.ts';
 import { httpGet } from './clients.ts';
 import { killProcesses, labWorld, processesOf } from './lab-world.ts';
 import type { Runner } from './tasks.ts';
@@ -316,7 +315,7 @@ export class Etcd {
 
 /** True when there can be labs here; otherwise has said why the test did not run. */
 export async function mayHaveLab(t: Parameters<typeof mayBeNode>[0]): Promise<boolean> {
-  return (await mayBeNode(t)) && needsLabPackages(t);
+  return (await mayBeNode(t)) && needsPrograms(t, 'ip', 'nft', 'etcd');
 }
 
 /** Resolves when every agent is ready. It is taken down when the test ends. */
