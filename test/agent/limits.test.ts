@@ -54,13 +54,13 @@ t.test('a service with limits', async (t) => {
     const third = await open(port);
     t.same([third.served, await third.ended], [false, 'ECONNRESET']);
     t.equal(await metric('vipmesh_service_limit_refusals_total', 'web', 'max-connections'), 1);
-    await does('service', 'update', '--max-connections', 'off', '--idle-timeout', '300ms', 'web');
+    await does('service', 'update', '--max-connections', 'off', '--idle-timeout', '1s', 'web');
     const { served, ended } = await open(port);
     t.ok(served);
     t.equal(await ended, 'ECONNRESET');
     t.equal(await metric('vipmesh_service_limit_ends_total', 'web', 'idle-timeout'), 1, 'of the others none is cut');
     const [shown] = await agent.json<{ Spec: { Vipmesh: { Limits?: object } } }[]>('service', 'inspect', 'web');
-    t.same(shown?.Spec.Vipmesh.Limits, { IdleTimeout: 300_000_000 });
+    t.same(shown?.Spec.Vipmesh.Limits, { IdleTimeout: 1_000_000_000 });
     await does('service', 'update', '--idle-timeout', 'off', 'web');
     const [then] = await agent.json<{ Spec: { Vipmesh: { Limits?: object } } }[]>('service', 'inspect', 'web');
     t.notOk(then?.Spec.Vipmesh.Limits);
@@ -77,7 +77,7 @@ services:
     ports: ["${port}:80"]
     x-vipmesh:
       endpoints: ["${endpoint}"]
-      limits: { max_connections_per_client: 1, max_duration: 300ms }
+      limits: { max_connections_per_client: 1, max_duration: 1s }
 `,
     );
     await does('stack', 'deploy', '-c', file, 'shop');

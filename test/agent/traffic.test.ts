@@ -71,6 +71,9 @@ services:
   const first = await talk(tcp, 'hello');
   const second = await talk(tcp, 'hello, world');
   const flow = await udpTalk(udp, 'who?');
+  // Who comes back after an answer is listed for two minutes, not for half of one.
+  flow.send('you?');
+  await once(flow, 'message');
 
   await t.test('conn ls: each with its client, endpoint, age, bytes and state', async (t) => {
     const rows = await list(agent);
@@ -94,8 +97,8 @@ services:
         Client: `127.0.0.1:${flow.address().port}`,
         Frontend: `127.0.0.1:${udp}`,
         Endpoint: `127.0.0.1:${datagrams}`,
-        BytesToEndpoint: '4',
-        BytesToClient: '4',
+        BytesToEndpoint: '8',
+        BytesToClient: '8',
         State: 'open',
       },
     );
@@ -177,7 +180,7 @@ services:
     t.equal(of('connections_total', 'shop_web'), 305);
     t.equal(of('connections_open', 'shop_web'), 1);
     t.ok((of('bytes_to_endpoint_total', 'shop_web') ?? 0) > 1 << 20);
-    t.equal(of('bytes_to_client_total', 'shop_dns'), 4);
+    t.equal(of('bytes_to_client_total', 'shop_dns'), 8);
     t.equal(of('connections_open', 'shop_dns'), 1);
     t.equal(of('connect_failures_total', 'shop_dead'), 1);
     t.equal(of('connections_refused_total', 'shop_dead'), 1);

@@ -30,9 +30,9 @@ t.test('a full table forgets whoever was away longest', async (t) => {
   );
 });
 
-t.test('thousands of clients are told apart', async () => {
+t.test('hundreds of clients are told apart', async () => {
   fc.assert(
-    fc.property(fc.uniqueArray(fc.integer(), { minLength: 1, maxLength: 2000 }), (clients) => {
+    fc.property(fc.uniqueArray(fc.integer(), { minLength: 1, maxLength: 500 }), (clients) => {
       const table = new AffinityTable(new SharedArrayBuffer(AFFINITY_BYTES));
       for (const [slot, client] of clients.entries()) table.set(9, client, slot, 1000);
       const wrong = clients.filter((client, slot) => ![slot, -1].includes(table.find(9, client, 1)));

@@ -157,10 +157,10 @@ t.test('half-closed for too long is reset, unless the other side still sends', a
   t.match(bench.counters.service(0), { endedIdle: 0, endedOld: 0, endedHalfClosed: 2 });
   bench.destroy();
 
-  let ended = false;
+  let ended: Fd | undefined;
   const { busy, quiet } = quietAndBusy({ halfClosedTimeoutMs: SHORT_MS, maxDurationMs: 3 * SHORT_MS }, (one) => {
-    if (!ended) shutdown(one.client, SHUT_WR);
-    ended = true;
+    if (ended !== one.client) shutdown(one.client, SHUT_WR);
+    ended = one.client;
     send(one.served, Buffer.from('x'), 1, 0);
   });
   t.same([quiet?.[0], busy?.[1]], [-ECONNRESET, 0], 'it has outlived the half-closed timeout by twice as much');

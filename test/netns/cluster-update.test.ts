@@ -28,7 +28,16 @@ t.test('H9: a rolling update loses nothing', async (t) => {
   if (!(await mayHaveLab(t))) return;
   const mesh = await startLab();
   const [one, two] = [mesh.node(1), mesh.node(2)];
-  const words = ['-p', `${HTTP_PORT}:8000`, '--health-http', '/health', '--health-interval', '200ms'];
+  const words = [
+    '-p',
+    `${HTTP_PORT}:8000`,
+    '--health-http',
+    '/health',
+    '--health-interval',
+    '200ms',
+    '--health-timeout',
+    '20s',
+  ];
   await does(one, 'service', 'create', '--name', 'web', ...words);
   const olds = await Promise.all(Array.from({ length: TASKS }, (_, number) => startHealthy(mesh, number)));
   const loads = [one, two].map((node) =>

@@ -78,11 +78,7 @@ t.test('the demo', async (t) => {
     await killed.says(TRIED);
     await killed.stop('SIGKILL');
     const next = startShown(['demo']);
-    await until(
-      'the former one is gone',
-      () => existsSync('/run/netns/vmlab-demo-node2'),
-      (there) => !there,
-    );
+    await next.says(/^Starting three nodes/);
     await until('the next one is being made', () => existsSync('/run/netns/vmlab-demo-node2'), Boolean);
     t.equal(await next.stop('SIGINT'), 0, next.text());
     isGone(t, 'kill -9, and ctrl-C at the next start');

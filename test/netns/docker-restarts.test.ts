@@ -57,7 +57,7 @@ t.test('a Compose project under load', async (t) => {
     await web(3);
     await untilEligible(agent, 'shop-web-1', 'shop-web-2', 'shop-web-3', 'shop-api-1');
     await going.begun(20);
-    await docker.run('stop', '-t', '1', 'shop-web-3');
+    await docker.run('stop', '-t', '5', 'shop-web-3');
     await untilEligible(agent, 'shop-web-1', 'shop-web-2', 'shop-api-1');
     await going.begun(20);
     t.same(failures(await going.stop()), {}, 'nobody notices a container that is stopped');

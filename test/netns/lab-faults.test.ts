@@ -6,6 +6,9 @@ import { httpGet } from './support/clients.ts';
 import { status } from './support/lab-command.ts';
 import { until } from './support/tasks.ts';
 
+/** Six questions for a connection, each lost with one in five, take 63 s. */
+const LOSS_PATIENCE_MS = 120_000;
+
 t.test('faults', async (t) => {
   if (!(await mayHaveLab(t))) return;
   const mesh = await startLab();
@@ -24,7 +27,9 @@ t.test('faults', async (t) => {
   t.equal(reach(), 'nobody', 'everything is lost');
   two.lose(20);
   await until('what was lost is forgotten', reach, (met) => met === 'connected');
-  const answers = await Promise.all(Array.from({ length: 20 }, () => httpGet(one.netns, two.address, 8000)));
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, () => httpGet(one.netns, two.address, 8000, '/', LOSS_PATIENCE_MS)),
+  );
   t.same(
     answers.filter((text) => !text.startsWith('node2')),
     [],

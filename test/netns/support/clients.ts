@@ -20,12 +20,18 @@ export function connectFrom(netns: number, address: string, port: number): Socke
 }
 
 /** The answer to one HTTP request on a connection of its own, or the name of the error. */
-export function httpGet(netns: number, address: string, port: number, path = '/'): Promise<string> {
+export function httpGet(
+  netns: number,
+  address: string,
+  port: number,
+  path = '/',
+  timeout = GIVE_UP_MS,
+): Promise<string> {
   const socket = netns === OWN_NETNS ? undefined : connectFrom(netns, address, port);
   if (typeof socket === 'string') return Promise.resolve(socket);
   return new Promise((resolve) => {
     const where = socket === undefined ? { host: address, port, agent: false } : { createConnection: () => socket };
-    const outgoing = request({ ...where, path, headers: { connection: 'close' }, timeout: GIVE_UP_MS }, (response) => {
+    const outgoing = request({ ...where, path, headers: { connection: 'close' }, timeout }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', (error) => resolve(codeOf(error)));

@@ -13,6 +13,8 @@ const PORT_NAME = 'web';
 const PORT = 80;
 const LOOK_AGAIN_MS = 20;
 const CHECK_EVERY_NS = 50_000_000;
+/** A refusal comes at once, and a busy machine is no failure. */
+const CHECK_TIMEOUT_NS = 20_000_000_000;
 
 interface Endpoint {
   readonly id: string;
@@ -220,7 +222,7 @@ export class AilingService implements Churning {
       Vipmesh: {
         Endpoints: [{ Address: this.#address, TargetPort: PORT, Port: this.#port }],
         Expose: [{ Protocol: 'tcp', Port: PORT }],
-        Health: { TCP: { Port: PORT }, Interval: CHECK_EVERY_NS, Timeout: CHECK_EVERY_NS, Retries: 1 },
+        Health: { TCP: { Port: PORT }, Interval: CHECK_EVERY_NS, Timeout: CHECK_TIMEOUT_NS, Retries: 1 },
       },
     });
     this.#exists = true;
