@@ -21,8 +21,8 @@ export const CONNECTION_ENDS = [
 ] as const;
 export type ConnectionEnd = (typeof CONNECTION_ENDS)[number];
 
-export type AttemptFailure = Failure | 'no source port';
-const ATTEMPT_FAILURES: readonly AttemptFailure[] = ['refused', 'silent', 'reset', 'no source port'];
+export type AttemptFailure = Failure | 'no source port' | 'left';
+const ATTEMPT_FAILURES: readonly AttemptFailure[] = ['refused', 'silent', 'reset', 'no source port', 'left'];
 
 export interface FailedAttempt {
   /** The endpoint's. */

@@ -48,6 +48,14 @@ export class AttemptQueue {
     return this.firstIsCurrent && ((this.#connections.flags[this.firstFd] as number) & FLAG.connecting) !== 0;
   }
 
+  /** Those that are still being made. */
+  connecting(): readonly Fd[] {
+    const { begunAt, flags } = this.#connections;
+    return this.#fds.filter(
+      (fd, i) => i >= this.#head && begunAt[fd] === this.#begins[i] && ((flags[fd] as number) & FLAG.connecting) !== 0,
+    );
+  }
+
   shift(): void {
     this.#head++;
     if (this.#head === this.#fds.length) {

@@ -116,6 +116,18 @@ export class TcpConnector {
     }
   }
 
+  /** Endpoints have left a backend. Who was waiting for one of them is led to another, if there is one, instead of to the timeout. */
+  endpointsLeft(backend: number, slots: readonly number[]): void {
+    const { connections } = this.#port;
+    for (const queue of this.#queues()) {
+      for (const fd of queue.connecting()) {
+        const client = (connections.peer[fd] as number) - 1;
+        if (connections.backend[client] === backend && slots.includes((connections.slot[fd] as number) - 1))
+          this.#tryAnother(fd, 'left');
+      }
+    }
+  }
+
   /** An endpoint has reset its connection before it sent anything. */
   endpointReset(fd: Fd): void {
     const { peer, slot } = this.#port.connections;
@@ -274,14 +286,21 @@ export class TcpConnector {
   }
 
   #failed(fd: Fd, failure: Failure): void {
+    const { connections } = this.#port;
+    const slot = (connections.slot[fd] as number) - 1;
+    connections.countFailure(slot);
+    this.#blame((connections.peer[fd] as number) - 1, slot, failure);
+    this.#tryAnother(fd, failure);
+  }
+
+  /** At the end of the batch. */
+  #tryAnother(fd: Fd, why: AttemptFailure): void {
     const { connections, loop } = this.#port;
     const client = (connections.peer[fd] as number) - 1;
     const slot = (connections.slot[fd] as number) - 1;
-    connections.countFailure(slot);
-    this.#blame(client, slot, failure);
     connections.forgetEndpoint(fd);
     loop.close(fd);
-    this.#noteTried(client, slot, failure);
+    this.#noteTried(client, slot, why);
     this.#again.push(client);
   }
 
@@ -345,8 +364,12 @@ export class TcpConnector {
   #giveUp(): void {
     this.#timer = 0;
     const now = this.#port.loop.now();
-    for (const queue of [this.#hasty, this.#patient, ...this.#ownQueues.values()])
+    for (const queue of this.#queues())
       for (; queue.firstDueAt <= now; queue.shift()) if (queue.firstIsConnecting) this.#failed(queue.firstFd, 'silent');
+  }
+
+  #queues(): readonly AttemptQueue[] {
+    return [this.#hasty, this.#patient, ...this.#ownQueues.values()];
   }
 
   /** Most connections end before it matters, and are spared the call. The loop comes by here twice a second at least. */

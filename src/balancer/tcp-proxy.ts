@@ -196,7 +196,16 @@ export class TcpProxy {
   }
 
   #setBackend(backend: Backend): void {
+    const before = this.#targets.backend(backend.id)?.endpoints ?? [];
     this.#targets.setBackend(backend);
+    const left = before.filter(
+      (one) => !backend.endpoints.some(({ slot, address }) => slot === one.slot && address === one.address),
+    );
+    if (left.length > 0 && backend.endpoints.length > 0)
+      this.#connector.endpointsLeft(
+        backend.id,
+        left.map(({ slot }) => slot),
+      );
     const { limits, roundRobinSlot } = backend;
     if (limits === undefined || !isCounted(limits)) return;
     const clients = this.#connections

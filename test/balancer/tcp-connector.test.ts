@@ -79,6 +79,24 @@ t.test(
   },
 );
 
+t.test('who waits for an endpoint that leaves is led to another at once', async (t) => {
+  const bench = new TcpBench({ connectTimeoutMs: LONG_MS });
+  const [silent, server] = [silentPort(bench), bench.listener()];
+  bench.endpoints(silent);
+  bench.dial();
+  bench.until(() => bench.counters.endpoint(0).active === 1);
+  bench.endpoints();
+  bench.settle();
+  t.equal(bench.counters.endpoint(0).active, 1, 'where there is no other, it may still answer');
+  bench.endpoints(silent);
+  bench.endpoints(undefined, server.port);
+  bench.until(() => bench.counters.endpoint(1).total === 1);
+  t.ok(bench.accept(server.fd) >= 0);
+  t.same([bench.counters.endpoint(0).failures, bench.counters.endpoint(0).active], [0, 0]);
+  bench.until(() => bench.loop.timerCount === 0);
+  bench.destroy();
+});
+
 t.test('a client that goes away while its endpoint is being connected to leaves nothing behind', async (t) => {
   const bench = new TcpBench();
   bench.endpoints(silentPort(bench));

@@ -40,8 +40,8 @@ export class TcpBench {
     });
   }
 
-  endpoints(...ports: readonly number[]): void {
-    const endpoints = ports.map((port, slot) => endpoint(slot, port));
+  endpoints(...ports: readonly (number | undefined)[]): void {
+    const endpoints = ports.flatMap((port, slot) => (port === undefined ? [] : [endpoint(slot, port)]));
     this.proxy.handle({ kind: 'backend-set', backend: { id: 0, roundRobinSlot: 0, endpoints, ...this.settings } });
   }
 
