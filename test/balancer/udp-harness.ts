@@ -1,4 +1,5 @@
 // A worker thread with nothing but the UDP proxy, real sockets around it, and what tests say to it.
+import type { Test } from 'tap';
 import { AFFINITY_BYTES } from '../../src/balancer/affinity.ts';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -210,6 +211,30 @@ export class Client {
 
   close(): void {
     this.#socket.close();
+  }
+}
+
+/** What a test has open, closed at its end. */
+export class Rig {
+  readonly proxy: ProxyThread;
+  readonly #t: Test;
+
+  constructor(t: Test, options: UdpProxyOptions = {}) {
+    this.#t = t;
+    this.proxy = new ProxyThread(options);
+    t.teardown(() => this.proxy.stop());
+  }
+
+  async server(name: string, slot: number, address = '127.0.0.1', port = 0): Promise<Server> {
+    const server = await Server.start(name, slot, address, port);
+    this.#t.teardown(() => server.close().catch(() => {}));
+    return server;
+  }
+
+  async client(port: number, address = '127.0.0.1'): Promise<Client> {
+    const client = await Client.connect(address, port);
+    this.#t.teardown(() => client.close());
+    return client;
   }
 }
 

@@ -1,37 +1,12 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import type { FrontendTarget } from '../../src/balancer/command.ts';
-import type { UdpProxyOptions } from '../../src/balancer/udp-proxy.ts';
 import { ENDPOINT, FRONTEND, TOTAL } from '../../src/runtime/worker-env.ts';
 import { unusedPort } from '../support/ports.ts';
-import { Client, ProxyThread, Server } from './udp-harness.ts';
+import { type Client, Rig, type Server } from './udp-harness.ts';
 
 const TARGET: FrontendTarget = { kind: 'port', backend: 0, targetPort: 53 };
-
-/** What a test has open, closed at its end. */
-class Rig {
-  readonly proxy: ProxyThread;
-  readonly #t: Test;
-
-  constructor(t: Test, options: UdpProxyOptions = {}) {
-    this.#t = t;
-    this.proxy = new ProxyThread(options);
-    t.teardown(() => this.proxy.stop());
-  }
-
-  async server(name: string, slot: number, address = '127.0.0.1', port = 0): Promise<Server> {
-    const server = await Server.start(name, slot, address, port);
-    this.#t.teardown(() => server.close().catch(() => {}));
-    return server;
-  }
-
-  async client(port: number, address = '127.0.0.1'): Promise<Client> {
-    const client = await Client.connect(address, port);
-    this.#t.teardown(() => client.close());
-    return client;
-  }
-}
 
 t.test('U1: a client has one endpoint and one upstream port; two clients have two; answers never cross', async (t) => {
   const rig = new Rig(t);
@@ -389,39 +364,3 @@ t.test('flows of an endpoint whose drain time is over end', async (t) => {
   t.equal(rig.proxy.endpoint(1, ENDPOINT.flows), 0);
   t.equal(rig.proxy.endpoint(2, ENDPOINT.flows), 2);
 });
-
-for (const [vip, client, server] of [
-  ['127.64.0.7', '127.0.0.1', '::1'],
-  ['::1', '::1', '127.0.0.1'],
-] as const) {
-  t.test(`VIP ${vip}: any port, answered from VIP and port by a socket of the flow's own`, async (t) => {
-    const rig = new Rig(t);
-    const [a, b] = [await rig.server('a', 1, server), await rig.server('b', 2, server)];
-    const target: FrontendTarget = { kind: 'vips', network: 3, netns: 0 };
-    // Without sk_lookup, the listening socket is on the port itself, which it then must be willing to share.
-    const port = await rig.proxy.listen(0, '::', target, { originalDestination: true, reuseAddress: true });
-    const stray = await rig.client(port, vip);
-    stray.send('no such VIP');
-    await rig.proxy.until(() => rig.proxy.total(TOTAL.strayConnections) === 1);
-    await rig.proxy.setEndpoints(0, a.endpoint(port), b.endpoint(port));
-    await rig.proxy.post({ kind: 'vip-set', network: 3, address: vip, backend: 0 });
-    const clients = [await rig.client(port, vip), await rig.client(port, vip)];
-    for (let i = 0; i < 5; i++) {
-      t.strictSame(await Promise.all(clients.map((one) => one.ask(`${i}`))), [`a:${i}`, `b:${i}`]);
-    }
-    t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
-    await rig.proxy.setEndpoints(0, b.endpoint(port));
-    t.strictSame(await Promise.all(clients.map((one) => one.ask('moved'))), ['b:moved', 'b:moved'], 'U7');
-    t.equal(rig.proxy.total(TOTAL.udpFlowsOpened), 2);
-    t.equal(client.includes(':'), vip.includes(':'));
-    const [one] = clients;
-    await rig.proxy.setEndpoints(0, a.endpoint(port), b.endpoint(port));
-    await rig.proxy.postBefore(
-      async () => one?.sent('queued'),
-      { kind: 'backend-set', backend: { id: 0, roundRobinSlot: 0, endpoints: [a.endpoint(port)] } },
-      { kind: 'endpoint-close', slots: [2] },
-    );
-    t.equal(String(await one?.receive()), 'a:queued', 'what a client sent as its endpoint went is not lost');
-    t.equal(rig.proxy.endpoint(2, ENDPOINT.flows), 0);
-  });
-}

@@ -1,4 +1,4 @@
-// Run once before the first test (package.json, tap.before): as root on Debian, installs all that tests need. Tests then run in
+// Run by `npm test` before the first test: as root on Debian, installs all that tests need. Tests then run in
 // namespaces of their own, from where no package can be had, and their times are not those of apt.
 import { installPackages } from './debian.ts';
 import { findProgram, isRoot, missingPackages } from './requirements.ts';
