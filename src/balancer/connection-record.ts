@@ -18,6 +18,8 @@ export const CONNECTION_ENDS = [
   'idle timeout',
   'half-closed timeout',
   'max duration',
+  'denied',
+  'no PROXY header',
 ] as const;
 export type ConnectionEnd = (typeof CONNECTION_ENDS)[number];
 

@@ -7,6 +7,7 @@ import { resetOnClose } from '../native/stream-socket.ts';
 import { FRONTEND, TOTAL, type WorkerCounters } from '../runtime/worker-env.ts';
 import type { Admission } from './admission.ts';
 import type { Frontend } from './command.ts';
+import type { ConnectionEnd } from './connection-record.ts';
 import { ProxyIntake } from './proxy-intake.ts';
 import type { Introduced } from './proxy-introduction.ts';
 
@@ -15,6 +16,8 @@ export interface TcpEntrancePort {
   readonly counters: WorkerCounters;
   /** The client may come in. `introduced`: who it is, where somebody else's connection brought it. */
   take(client: Fd, frontend: Frontend, introduced: Introduced | undefined): void;
+  /** It may not, and is about to be reset. */
+  turnedAway(client: Fd, frontend: Frontend, introduced: Introduced | undefined, why: ConnectionEnd): void;
 }
 
 export class TcpEntrance {
@@ -31,12 +34,12 @@ export class TcpEntrance {
         const isKnown = introduced !== undefined || this.#readPeer(client);
         if (isKnown && admission.ofClient(introduced?.client ?? this.#name) === 'admitted')
           port.take(client, frontend, introduced);
-        else this.#turnAway(client, frontend);
+        else this.#turnAway(client, frontend, introduced, 'denied');
       },
       refused: (client, { frontend }) => {
         const { totals } = port.counters;
         totals[TOTAL.proxyHeadersRefused] = (totals[TOTAL.proxyHeadersRefused] as number) + 1;
-        this.#turnAway(client, frontend);
+        this.#turnAway(client, frontend, undefined, 'no PROXY header');
       },
       gone: (client) => port.loop.close(client),
     });
@@ -56,7 +59,7 @@ export class TcpEntrance {
         this.#intake.take(client, { frontend, admission });
         return;
       case 'denied':
-        this.#turnAway(client, frontend);
+        this.#turnAway(client, frontend, undefined, 'denied');
     }
   }
 
@@ -65,10 +68,11 @@ export class TcpEntrance {
     for (const client of this.#intake.dismiss()) this.#reset(client);
   }
 
-  #turnAway(client: Fd, { id }: Frontend): void {
+  #turnAway(client: Fd, frontend: Frontend, introduced: Introduced | undefined, why: ConnectionEnd): void {
     const { frontends } = this.#port.counters;
-    const index = id * FRONTEND.stride + FRONTEND.denied;
+    const index = frontend.id * FRONTEND.stride + FRONTEND.denied;
     frontends[index] = (frontends[index] as number) + 1;
+    this.#port.turnedAway(client, frontend, introduced, why);
     this.#reset(client);
   }
 

@@ -49,17 +49,28 @@ export class TcpJournal {
 
   /** A client has come, and is known to the connections. */
   begin(client: Fd): void {
-    if (this.#share === 0 || (this.#share < 1 && this.#random.unit() >= this.#share)) return;
-    const { flags } = this.#connections;
+    if (!this.#draws()) return;
+    const { flags, introduced } = this.#connections;
     flags[client] = (flags[client] as number) | FLAG.logged;
-    const addresses = emptyAddresses();
-    // Later, when it has been reset, the kernel knows no more.
-    const introduced = this.#connections.introduced.get(client);
-    if (introduced === undefined) this.#ask(getpeername, client, addresses, ADDRESSES.client);
-    else introduced.client.copy(addresses, ADDRESSES.client);
-    this.#ask(getsockname, client, addresses, ADDRESSES.frontend);
+    const addresses = this.#addressesOf(client, introduced.get(client)?.client);
     const notes = { choice: undefined, isAffine: false, isLocal: false, tried: [], failures: 0, connectedAt: 0 };
     this.#notes.set(client, { addresses, ...notes });
+  }
+
+  /** A client was not let in, for this reason. `introduced`: who it is, where somebody else's connection brought it. */
+  turnedAway(client: Fd, service: number, introduced: Buffer | undefined, end: ConnectionEnd): void {
+    if (!this.#draws()) return;
+    const addresses = this.#addressesOf(client, introduced);
+    const chosen = {
+      slot: -1,
+      method: 'round-robin',
+      isAffine: false,
+      isLocal: false,
+      tried: [],
+      failures: 0,
+    } as const;
+    const measured = { connectMs: -1, totalMs: 0, bytesToEndpoint: 0, bytesToClient: 0 };
+    this.#queue?.write({ addresses, service, ...chosen, ...measured, end });
   }
 
   /** The endpoint at this index of its backend is about to be connected to. */
@@ -108,6 +119,20 @@ export class TcpJournal {
       bytesToClient: endpoint < 0 ? 0 : (received[endpoint] as number),
       end,
     });
+  }
+
+  /** Whether the connection that has come is one of the share. */
+  #draws(): boolean {
+    return this.#share > 0 && (this.#share >= 1 || this.#random.unit() < this.#share);
+  }
+
+  /** Later, when the client has been reset, the kernel knows no more. */
+  #addressesOf(client: Fd, introduced: Buffer | undefined): Buffer {
+    const addresses = emptyAddresses();
+    if (introduced === undefined) this.#ask(getpeername, client, addresses, ADDRESSES.client);
+    else introduced.copy(addresses, ADDRESSES.client);
+    this.#ask(getsockname, client, addresses, ADDRESSES.frontend);
+    return addresses;
   }
 
   #of(client: Fd): Notes | undefined {

@@ -142,6 +142,10 @@ export class TcpProxy {
         if (introduced !== undefined) this.#connections.introduced.set(client, introduced);
         this.#take(client, frontend);
       },
+      turnedAway: (client, { target }, introduced, why) => {
+        const service = target.kind === 'port' ? this.#targets.backend(target.backend)?.roundRobinSlot : undefined;
+        this.#journal.turnedAway(client, service ?? -1, introduced?.client, why);
+      },
     });
     loop.onBatchEnd(() => this.#endBatch());
   }

@@ -15,7 +15,7 @@ function lineOf(agent: Agent, clientPort: number | undefined): Promise<LogLine> 
 }
 
 t.test('every connection, when all are asked for', async (t) => {
-  const [web, one, dead] = [unusedPort(), unusedPort(), unusedPort()];
+  const [web, one, dead, club] = [unusedPort(), unusedPort(), unusedPort(), unusedPort()];
   const { port: server, release } = await echoServer();
   const refusing = refusingPort();
   const agent = await startAgent({
@@ -30,6 +30,13 @@ t.test('every connection, when all are asked for', async (t) => {
   dead:
     ports: ["${dead}:80"]
     x-vipmesh: { endpoints: [80=127.0.0.1:${refusing}], health: none }
+  club:
+    ports: ["${club}:80"]
+    x-vipmesh:
+      endpoints: [80=127.0.0.1:${server}]
+      health: none
+      deny: [127.0.0.2, 192.0.2.7]
+      accept_proxy: 127.0.0.3
 `),
     },
   });
@@ -83,6 +90,27 @@ t.test('every connection, when all are asked for', async (t) => {
       end: 'no endpoint took it',
     });
     t.notOk('endpoint' in line || 'why' in line || 'connectMs' in line);
+  });
+
+  await t.test('who was not let in', async (t) => {
+    const cases = [
+      { from: '127.0.0.2', word: 'hello', client: '127.0.0.2:', end: 'denied' },
+      {
+        from: '127.0.0.3',
+        word: 'PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\n',
+        client: '192.0.2.7:51234',
+        end: 'denied',
+      },
+      { from: '127.0.0.3', word: 'hello', client: '127.0.0.3:', end: 'no PROXY header' },
+    ];
+    for (const { from, word, client, end } of cases) {
+      const socket = connect({ port: club, host: '127.0.0.1', localAddress: from });
+      socket.write(word);
+      await t.rejects(once(socket, 'end'), { code: 'ECONNRESET' });
+      const line = await agent.logged((one) => one.end === end && String(one.client).startsWith(client));
+      t.match(line, { service: 'shop_club', frontend: `127.0.0.1:${club}`, bytesToClient: 0 });
+      t.notOk('endpoint' in line || 'why' in line);
+    }
   });
 
   await t.test('what the agent ended', async (t) => {
