@@ -202,9 +202,8 @@ export class TcpProxy {
   #setBackend(backend: Backend): void {
     const before = this.#targets.backend(backend.id)?.endpoints ?? [];
     this.#targets.setBackend(backend);
-    const left = before.filter(
-      (one) => !backend.endpoints.some(({ slot, address }) => slot === one.slot && address === one.address),
-    );
+    const now = new Map(backend.endpoints.map(({ slot, address }) => [slot, address]));
+    const left = before.filter(({ slot, address }) => now.get(slot) !== address);
     if (left.length > 0 && backend.endpoints.length > 0)
       this.#connector.endpointsLeft(
         backend.id,
