@@ -217,9 +217,9 @@ function wasOpen({ startedAt, endedAt }: NodeAttempt, spans: readonly Span[]): b
   return spans.some(({ from, to }) => startedAt <= to && endedAt >= from);
 }
 
-/** Whether it ended as connections do with a task. */
+/** Whether it ended as connections do with a task: reset (EPIPE after a FIN), or with half an answer. */
 function wasCut(attempt: NodeAttempt, spans: readonly Span[]): boolean {
-  return ['ECONNRESET', 'CUT'].includes(attempt.outcome) && wasOpen(attempt, spans);
+  return ['ECONNRESET', 'EPIPE', 'CUT'].includes(attempt.outcome) && wasOpen(attempt, spans);
 }
 
 function describe({ kind, target, outcome, startedAt, endedAt }: NodeAttempt, back: number): string {
