@@ -18,7 +18,10 @@ const PER_SECOND = 40;
 function failures(attempts: readonly Attempt[]): Readonly<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (const { outcome } of attempts) {
-    if (!/^shop-web-\d\n$/.test(outcome)) counts[outcome] = (counts[outcome] ?? 0) + 1;
+    if (/^shop-web-\d\n$/.test(outcome)) continue;
+    // A reset that comes after a FIN.
+    const how = outcome === 'EPIPE' ? 'ECONNRESET' : outcome;
+    counts[how] = (counts[how] ?? 0) + 1;
   }
   return counts;
 }
