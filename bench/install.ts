@@ -1,7 +1,7 @@
 // The peers, from Debian's packages. Without one of them there is nothing to compare with, so that is a failure.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { installPackages } from '../test/support/debian.ts';
+import { installPackages } from '../src/cli/demo/packages.ts';
 import { BenchError } from './processes.ts';
 
 /** Package → a file that it brings, and how its program tells its version. */
@@ -33,13 +33,10 @@ export function installPeers(peers: readonly Peer[], say: (text: string) => void
     );
   }
   say(`installing ${missing.join(', ')}\n`);
-  try {
-    installPackages(missing);
-  } catch (error) {
-    throw new BenchError(`install ${missing.join(' ')} by hand: ${String(error)}`, { cause: error });
-  }
+  const complaints = installPackages(missing);
   const absent = peers.filter((name) => !existsSync(PACKAGES[name].file));
-  if (absent.length > 0) throw new BenchError(`apt-get brought no ${absent.join(', ')}`);
+  if (absent.length > 0)
+    throw new BenchError(`apt-get brought no ${absent.join(', ')}; install them by hand. It said:\n${complaints}`);
 }
 
 /** At once, for a process that is about to lose its way to the packages; what the result throws is what stood against it. */

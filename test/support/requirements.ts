@@ -1,8 +1,8 @@
 // What a test needs from the machine. Debian's packages were installed before the first test where that is possible
 // (install-packages.ts); what is missing all the same makes a test skip by name, and where CI=true a skip is a failure, so that
 // nothing looks passed that did not run.
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { databaseFolders } from '../../src/cli/demo/database.ts';
+import { findProgram as find } from '../../src/cli/programs.ts';
 
 /** The part of a tap test that is used here; the test function is async and returns at once when told false. */
 interface Skippable {
@@ -54,10 +54,7 @@ export function missingPackages(programs: readonly Program[] = Object.keys(PACKA
 
 /** The path of a program, also of those that Debian keeps out of PATH (PostgreSQL's servers, /usr/sbin). */
 export function findProgram(program: string): string | undefined {
-  const postgres = '/usr/lib/postgresql';
-  const versions = existsSync(postgres) ? readdirSync(postgres).map((version) => join(postgres, version, 'bin')) : [];
-  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', ...versions];
-  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
+  return find(program, databaseFolders());
 }
 
 function refuse(t: Skippable, why: string): false {
