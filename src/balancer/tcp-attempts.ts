@@ -41,19 +41,16 @@ export class AttemptQueue {
 
   /** The first entry is the use that its descriptor has now. */
   get firstIsCurrent(): boolean {
-    return this.#connections.begunAt[this.firstFd] === this.#begins[this.#head];
+    return this.#isCurrent(this.#head);
   }
 
   get firstIsConnecting(): boolean {
-    return this.firstIsCurrent && ((this.#connections.flags[this.firstFd] as number) & FLAG.connecting) !== 0;
+    return this.#isConnecting(this.#head);
   }
 
   /** Those that are still being made. */
   connecting(): readonly Fd[] {
-    const { begunAt, flags } = this.#connections;
-    return this.#fds.filter(
-      (fd, i) => i >= this.#head && begunAt[fd] === this.#begins[i] && ((flags[fd] as number) & FLAG.connecting) !== 0,
-    );
+    return this.#fds.filter((_, i) => i >= this.#head && this.#isConnecting(i));
   }
 
   shift(): void {
@@ -67,5 +64,13 @@ export class AttemptQueue {
       this.#begins = this.#begins.slice(this.#head);
       this.#head = 0;
     }
+  }
+
+  #isCurrent(i: number): boolean {
+    return this.#connections.begunAt[this.#fds[i] as Fd] === this.#begins[i];
+  }
+
+  #isConnecting(i: number): boolean {
+    return this.#isCurrent(i) && ((this.#connections.flags[this.#fds[i] as Fd] as number) & FLAG.connecting) !== 0;
   }
 }

@@ -200,15 +200,9 @@ export class TcpProxy {
   }
 
   #setBackend(backend: Backend): void {
-    const before = this.#targets.backend(backend.id)?.endpoints ?? [];
-    this.#targets.setBackend(backend);
-    const now = new Map(backend.endpoints.map(({ slot, address }) => [slot, address]));
-    const left = before.filter(({ slot, address }) => now.get(slot) !== address);
-    if (left.length > 0 && backend.endpoints.length > 0)
-      this.#connector.endpointsLeft(
-        backend.id,
-        left.map(({ slot }) => slot),
-      );
+    const left = this.#targets.setBackend(backend);
+    // The last one to leave may still answer who is waiting for it.
+    if (left.length > 0 && backend.endpoints.length > 0) this.#connector.endpointsLeft(backend.id, left);
     const { limits, roundRobinSlot } = backend;
     if (limits === undefined || !isCounted(limits)) return;
     const clients = this.#connections

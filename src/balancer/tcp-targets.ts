@@ -32,7 +32,9 @@ export class TcpTargets {
   // Per network: IPv4 VIPs by their 32 bits, IPv6 ones by their text.
   readonly #vips: (Map<number | string, number> | undefined)[] = [];
 
-  setBackend(backend: Backend): void {
+  /** The slots of the endpoints that the backend had and has no more. */
+  setBackend(backend: Backend): readonly number[] {
+    const before = this.#backends[backend.id]?.endpoints ?? [];
     this.#backends[backend.id] = {
       roundRobinSlot: backend.roundRobinSlot,
       choice: choiceOf(backend),
@@ -40,6 +42,8 @@ export class TcpTargets {
       limits: backend.limits,
       endpoints: backend.endpoints.map(compileEndpoint),
     };
+    const now = new Map(backend.endpoints.map(({ slot, address }) => [slot, address]));
+    return before.filter(({ slot, address }) => now.get(slot) !== address).map(({ slot }) => slot);
   }
 
   removeBackend(id: number): void {
