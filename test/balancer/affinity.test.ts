@@ -30,14 +30,15 @@ t.test('a full table forgets whoever was away longest', async (t) => {
   );
 });
 
-t.test('hundreds of clients are told apart', async () => {
+t.test('thousands of clients are told apart', async () => {
   fc.assert(
-    fc.property(fc.uniqueArray(fc.integer(), { minLength: 1, maxLength: 500 }), (clients) => {
+    fc.property(fc.uniqueArray(fc.integer(), { minLength: 1, maxLength: 2000 }), (clients) => {
       const table = new AffinityTable(new SharedArrayBuffer(AFFINITY_BYTES));
       for (const [slot, client] of clients.entries()) table.set(9, client, slot, 1000);
       const wrong = clients.filter((client, slot) => ![slot, -1].includes(table.find(9, client, 1)));
       const lost = clients.filter((client) => table.find(9, client, 1) === -1);
-      return wrong.length === 0 && lost.length === 0;
+      // Four of a kind have room. Of 2,000 random ones one in a hundred samples has a fifth, and hardly ever three.
+      return wrong.length === 0 && lost.length <= (clients.length > 500 ? 2 : 0);
     }),
     { numRuns: 20 },
   );

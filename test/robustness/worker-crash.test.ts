@@ -129,6 +129,8 @@ function startLoad(port: number) {
   };
 }
 
+class Cut extends Error {}
+
 /** A connection of its own; resolves with what came back. */
 async function exchange(port: number, word: string, host = '127.0.0.1'): Promise<string> {
   const socket = connect({ port, host, allowHalfOpen: true });
@@ -136,6 +138,7 @@ async function exchange(port: number, word: string, host = '127.0.0.1'): Promise
     socket.end(word);
     let heard = '';
     for await (const chunk of socket.setEncoding('utf8')) heard += chunk;
+    if (heard === '') throw new Cut();
     if (heard !== word) throw new Error(`${JSON.stringify(word)} came back as ${JSON.stringify(heard)}`);
     return heard;
   } finally {
@@ -162,9 +165,12 @@ async function hear(socket: Socket, word: string): Promise<string> {
   return heard;
 }
 
-/** What the worker had accepted before it heard of the command ends with it. */
+/** What the worker had accepted before it heard of the command ends with it. A wrong answer is none of that. */
 function twice<T>(work: () => Promise<T>): Promise<T> {
-  return work().catch(work);
+  return work().catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ECONNRESET' || error instanceof Cut) return work();
+    throw error;
+  });
 }
 
 async function timed<T>(work: Promise<T>): Promise<{ readonly value: T; readonly ms: number }> {

@@ -63,6 +63,14 @@ export interface Agent {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
+/** What an agent warned of, but for what it says of a machine that is busy. */
+export function complaints({ log }: Agent): readonly LogLine[] {
+  return log.filter(
+    ({ level, message }) =>
+      (level === 'warn' || level === 'error') && !message.startsWith('links of a container are slow'),
+  );
+}
+
 export async function makeFolder(): Promise<AgentFolder> {
   const path = mkdtempSync(join(tmpdir(), 'vipmesh-test-'));
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
