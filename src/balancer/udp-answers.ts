@@ -9,10 +9,12 @@ import { NO_FLOW } from './flow-table.ts';
 import { isRefusal } from './udp-forwarding.ts';
 import { addTo, type UdpFlows } from './udp-flows.ts';
 
-/** Answers read from one endpoint before the others have their turn, when it refuses what comes next. */
+/** Answers read one by one from one endpoint before the others have their turn, when it refuses what comes next. */
 const ANSWERS_PER_TURN = 32;
 /** Answers read one by one, of an endpoint that answered in the last batch, too: two show that it has many. */
 const ANSWERS_PER_LOOK = 2;
+/** Room for the size of a message's datagrams. */
+const CONTROL_BYTES = 32;
 
 export interface UdpAnswersPort {
   readonly env: WorkerEnv;
@@ -37,7 +39,13 @@ export class UdpAnswers {
 
   constructor(port: UdpAnswersPort) {
     this.#port = port;
-    this.#outbox = new DatagramBatch({ messages: port.batch, messageBytes: port.datagramBytes, segments: true });
+    this.#outbox = new DatagramBatch({
+      messages: port.batch,
+      messageBytes: port.datagramBytes,
+      controlBytes: CONTROL_BYTES,
+      segments: true,
+      coalesced: true,
+    });
   }
 
   /** Takes what the flow's endpoint says on its socket: answers, or its refusal of an earlier datagram. */
@@ -45,7 +53,7 @@ export class UdpAnswers {
     const { flows } = this.#port;
     const busy = flows.lastBatches[flow] === this.#batch - 1;
     flows.lastBatches[flow] = this.#batch;
-    const many = busy && flows.hasMany[flow] === 1;
+    const many = flows.coalesces[flow] === 1 || (busy && flows.hasMany[flow] === 1);
     const way = (flows.clientFds[flow] as Fd) || (flows.listenerFds[flow] as Fd);
     if (many || way !== this.#fd) this.flush();
     if (flows.flowOf(fd) !== flow) return;
@@ -76,13 +84,27 @@ export class UdpAnswers {
 
   /** True when the endpoint refused. */
   #takeMany(fd: Fd, flow: number): boolean {
+    const count = this.#outbox.receive(fd);
+    if (count >= 0) {
+      this.#addAll(fd, flow, count);
+      return false;
+    }
+    // What was answered before the refusal is still there to be read.
+    if (isRefusal(-count)) this.#addAll(fd, flow, this.#outbox.receive(fd));
+    return isRefusal(-count);
+  }
+
+  /** What was just received. */
+  #addAll(fd: Fd, flow: number, count: number): void {
+    const { flows } = this.#port;
     const outbox = this.#outbox;
-    const count = outbox.receive(fd);
-    this.#port.flows.hasMany[flow] = count > 1 ? 1 : 0;
-    for (let i = 0; i < count; i++) this.#add(flow, outbox.arenaAddress + outbox.offset(i), outbox.length(i));
-    if (!isRefusal(-count)) return false;
-    this.#takeFew(fd, flow, ANSWERS_PER_TURN);
-    return true;
+    flows.noteMany(flow, count);
+    for (let i = 0; i < count; i++) {
+      if (outbox.full) this.flush();
+      // Its client has gone.
+      if (flows.flowOf(fd) !== flow) return;
+      this.#add(flow, outbox.arenaAddress + outbox.offset(i), outbox.length(i));
+    }
   }
 
   /** True when the endpoint refused. */
@@ -94,7 +116,7 @@ export class UdpAnswers {
     for (let left = most; left > 0; left--) {
       if (outbox.full) this.flush();
       if (flows.flowOf(fd) !== flow) return false;
-      const room = outbox.arenaAddress + outbox.offset(outbox.queued);
+      const room = outbox.roomFor(outbox.queued);
       const length = recv(fd, room, datagramBytes, MSG_DONTWAIT);
       if (length >= 0) {
         this.#add(flow, room, length);
@@ -107,7 +129,7 @@ export class UdpAnswers {
       if (isRefusal(error) && !refused) left = ANSWERS_PER_TURN;
       refused ||= isRefusal(error);
     }
-    flows.hasMany[flow] = taken > 1 ? 1 : 0;
+    flows.noteMany(flow, taken);
     return refused;
   }
 

@@ -2,6 +2,7 @@
 // decided in udp-proxy.
 import { EPOLLIN, SO_ERROR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOL_SOCKET } from '../native/constants.ts';
 import type { DatagramBatch } from '../native/datagram-batch.ts';
+import { coalesce } from '../native/datagram-socket.ts';
 import { errno, NativeError } from '../native/errno.ts';
 import type { EventLoop, Handler } from '../native/event-loop.ts';
 import { addressOf, close, connect, type Fd, getsockopt, type Pointer, socket } from '../native/libc.ts';
@@ -51,6 +52,8 @@ export class UdpFlows {
   readonly lastBatches: Int32Array;
   /** The endpoint had several answers waiting when it was last looked at. */
   readonly hasMany: Uint8Array;
+  /** What comes from the endpoint may be coalesced: its socket must be read by a batch. */
+  readonly coalesces: Uint8Array;
   readonly names: Buffer;
   readonly namesAddress: Pointer;
   readonly nameLengths: Uint8Array;
@@ -86,6 +89,7 @@ export class UdpFlows {
     this.unproven = new Uint8Array(capacity);
     this.lastBatches = new Int32Array(capacity);
     this.hasMany = new Uint8Array(capacity);
+    this.coalesces = new Uint8Array(capacity);
     this.names = Buffer.alloc(capacity * NAME_STRIDE);
     this.namesAddress = addressOf(this.names);
     this.nameLengths = new Uint8Array(capacity);
@@ -129,6 +133,7 @@ export class UdpFlows {
 
   /** Gives a VIP flow its socket towards the client. The flow owns it from here on. Throws NativeError. */
   attachClient(flow: number, fd: Fd): void {
+    coalesce(fd);
     this.#watch(flow, fd, this.#handlers.client);
     this.clientFds[flow] = fd;
   }
@@ -156,9 +161,16 @@ export class UdpFlows {
     this.endpoints[flow] = endpoint;
     this.ports[flow] = port;
     this.unproven[flow] = 1;
+    this.coalesces[flow] = 0;
     addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.flows, 1);
     addTo(this.#env.counters.endpoints, endpoint.slot * ENDPOINT.stride + ENDPOINT.total, 1);
     return 0;
+  }
+
+  /** Notes whether the endpoint has several answers at once, and lets the kernel hand those of one that has over together. */
+  noteMany(flow: number, answers: number): void {
+    this.hasMany[flow] = answers > 1 ? 1 : 0;
+    if (answers > 1 && this.coalesces[flow] === 0 && coalesce(this.endpointFds[flow] as Fd)) this.coalesces[flow] = 1;
   }
 
   /** Counts bytes of a flow, for it and for its endpoint. */

@@ -34,7 +34,7 @@ export class UdpForwarding {
   #piles = 0;
 
   constructor(port: UdpForwardingPort) {
-    const most = port.inbox.messages;
+    const most = port.inbox.capacity;
     this.#port = port;
     this.#pileOf = new Int32Array(port.capacity);
     this.#flowOf = new Int32Array(most);
@@ -99,19 +99,26 @@ export class UdpForwarding {
       }
       i = this.#next[i] as number;
     }
-    if (left === 0) return;
-    let bytes = 0;
-    for (let one = 0; one < left; one++) {
-      const length = inbox.length(i);
-      inbox.queue(inbox.arenaAddress + inbox.offset(i), length, 0, 0);
-      bytes += length;
-      i = this.#next[i] as number;
+    while (left > 0) {
+      let queued = 0;
+      let bytes = 0;
+      for (; left > 0 && !inbox.full; left--, queued++) {
+        const length = inbox.length(i);
+        inbox.queue(inbox.arenaAddress + inbox.offset(i), length, 0, 0);
+        bytes += length;
+        i = this.#next[i] as number;
+      }
+      if (this.#sendQueue(flow, queued, bytes)) continue;
+      this.#drop(left);
+      return;
     }
-    this.#sendQueue(flow, left, bytes);
   }
 
-  /** Sends what waits in the inbox's queue; when the endpoint refuses, the rest goes once to another, or else the flow has ended. */
-  #sendQueue(flow: number, count: number, bytes: number): void {
+  /**
+   * Sends what waits in the inbox's queue; when the endpoint refuses, the rest goes once to another. False when there is none, and
+   * the flow has ended.
+   */
+  #sendQueue(flow: number, count: number, bytes: number): boolean {
     const { env, flows, inbox, placement } = this.#port;
     let lost = 0;
     let moved = false;
@@ -133,6 +140,7 @@ export class UdpForwarding {
     this.#drop(lost);
     if (ended) this.#port.end(flow);
     else flows.count(flow, 'bytesToEndpoint', bytes);
+    return !ended;
   }
 
   /** Sends to the flow's endpoint; when that refuses, once to another. False when the flow has ended. */

@@ -37,6 +37,7 @@ export const TCP_INFO = 11;
 
 /** Of level IPPROTO_UDP. */
 export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
 
 export const MSG_PEEK = 0x2;
 /** Only look up the route, as far as UDP is concerned. */

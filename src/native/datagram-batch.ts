@@ -3,7 +3,7 @@
 //
 // struct mmsghdr, 64 bytes: name* 0, namelen u32 8, iov* 16, iovlen u64 24, control* 32, controllen u64 40, flags i32 48,
 // len u32 56. struct iovec, 16 bytes: base* 0, len u64 8. struct cmsghdr: len u64 0, level i32 8, type i32 12, data 16.
-import { MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC } from './constants.ts';
+import { IPPROTO_UDP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, UDP_GRO } from './constants.ts';
 import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, errno } from './errno.ts';
 import { addressOf, type Fd, type Pointer, recvmmsg, sendmmsg } from './libc.ts';
 import { MESSAGE_WORDS, SegmentedMessages } from './segmented-messages.ts';
@@ -27,9 +27,11 @@ const HIGH = 2 ** 32;
 const NO_SEGMENTS: ReadonlySet<number> = new Set([EIO, EINVAL, EMSGSIZE]);
 /** Calls that send singly after such an answer, so that asking again costs nothing. */
 const SINGLY_AFTER_REFUSAL = 1024;
+/** Datagrams in one message, at most: the kernel's UDP_MAX_SEGMENTS (64 before Linux 6.9). */
+const MOST_COALESCED = 128;
 
 export interface DatagramBatchOptions {
-  /** Datagrams per call, default 64. */
+  /** Messages per call, default 64: as many datagrams, or more of a socket that coalesces. */
   readonly messages?: number;
   /** Longest datagram received whole, default 2048; longer ones are cut and `truncated`. */
   readonly messageBytes?: number;
@@ -37,18 +39,22 @@ export interface DatagramBatchOptions {
   readonly controlBytes?: number;
   /** Datagrams of one size in a row to one address are handed to the kernel as one message, which it cuts (UDP_SEGMENT). */
   readonly segments?: boolean;
+  /** Sockets may coalesce (datagram-socket.ts): a message is taken apart again. Takes 24 of the `controlBytes`. */
+  readonly coalesced?: boolean;
 }
 
 /** One receive batch and one send queue. What was received stays valid until the next `receive`. */
 export class DatagramBatch {
   readonly messages: number;
+  /** The most datagrams that one `receive` brings. */
+  readonly capacity: number;
   /** Received bytes: datagram i starts at `offset(i)`. */
   readonly arena: Buffer;
   readonly arenaAddress: Pointer;
   /** Source addresses: that of datagram i starts at `sourceOffset(i)`. */
   readonly sources: Buffer;
   readonly sourcesAddress: Pointer;
-  /** Control data: that of datagram i starts at `controlOffset(i)`. */
+  /** Control data, for what `findControl` finds. */
   readonly controls: Buffer;
   readonly #messageBytes: number;
   readonly #controlBytes: number;
@@ -59,6 +65,12 @@ export class DatagramBatch {
   readonly #outAddress: Pointer;
   readonly #outVectors: Int32Array;
   readonly #segments: SegmentedMessages | undefined;
+  readonly #coalesced: boolean;
+  /** Of received datagrams: the message that each came in, and where in the arena it is. */
+  readonly #messageOf: Int32Array;
+  readonly #offsets: Int32Array;
+  readonly #lengths: Int32Array;
+  /** Messages of the last `receive`. */
   #received = 0;
   #queued = 0;
   /** Of the queue, this many are sent or given up. */
@@ -69,6 +81,11 @@ export class DatagramBatch {
     this.messages = options.messages ?? 64;
     this.#messageBytes = options.messageBytes ?? 2048;
     this.#controlBytes = options.controlBytes ?? 0;
+    this.#coalesced = options.coalesced === true;
+    this.capacity = this.messages * (this.#coalesced ? MOST_COALESCED : 1);
+    this.#messageOf = new Int32Array(this.capacity);
+    this.#offsets = new Int32Array(this.capacity);
+    this.#lengths = new Int32Array(this.capacity);
     this.arena = Buffer.alloc(this.messages * this.#messageBytes);
     this.sources = Buffer.alloc(this.messages * NAME_STRIDE);
     this.controls = Buffer.alloc(Math.max(1, this.messages * this.#controlBytes));
@@ -85,8 +102,8 @@ export class DatagramBatch {
   }
 
   /**
-   * Takes what has come, at most `messages`. Returns how many; 0 when there is nothing; -errno when the socket reports an
-   * error (on a connected one, an ICMP answer such as ECONNREFUSED).
+   * Takes what has come, at most `messages`. Returns how many datagrams that are; 0 when there is nothing; -errno when the socket
+   * reports an error (on a connected one, an ICMP answer such as ECONNREFUSED).
    */
   receive(fd: Fd): number {
     const header = this.#in;
@@ -101,55 +118,47 @@ export class DatagramBatch {
       return error === EAGAIN || error === EINTR ? 0 : -error;
     }
     this.#received = count;
-    return count;
+    return this.#takeApart(count);
+  }
+
+  /** Where message `k` of a `receive` would begin, for whoever reads a datagram into the arena without one. */
+  roomFor(k: number): Pointer {
+    return this.arenaAddress + k * this.#messageBytes;
   }
 
   offset(i: number): number {
-    return i * this.#messageBytes;
+    return this.#offsets[i] as number;
   }
 
   length(i: number): number {
-    return this.#in[i * HEADER_WORDS + LENGTH] as number;
+    return this.#lengths[i] as number;
+  }
+
+  /** Datagram i came in one message with the one before it: from the same sender, to the same address and port. */
+  continues(i: number): boolean {
+    return i > 0 && this.#messageOf[i] === this.#messageOf[i - 1];
   }
 
   /** The datagram was longer than what is here. */
   truncated(i: number): boolean {
-    return ((this.#in[i * HEADER_WORDS + FLAGS] as number) & MSG_TRUNC) !== 0;
+    return ((this.#in[this.#message(i) * HEADER_WORDS + FLAGS] as number) & MSG_TRUNC) !== 0;
   }
 
   sourceOffset(i: number): number {
-    return i * NAME_STRIDE;
+    return this.#message(i) * NAME_STRIDE;
   }
 
   sourceLength(i: number): number {
-    return this.#in[i * HEADER_WORDS + NAME_LENGTH] as number;
+    return this.#in[this.#message(i) * HEADER_WORDS + NAME_LENGTH] as number;
   }
 
   source(i: number): SocketAddress {
-    return readSockaddr(this.sources, i * NAME_STRIDE);
-  }
-
-  controlOffset(i: number): number {
-    return i * this.#controlBytes;
-  }
-
-  controlLength(i: number): number {
-    return this.#in[i * HEADER_WORDS + CONTROL_LENGTH] as number;
+    return readSockaddr(this.sources, this.sourceOffset(i));
   }
 
   /** Offset in `controls` of the data of datagram i's control message of this kind; -1 when it has none. */
   findControl(i: number, level: number, type: number): number {
-    const start = this.controlOffset(i);
-    const end = start + this.controlLength(i);
-    const controls = this.controls;
-    for (let at = start; at + CMSG_HEADER_BYTES <= end; ) {
-      if (controls.readInt32LE(at + 8) === level && controls.readInt32LE(at + 12) === type)
-        return at + CMSG_HEADER_BYTES;
-      const length = controls.readUInt32LE(at);
-      if (length < CMSG_HEADER_BYTES) return -1;
-      at += (length + 7) & ~7;
-    }
-    return -1;
+    return this.#findControl(this.#message(i), level, type);
   }
 
   /** Datagrams waiting for `flush`. */
@@ -157,7 +166,7 @@ export class DatagramBatch {
     return this.#queued;
   }
 
-  /** Room for one more. */
+  /** No room for one more. */
   get full(): boolean {
     return this.#queued === this.messages;
   }
@@ -188,7 +197,7 @@ export class DatagramBatch {
 
   /** Queues bytes for the sender of received datagram i. */
   queueReply(i: number, data: Pointer, length: number): void {
-    this.queue(data, length, this.sourcesAddress + i * NAME_STRIDE, this.sourceLength(i));
+    this.queue(data, length, this.sourcesAddress + this.sourceOffset(i), this.sourceLength(i));
   }
 
   /**
@@ -222,6 +231,50 @@ export class DatagramBatch {
     this.#queued = 0;
     this.#done = 0;
     return left;
+  }
+
+  /** Notes where each datagram of the received messages is. Returns how many they are. */
+  #takeApart(messages: number): number {
+    let count = 0;
+    for (let message = 0; message < messages; message++) {
+      const bytes = this.#in[message * HEADER_WORDS + LENGTH] as number;
+      const start = message * this.#messageBytes;
+      const size = this.#coalesced ? this.#sizeIn(message, bytes) : bytes;
+      for (let at = 0; count < this.capacity; ) {
+        this.#messageOf[count] = message;
+        this.#offsets[count] = start + at;
+        this.#lengths[count] = Math.min(size, bytes - at);
+        count++;
+        at += size;
+        if (at >= bytes) break;
+      }
+    }
+    return count;
+  }
+
+  /** How long each datagram of a message is, but the last, which may be shorter. */
+  #sizeIn(message: number, bytes: number): number {
+    const at = this.#findControl(message, IPPROTO_UDP, UDP_GRO);
+    const size = at < 0 ? 0 : this.controls.readInt32LE(at);
+    return size > 0 ? size : bytes;
+  }
+
+  #message(i: number): number {
+    return this.#messageOf[i] as number;
+  }
+
+  #findControl(message: number, level: number, type: number): number {
+    const { controls } = this;
+    const start = message * this.#controlBytes;
+    const end = start + (this.#in[message * HEADER_WORDS + CONTROL_LENGTH] as number);
+    for (let at = start; at + CMSG_HEADER_BYTES <= end; ) {
+      if (controls.readInt32LE(at + 8) === level && controls.readInt32LE(at + 12) === type)
+        return at + CMSG_HEADER_BYTES;
+      const length = controls.readUInt32LE(at);
+      if (length < CMSG_HEADER_BYTES) return -1;
+      at += (length + 7) & ~7;
+    }
+    return -1;
   }
 
   #sendSegmented(fd: Fd, segments: SegmentedMessages): number {

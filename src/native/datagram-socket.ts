@@ -6,6 +6,7 @@ import {
   IP_RECVORIGDSTADDR,
   IPPROTO_IP,
   IPPROTO_IPV6,
+  IPPROTO_UDP,
   IPV6_RECVORIGDSTADDR,
   IPV6_RECVPKTINFO,
   IPV6_V6ONLY,
@@ -17,14 +18,17 @@ import {
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOL_SOCKET,
+  UDP_GRO,
 } from './constants.ts';
 import { check } from './errno.ts';
-import { bindSocket, connect, type Fd, setsockopt, socket } from './libc.ts';
+import { addressOf, bindSocket, connect, type Fd, setsockopt, socket } from './libc.ts';
 import { inNetns, OWN_NETNS } from './netns.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
 import { bindToDevice, boundDevice, closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
 
 const DISCARD_PORT = 9;
+const ONE = new Int32Array([1]);
+const ONE_ADDRESS = addressOf(ONE);
 /** Of the call that is being made: a resolver connects for every question that it passes on. */
 const peerAddress = Buffer.alloc(SOCKADDR_BYTES);
 
@@ -86,6 +90,15 @@ export function connectUdp(address: string, port: number, netns: Fd = OWN_NETNS)
 export function enlargeReceiveBuffer(fd: Fd, bytes: number): void {
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, new Int32Array([bytes]), 4) < 0)
     setOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
+/**
+ * From now on datagrams of one sender that have come through the kernel together are handed over together, as one message with control
+ * data that tells their size (UDP_GRO, udp(7), Linux 5.0): only a DatagramBatch with `coalesced` may read this socket. False
+ * when the kernel cannot do that, and then every datagram comes for itself.
+ */
+export function coalesce(fd: Fd): boolean {
+  return setsockopt(fd, IPPROTO_UDP, UDP_GRO, ONE_ADDRESS, 4) === 0;
 }
 
 /**

@@ -31,7 +31,9 @@ const HIGH = 2 ** 32;
 export class SegmentedMessages {
   readonly #queue: Int32Array;
   readonly #vectors: Int32Array;
-  readonly #vectorsAddress: Pointer;
+  /** Of messages: what lies in a row in memory is one piece. */
+  readonly #pieces: Int32Array;
+  readonly #piecesAddress: Pointer;
   readonly #messages: Int32Array;
   readonly #messagesAddress: Pointer;
   readonly #controls: Buffer;
@@ -44,7 +46,8 @@ export class SegmentedMessages {
     const most = queue.length / MESSAGE_WORDS;
     this.#queue = queue;
     this.#vectors = vectors;
-    this.#vectorsAddress = addressOf(vectors);
+    this.#pieces = new Int32Array(vectors.length);
+    this.#piecesAddress = addressOf(this.#pieces);
     this.#messages = new Int32Array(queue.length);
     this.#messagesAddress = addressOf(this.#messages);
     this.#controls = Buffer.alloc(most * CONTROL_STRIDE);
@@ -97,8 +100,8 @@ export class SegmentedMessages {
     const at = message * MESSAGE_WORDS;
     const messages = this.#messages;
     for (let word = 0; word < MESSAGE_WORDS; word++) messages[at + word] = this.#word(first, word);
-    this.#setPointer(at + IOV, this.#vectorsAddress + first * VECTOR_WORDS * 4);
-    messages[at + IOV_COUNT] = count;
+    this.#setPointer(at + IOV, this.#piecesAddress + first * VECTOR_WORDS * 4);
+    messages[at + IOV_COUNT] = this.#join(first, count);
     if (count === 1) return;
     const own = this.#word(first, CONTROL_LENGTH);
     const control = message * CONTROL_STRIDE;
@@ -112,6 +115,28 @@ export class SegmentedMessages {
     this.#controls.writeUInt16LE(this.#lengthOf(first), segment + 16);
     this.#setPointer(at + CONTROL, this.#controlsAddress + control);
     messages[at + CONTROL_LENGTH] = segment - control + SEGMENT_CONTROL_BYTES;
+  }
+
+  /** Writes the pieces of memory that datagrams are in, from piece `first` on, and returns how many they are. */
+  #join(first: number, count: number): number {
+    const pieces = this.#pieces;
+    const vectors = this.#vectors;
+    let piece = first * VECTOR_WORDS;
+    let end = 0;
+    for (let at = first * VECTOR_WORDS, k = 0; k < count; k++, at += VECTOR_WORDS) {
+      const [low, high, length] = [vectors[at] as number, vectors[at + 1] as number, vectors[at + 2] as number];
+      // Across a multiple of 4 GiB another piece begins.
+      if (k > 0 && low === end && high === pieces[piece + 1] && low !== 0) {
+        pieces[piece + 2] = (pieces[piece + 2] as number) + length;
+      } else {
+        if (k > 0) piece += VECTOR_WORDS;
+        pieces[piece] = low;
+        pieces[piece + 1] = high;
+        pieces[piece + 2] = length;
+      }
+      end = (low + length) | 0;
+    }
+    return piece / VECTOR_WORDS - first + 1;
   }
 
   #lengthOf(datagram: number): number {

@@ -1,8 +1,9 @@
-// Datagrams that the kernel cuts from one message: they arrive as they were queued, whatever their sizes, and fewer messages go.
+// Datagrams that the kernel cuts from one message, or hands over as one: they arrive as they were queued, whatever their sizes.
 import fc from 'fast-check';
 import t from 'tap';
 import { DatagramBatch } from '../../src/native/datagram-batch.ts';
-import { bindUdp, connectUdp } from '../../src/native/datagram-socket.ts';
+import { bindUdp, coalesce, connectUdp } from '../../src/native/datagram-socket.ts';
+import { IP_PKTINFO, IPPROTO_IP } from '../../src/native/constants.ts';
 import { addressOf, close, type Fd } from '../../src/native/libc.ts';
 import { MESSAGE_WORDS, SegmentedMessages } from '../../src/native/segmented-messages.ts';
 import { localAddress } from '../../src/native/stream-socket.ts';
@@ -52,11 +53,12 @@ function arrived(batch: DatagramBatch, fd: Fd): readonly string[] {
   return seen;
 }
 
-t.test('each arrives as it was queued, in order', async (t) => {
-  const inbox = new DatagramBatch({ messages: MESSAGES, messageBytes: 9000 });
+t.test('each arrives as it was queued, in order, also at a socket that coalesces', async (t) => {
+  const inbox = new DatagramBatch({ messages: MESSAGES, messageBytes: 1 << 16, controlBytes: 64, coalesced: true });
   const out = new DatagramBatch({ messages: MESSAGES, segments: true });
   for (const address of ['127.0.0.1', '::1']) {
-    const servers = [bindUdp(address, 0), bindUdp(address, 0)] as const;
+    const servers = [bindUdp(address, 0), bindUdp(address, 0, { packetInfo: true })] as const;
+    t.ok(coalesce(servers[0]));
     const connected = servers.map((fd) => connectUdp(address, localAddress(fd).port));
     const loose = bindUdp(address, 0, { packetInfo: true });
     // The servers' addresses, as the kernel writes them.
@@ -101,6 +103,37 @@ t.test('each arrives as it was queued, in order', async (t) => {
     for (const fd of [...servers, ...connected, loose]) close(fd);
   }
   t.equal(out.queued, 0);
+});
+
+t.test('a message that is taken apart: each datagram has the sender and the control data of the message', async (t) => {
+  const server = bindUdp('::', 0, { packetInfo: true });
+  coalesce(server);
+  const clients = [0, 1].map(() => connectUdp('127.0.0.1', localAddress(server).port));
+  const inbox = new DatagramBatch({ messages: 4, messageBytes: 1 << 16, controlBytes: 192, coalesced: true });
+  t.equal(inbox.capacity, 512);
+  const out = new DatagramBatch({ messages: 64, segments: true });
+  const bytes = Buffer.from('0123456789'.repeat(10));
+  const sizes = [Array.from({ length: 64 }, () => 3), [7], [100, 100, 9]];
+  for (const [k, one] of sizes.entries()) {
+    for (const [i, size] of one.entries()) out.queue(addressOf(bytes) + (size === 3 ? i : 0), size, 0, 0);
+    t.equal(out.flush(clients[k % 2] as Fd), 0);
+  }
+  t.equal(inbox.receive(server), 68);
+  const senders = clients.map((fd) => localAddress(fd).port);
+  let i = 0;
+  for (const [k, one] of sizes.entries()) {
+    for (const [place, size] of one.entries()) {
+      t.equal(inbox.continues(i), place > 0);
+      t.equal(inbox.source(i).port, senders[k % 2]);
+      t.ok(inbox.findControl(i, IPPROTO_IP, IP_PKTINFO) > 0);
+      const at = inbox.offset(i++);
+      const start = size === 3 ? place : 0;
+      t.equal(String(inbox.arena.subarray(at, at + size)), String(bytes.subarray(start, start + size)));
+    }
+  }
+  t.same([inbox.length(63), inbox.length(64), inbox.length(67)], [3, 7, 9]);
+  t.equal(inbox.receive(server), 0);
+  for (const fd of [server, ...clients]) close(fd);
 });
 
 t.test('what one refusal costs', async (t) => {
