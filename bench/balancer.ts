@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { descriptorLimit } from '../src/native/rlimit.ts';
 import { measureStalled } from './balancer/stalled.ts';
 import { type Contender, HAPROXY, MEBIBYTE, NGINX, OURS, SIXTEEN, SMALL, Stage } from './contenders.ts';
-import { measureFlood } from './dns/flooding.ts';
+import { type FloodOptions, measureFlood } from './dns/flooding.ts';
 import { type Frame, runBench } from './frame.ts';
 import { installPeers, type Peer, peerVersions } from './install.ts';
 import { describeMachine } from './machine.ts';
@@ -45,6 +45,8 @@ const ENDPOINTS = 10;
 /** How much dearer a connection may be beside a thousand services than beside none. */
 const FLAT = 1.1;
 const ECHOES = 'datagrams there and back through a UDP port, packets/s';
+const COALESCED_ECHOES = 'the same between ends that coalesce, packets/s';
+const ECHO: FloodOptions = { peers: [NGINX], isEcho: true, cpuGoal: { kind: 'least', of: [NGINX], atMost: 1 } };
 const SPARE_DESCRIPTORS = 500;
 /** Of compiled code: dist/bench; the results belong beside the sources. */
 const RESULTS = fileURLToPath(new URL('../../bench/BALANCER.md', import.meta.url));
@@ -59,13 +61,15 @@ async function run({ quick, processes, directory, say }: Frame): Promise<void> {
   const stage = new Stage(processes, directory, Math.max(extent.idleConnections + 400, 2_000));
   const backend = await stage.backend('*');
   const echo = await startEcho(processes);
+  const coalescingEcho = await startEcho(processes, 'coalesce');
 
   const rates = await measureThreads(bench, stage, { backend: backend.port, echo, threads: 1 });
+  const coalesced = await measureEchoes(bench, stage, backend.port, coalescingEcho);
   const memory = await measureMemories(bench, stage, backend, echo);
   const twice = await measureThreads(bench, stage, { backend: backend.port, echo, threads: 2 });
   const many = await measureMany(bench, stage, backend.port);
   const text = report(extent, (performance.now() - startedAt) / 1000, [
-    ['One worker, one thread each', table([OURS, ...BOTH], [...rates, ...memory], OURS)],
+    ['One worker, one thread each', table([OURS, ...BOTH], [...rates, ...coalesced, ...memory], OURS)],
     ['Two workers, two threads each', table([OURS, ...BOTH], twice, OURS)],
     [
       `Services of ${ENDPOINTS} endpoints, one worker`,
@@ -99,10 +103,19 @@ async function measureThreads(bench: Bench, stage: Stage, between: Between): Pro
     measures.push(...(await measureLatency(bench, proxies, measures, CPU)));
     await haproxy.process?.stop();
     // The names do not matter: what is asked comes back as it is.
-    const options = { peers: [NGINX], isEcho: true, cpuGoal: { kind: 'least', of: [NGINX], atMost: 1 } as const };
-    measures.push(...(await measureFlood(bench, ECHOES, 1.5, [ours.udp, nginx.udp], stage.queryFile(), options)));
+    measures.push(...(await measureFlood(bench, ECHOES, 1.5, [ours.udp, nginx.udp], stage.queryFile(), ECHO)));
   }
   for (const { process } of proxies) await process?.stop();
+  return measures;
+}
+
+/** As programs talk that let the kernel cut and join datagrams, such as those of QUIC. */
+async function measureEchoes(bench: Bench, stage: Stage, backend: number, echo: number): Promise<readonly Measure[]> {
+  const [ours, nginx] = [await stage.ours(backend, echo), await stage.nginx(backend, echo)];
+  const options = { ...ECHO, coalesces: true };
+  const both = [ours.udp, nginx.udp];
+  const measures = await measureFlood(bench, COALESCED_ECHOES, 1.5, both, stage.queryFile(), options);
+  for (const { process } of both) await process?.stop();
   return measures;
 }
 
@@ -139,10 +152,10 @@ async function measureMany(bench: Bench, stage: Stage, backend: number): Promise
   });
 }
 
-async function startEcho(processes: Processes): Promise<number> {
+async function startEcho(processes: Processes, ...words: readonly string[]): Promise<number> {
   const port = await freePort();
   const script = fileURLToPath(new URL('./balancer/udp-echo.js', import.meta.url));
-  const echo = processes.start('udp-echo', process.execPath, [script, `${port}`]);
+  const echo = processes.start('udp-echo', process.execPath, [script, `${port}`, ...words]);
   await echo.until(async () => echo.output().includes('listening'), 'listen');
   return port;
 }

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { EPOLLIN, IPPROTO_UDP, UDP_SEGMENT } from '../../src/native/constants.ts';
 import { DatagramBatch } from '../../src/native/datagram-batch.ts';
-import { connectUdp, enlargeReceiveBuffer } from '../../src/native/datagram-socket.ts';
+import { coalesce, connectUdp, enlargeReceiveBuffer } from '../../src/native/datagram-socket.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 import { addressOf, type Fd } from '../../src/native/libc.ts';
 import { questionFor } from './question.ts';
@@ -20,6 +20,8 @@ export interface Flood {
   readonly seconds: number;
   /** The questions come back as they are, so answers are not looked at. */
   readonly isEcho?: boolean;
+  /** What comes together is taken together (UDP_GRO). */
+  readonly coalesces?: boolean;
 }
 
 export interface Flooded {
@@ -35,13 +37,14 @@ export interface Flooded {
 const CONTROL_BYTES = 24;
 const CONTROL_LENGTH = 18;
 const RECEIVE_BYTES = 1 << 20;
+const COALESCED = { messages: 64, messageBytes: 1 << 16, controlBytes: 32, coalesced: true };
 /** A question that was not answered by then is not answered any more. */
 const LOST_AFTER_MS = 500;
 
 /** One socket's questions: a slot each, whose number is in the id. */
 class Stream {
   readonly #flood: Flood;
-  readonly #batch = new DatagramBatch({ messages: 64 });
+  readonly #batch: DatagramBatch;
   readonly #questions: readonly Buffer[];
   readonly #out: Buffer;
   readonly #outAddress: number;
@@ -60,6 +63,7 @@ class Stream {
 
   constructor(flood: Flood, questions: readonly Buffer[], first: number) {
     this.#flood = flood;
+    this.#batch = new DatagramBatch(flood.coalesces === true ? COALESCED : { messages: 64 });
     this.#questions = questions;
     this.#next = first;
     this.#size = questions[0]?.length ?? 0;
@@ -72,6 +76,7 @@ class Stream {
     this.#sentAt = new Float64Array(flood.underWay);
     this.#turn = new Uint8Array(flood.underWay);
     this.#fd = connectUdp(flood.address, flood.port);
+    if (flood.coalesces === true) coalesce(this.#fd);
     enlargeReceiveBuffer(this.#fd, RECEIVE_BYTES);
   }
 

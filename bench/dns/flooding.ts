@@ -39,6 +39,8 @@ export interface FloodOptions {
   /** Whom vipmesh is held against. */
   readonly peers?: readonly string[];
   readonly isEcho?: boolean;
+  /** Whoever asks takes together what comes together. */
+  readonly coalesces?: boolean;
   /** For CPU time. */
   readonly cpuGoal?: Goal;
 }
@@ -50,14 +52,14 @@ export async function measureFlood(
   atLeast: number,
   contenders: readonly Flooding[],
   file: string,
-  { peers = [DNSMASQ, UNBOUND], isEcho = false, cpuGoal }: FloodOptions = {},
+  { peers = [DNSMASQ, UNBOUND], isEcho = false, coalesces = false, cpuGoal }: FloodOptions = {},
 ): Promise<readonly Measure[]> {
   say(`${title} …\n`);
   const apart = availableParallelism() > 1;
   if (apart) for (const one of contenders) pin(one);
   const ask = async (one: Flooding, seconds: number) => {
     const { address = '127.0.0.1', port, through = [] } = one;
-    const flood: Flood = { address, port, file, sockets: SOCKETS, underWay: UNDER_WAY, seconds, isEcho };
+    const flood: Flood = { address, port, file, sockets: SOCKETS, underWay: UNDER_WAY, seconds, isEcho, coalesces };
     const script = fileURLToPath(new URL('./flood.js', import.meta.url));
     const words = [...through, process.execPath, script, JSON.stringify(flood)];
     const [command = '', ...rest] = apart ? ['taskset', '-c', CLIENT_CPU, ...words] : words;
