@@ -106,7 +106,7 @@ t.test('readers that have stalled cost no memory of ours, and get everything whe
 t.test('small and large pieces, interleaved, arrive in order, both ways at once', async (t) => {
   const bench = new TcpBench();
   const { client, served } = bench.pair(bench.listener());
-  const sizes = [1, 16_383, 16_384, 16_385, 100, 300_000, 7, 65_536, 2_000_000, 3];
+  const sizes = [1, 16_384, 20_479, 20_480, 20_481, 100, 300_000, 7, 65_536, 2_000_000, 3];
   const [up, down] = [
     { from: client, to: served, sent: 0, read: 0, next: 0, left: 0 },
     { from: served, to: client, sent: 0, read: 0, next: 5, left: 0 },
