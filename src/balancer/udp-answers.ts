@@ -105,6 +105,8 @@ export class UdpAnswers {
       if (flows.flowOf(fd) !== flow) return;
       this.#add(flow, outbox.arenaAddress + outbox.offset(i), outbox.length(i));
     }
+    // What waits is then further up in the arena than as many answers, read one by one, would be: the next would overwrite it.
+    if (count > outbox.messages) this.flush();
   }
 
   /** True when the endpoint refused. */

@@ -190,3 +190,34 @@ t.test('what an endpoint answered before it died arrives, also when it came as o
   await rig.proxy.until(() => rig.proxy.endpoint(1, ENDPOINT.failures) > 0);
   t.equal(rig.proxy.total(TOTAL.udpFlowsActive), 0);
 });
+
+t.test('many answers of one endpoint in many messages, and then one for each of many clients', async (t) => {
+  const rig = new Rig(t);
+  const server = new End(bindUdp('127.0.0.1', 0), true);
+  t.teardown(() => close(server.fd));
+  const served = { targetPort: 53, port: localAddress(server.fd).port };
+  await rig.proxy.setEndpoints(0, { slot: 1, address: '127.0.0.1', portMap: [served], netns: 0, weight: 1 });
+  const port = await rig.proxy.listen(0, '::', PUBLISHED);
+  const clients = Array.from({ length: 60 }, () => new End(connectUdp('127.0.0.1', port), true));
+  t.teardown(() => {
+    for (const { fd } of clients) close(fd);
+  });
+  // Ever longer ones stay single messages, those of one length become one: more datagrams than the proxy sends by one call.
+  const sizes = [...Array.from({ length: 58 }, (_, i) => i + 1), ...Array.from({ length: 12 }, () => 100)];
+  const sent = clients.map((_, who) => (who === 0 ? sizes : [1300]).map((size, i) => Buffer.alloc(size, who + i)));
+  const got = clients.map((): Buffer[] => []);
+  const count = sent.flat().length;
+  for (let round = 1; round <= 3; round++) {
+    for (const [who, client] of clients.entries()) client.send(sent[who] as Buffer[]);
+    await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsToEndpoint) === round * count);
+    await rig.proxy.postBefore(async () => {
+      for (let left = count; left > 0; ) left -= server.echo();
+    });
+    await rig.proxy.until(() => rig.proxy.total(TOTAL.udpDatagramsToClient) === round * count);
+    for (const [who, client] of clients.entries()) {
+      (got[who] as Buffer[]).length = 0;
+      for (let some = client.take(); some.length > 0; some = client.take()) got[who]?.push(...some);
+    }
+    t.strictSame(got, sent, `round ${round}`);
+  }
+});
