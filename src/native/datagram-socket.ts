@@ -21,14 +21,13 @@ import {
   UDP_GRO,
 } from './constants.ts';
 import { check } from './errno.ts';
-import { addressOf, bindSocket, connect, type Fd, setsockopt, socket } from './libc.ts';
+import { bindSocket, connect, type Fd, setsockopt, socket } from './libc.ts';
 import { inNetns, OWN_NETNS } from './netns.ts';
 import { SOCKADDR_BYTES, writeSockaddr } from './sockaddr.ts';
 import { bindToDevice, boundDevice, closingOnError, formatAddress, localAddress, setOption } from './stream-socket.ts';
 
 const DISCARD_PORT = 9;
 const ONE = new Int32Array([1]);
-const ONE_ADDRESS = addressOf(ONE);
 /** Of the call that is being made: a resolver connects for every question that it passes on. */
 const peerAddress = Buffer.alloc(SOCKADDR_BYTES);
 
@@ -98,7 +97,7 @@ export function enlargeReceiveBuffer(fd: Fd, bytes: number): void {
  * when the kernel cannot do that, and then every datagram comes for itself.
  */
 export function coalesce(fd: Fd): boolean {
-  return setsockopt(fd, IPPROTO_UDP, UDP_GRO, ONE_ADDRESS, 4) === 0;
+  return setsockopt(fd, IPPROTO_UDP, UDP_GRO, ONE, 4) === 0;
 }
 
 /**
