@@ -37,7 +37,8 @@ export interface Flooded {
 const CONTROL_BYTES = 24;
 const CONTROL_LENGTH = 18;
 const RECEIVE_BYTES = 1 << 20;
-const COALESCED = { messages: 64, messageBytes: 1 << 16, controlBytes: 32, coalesced: true };
+/** Longer than any message, and no multiple of a page: the beginnings would share the same cache sets. */
+const COALESCED = { messages: 64, messageBytes: 65_536 + 1_088, controlBytes: 32, coalesced: true };
 /** A question that was not answered by then is not answered any more. */
 const LOST_AFTER_MS = 500;
 
