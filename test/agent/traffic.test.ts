@@ -212,12 +212,14 @@ services:
   await t.test("what is still open to a service that was removed is not its successor's", async (t) => {
     const old = await talk(tcp, 'hold');
     t.match(await agent.cli('service', 'rm', 'shop_web'), { code: 0 });
-    const created = await agent.cli('service', 'create', '--name', 'next', '--publish', `${unusedPort()}:80`);
+    // In the network that is there: another would leave its namespace on the machine.
+    const next = ['service', 'create', '--name', 'next', '--network', 'shop_default'];
+    const created = await agent.cli(...next, '--publish', `${unusedPort()}:80`);
     t.match(created, { code: 0 }, created.stderr);
     const { Frontends } = await agent.json<AgentStatus>('status');
-    const next = Frontends.filter(({ Service, Kind }) => Service === 'next' && Kind === 'published');
+    const published = Frontends.filter(({ Service, Kind }) => Service === 'next' && Kind === 'published');
     t.same(
-      next.map(({ OpenConnections }) => OpenConnections),
+      published.map(({ OpenConnections }) => OpenConnections),
       [0],
     );
     // The flow may have ended by now.
