@@ -1,13 +1,12 @@
 // Sends back every datagram that comes to a port of 127.0.0.1, as many at once as have come. With `coalesce` as the second argument it
 // takes together what comes together (UDP_GRO).
 import { EPOLLIN } from '../../src/native/constants.ts';
-import { DatagramBatch } from '../../src/native/datagram-batch.ts';
+import { DatagramBatch, WHOLE_MESSAGE_BYTES } from '../../src/native/datagram-batch.ts';
 import { bindUdp, coalesce, enlargeReceiveBuffer } from '../../src/native/datagram-socket.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 
 const RECEIVE_BYTES = 4 << 20;
-/** Longer than any message, and no multiple of a page: the beginnings would share the same cache sets. */
-const COALESCED = { messageBytes: 65_536 + 1_088, controlBytes: 32, coalesced: true };
+const COALESCED = { messageBytes: WHOLE_MESSAGE_BYTES, controlBytes: 32, coalesced: true };
 
 function serve(port: number, coalesces: boolean): void {
   const loop = new EventLoop();

@@ -3,7 +3,7 @@
 // and the server sets the rate. One JSON line.
 import { readFileSync } from 'node:fs';
 import { EPOLLIN, IPPROTO_UDP, UDP_SEGMENT } from '../../src/native/constants.ts';
-import { DatagramBatch } from '../../src/native/datagram-batch.ts';
+import { DatagramBatch, WHOLE_MESSAGE_BYTES } from '../../src/native/datagram-batch.ts';
 import { coalesce, connectUdp, enlargeReceiveBuffer } from '../../src/native/datagram-socket.ts';
 import { EventLoop } from '../../src/native/event-loop.ts';
 import { addressOf, type Fd } from '../../src/native/libc.ts';
@@ -37,8 +37,7 @@ export interface Flooded {
 const CONTROL_BYTES = 24;
 const CONTROL_LENGTH = 18;
 const RECEIVE_BYTES = 1 << 20;
-/** Longer than any message, and no multiple of a page: the beginnings would share the same cache sets. */
-const COALESCED = { messages: 64, messageBytes: 65_536 + 1_088, controlBytes: 32, coalesced: true };
+const COALESCED = { messages: 64, messageBytes: WHOLE_MESSAGE_BYTES, controlBytes: 32, coalesced: true };
 /** A question that was not answered by then is not answered any more. */
 const LOST_AFTER_MS = 500;
 

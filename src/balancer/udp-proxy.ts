@@ -7,7 +7,7 @@
 //   been made with `originalDestination`.
 // See native-notes/udp.md.
 import { EPOLLIN } from '../native/constants.ts';
-import { DatagramBatch } from '../native/datagram-batch.ts';
+import { DatagramBatch, WHOLE_MESSAGE_BYTES } from '../native/datagram-batch.ts';
 import { coalesce, enlargeReceiveBuffer } from '../native/datagram-socket.ts';
 import type { EventLoop } from '../native/event-loop.ts';
 import type { Fd } from '../native/libc.ts';
@@ -26,8 +26,6 @@ import { UdpRoutes } from './udp-routes.ts';
 
 /** Messages per system call. More gains nothing measurable; fewer costs. */
 const BATCH = 64;
-/** Longer than any datagram (65,535), and no multiple of a page, so that the beginnings do not share the same cache sets. */
-const DATAGRAM_BYTES = 65_536 + 1_088;
 /** Control data of one received message: its datagrams' size, and ORIGDSTADDR or PKTINFO of both families. */
 const CONTROL_BYTES = 192;
 /** How often idle flows are looked for: a flow lives at most this much longer than it should. */
@@ -53,7 +51,7 @@ export class UdpProxy {
   readonly #listeners = new Map<Fd, Frontend>();
   readonly #inbox = new DatagramBatch({
     messages: BATCH,
-    messageBytes: DATAGRAM_BYTES,
+    messageBytes: WHOLE_MESSAGE_BYTES,
     controlBytes: CONTROL_BYTES,
     segments: true,
     coalesced: true,
@@ -102,7 +100,7 @@ export class UdpProxy {
       env,
       flows,
       batch: BATCH,
-      datagramBytes: DATAGRAM_BYTES,
+      datagramBytes: WHOLE_MESSAGE_BYTES,
       now,
       refused: (flow) => {
         placement.avoid(flow);

@@ -30,6 +30,9 @@ const SINGLY_AFTER_REFUSAL = 1024;
 /** Datagrams in one message, at most: the kernel's UDP_MAX_SEGMENTS (64 before Linux 6.9). */
 const MOST_COALESCED = 128;
 
+/** `messageBytes` longer than any message (65,535), and no multiple of a page, so that the beginnings do not share the same cache sets. */
+export const WHOLE_MESSAGE_BYTES = 65_536 + 1_088;
+
 export interface DatagramBatchOptions {
   /** Messages per call, default 64: as many datagrams, or more of a socket that coalesces. */
   readonly messages?: number;

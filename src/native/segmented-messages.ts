@@ -126,7 +126,7 @@ export class SegmentedMessages {
     for (let at = first * VECTOR_WORDS, k = 0; k < count; k++, at += VECTOR_WORDS) {
       const [low, high, length] = [vectors[at] as number, vectors[at + 1] as number, vectors[at + 2] as number];
       // Across a multiple of 4 GiB another piece begins.
-      if (k > 0 && low === end && high === pieces[piece + 1] && low !== 0) {
+      if (k > 0 && low === end && high === pieces[piece + 1]) {
         pieces[piece + 2] = (pieces[piece + 2] as number) + length;
       } else {
         if (k > 0) piece += VECTOR_WORDS;

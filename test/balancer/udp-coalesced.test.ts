@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { FrontendTarget } from '../../src/balancer/command.ts';
-import { DatagramBatch } from '../../src/native/datagram-batch.ts';
+import { DatagramBatch, WHOLE_MESSAGE_BYTES } from '../../src/native/datagram-batch.ts';
 import { bindUdp, coalesce, connectUdp, enlargeReceiveBuffer } from '../../src/native/datagram-socket.ts';
 import { addressOf, close, type Fd } from '../../src/native/libc.ts';
 import { localAddress } from '../../src/native/stream-socket.ts';
@@ -18,11 +18,11 @@ const RECEIVE_BYTES = 4 << 20;
 /** A socket that coalesces, if it is to, and what it sends and takes. */
 class End {
   readonly fd: Fd;
-  /** Messages that brought more than one datagram. */
+  /** Datagrams that came in one message with the one before. */
   joined = 0;
   readonly #batch = new DatagramBatch({
     messages: 256,
-    messageBytes: 1 << 16,
+    messageBytes: WHOLE_MESSAGE_BYTES,
     controlBytes: 32,
     segments: true,
     coalesced: true,
